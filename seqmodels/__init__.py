@@ -1,0 +1,18 @@
+"""Train sequence models, and trust them. `seqmodels.layers` and `seqmodels.tasks` stand on torch alone."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqmodels.run import load_run
+
+__version__ = "0.1.0"
+__all__ = ["load_run"]
+
+
+def __getattr__(name: str) -> Any:
+    # Reading a run folder needs hydra; importing a layer should not.
+    if name == "load_run":
+        from seqmodels.run import load_run
+
+        return load_run
+    raise AttributeError(f"module 'seqmodels' has no attribute {name!r}")

@@ -1,0 +1,90 @@
+"""A task's batches for Lightning. Batch i of a split is a pure function of (seed, split, i)."""
+
+import math
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from seqmodels.tasks import Split, Task
+from seqmodels.tasks.task import check_whole
+
+STREAMS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
+
+
+def generator_for(seed: int, split: Split, index: int) -> torch.Generator:
+    """The source of all randomness in one batch; NumPy's SeedSequence keeps the streams apart."""
+    entropy = np.random.SeedSequence((seed, STREAMS[split], index)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(entropy[0]))
+
+
+class Batches(Dataset):
+    """The first `count` batches of a split, by index. Any number of workers may share them out."""
+
+    def __init__(self, task: Task, split: Split, seed: int, size: int, count: int) -> None:
+        self.task, self.split, self.seed, self.size, self.count = task, split, seed, size, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.task.batch(self.split, index, self.size, generator_for(self.seed, self.split, index))
+
+
+class SequenceData(pl.LightningDataModule):
+    """The batches of a task: one pass of `train_batches` for training, the same ones each time to evaluate.
+
+    Args:
+        task: what is learned.
+        train_batches: how many batches training reads.
+        seed: another seed, other batches.
+        batch_size: sequences in a batch.
+        eval_batches: batches to validate on, and again to test on, where a task draws its sequences. A task with
+            a fixed set of examples is evaluated on all of its split.
+        num_workers: processes that prepare batches; 0 prepares them in this one.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        train_batches: int,
+        seed: int = 1,
+        batch_size: int = 128,
+        eval_batches: int = 8,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        check_whole("train_batches", train_batches, 1)
+        check_whole("seed", seed, 0)
+        check_whole("batch_size", batch_size, 1)
+        check_whole("eval_batches", eval_batches, 1)
+        check_whole("num_workers", num_workers, 0)
+        self.task, self.train_batches, self.seed = task, train_batches, seed
+        self.batch_size, self.eval_batches, self.num_workers = batch_size, eval_batches, num_workers
+
+    def batches(self, split: Split) -> Batches:
+        examples = self.task.examples(split)
+        if split == "train":
+            count = self.train_batches
+        elif examples is None:
+            count = self.eval_batches
+        else:
+            count = math.ceil(examples / self.batch_size)
+        return Batches(self.task, split, self.seed, self.batch_size, count)
+
+    def _loader(self, split: Split) -> DataLoader:
+        # batch_size=None: the dataset gives whole batches. The generator keeps the loader away from the global one.
+        return DataLoader(
+            self.batches(split), batch_size=None, num_workers=self.num_workers, generator=torch.Generator()
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader("test")

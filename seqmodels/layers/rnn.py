@@ -1,0 +1,65 @@
+"""The Elman network, from scratch.
+
+    h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)          or relu in place of tanh
+
+Jeffrey L. Elman, "Finding Structure in Time", Cognitive Science 14, 1990. Two biases where one would do, as in
+`torch.nn.RNN`, so that weights load from one to the other.
+"""
+
+import difflib
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.layers.recurrent import RecurrentLayer
+
+ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
+
+
+class ManualRNN(RecurrentLayer):
+    """`torch.nn.RNN` written out: same arguments, parameters, initialisation, shapes and numbers.
+
+    Args:
+        nonlinearity: "tanh" or "relu".
+        others: see `RecurrentLayer`, and in the order of `torch.nn.RNN`.
+
+    Example:
+        >>> layer = ManualRNN(input_size=5, hidden_size=2, batch_first=True)
+        >>> output, h_n = layer(torch.ones(1, 3, 5))
+        >>> output.shape, h_n.shape
+        (torch.Size([1, 3, 2]), torch.Size([1, 1, 2]))
+    """
+
+    reference = nn.RNN
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if nonlinearity not in ACTIVATIONS:
+            nearest = difflib.get_close_matches(str(nonlinearity), ACTIVATIONS, n=1, cutoff=0.4)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ValueError(f"nonlinearity should be 'tanh' or 'relu', got {nonlinearity!r}{hint}")
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
+        )
+        self.nonlinearity = nonlinearity
+
+    def step(self, projected: Tensor, state: Tensor, weight_hh: Tensor, bias_hh: Tensor | None) -> Tensor:
+        activation = ACTIVATIONS[self.nonlinearity]
+        return activation(projected + F.linear(state, weight_hh, bias_hh))
+
+    def extra_repr(self) -> str:
+        relu = ", nonlinearity=relu" if self.nonlinearity == "relu" else ""
+        return super().extra_repr() + relu

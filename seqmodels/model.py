@@ -1,0 +1,82 @@
+"""The model around a layer: encoder -> layer -> head."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SequenceModel(nn.Module):
+    """Encode the inputs, run a recurrent layer over them, and read the answers off its states.
+
+    Tokens are encoded one-hot, or embedded where an `embedding_size` is given; numbers go in as they are. The head
+    is an `nn.Linear` on the last layer's final state, `hidden[-1]`, or with `every_step` on the output of each step.
+
+    Args:
+        layer: makes the layer when called with `input_size=`, such as `partial(nn.RNN, hidden_size=64,
+            batch_first=True)`. The layer has the contract of `torch.nn.RNN`, with (batch, time, features).
+        input_size: features of an input step, or with `tokens` the size of the vocabulary.
+        output_size: how many numbers an answer has.
+        tokens: inputs are token ids (batch, time) rather than numbers (batch, time, input_size).
+        every_step: each step has an answer, rather than only the last.
+        embedding_size: features of a learned embedding of the tokens.
+
+    Raises:
+        ValueError: the layer is not `batch_first`, or an embedding is asked for where there are no tokens.
+    """
+
+    def __init__(
+        self,
+        layer: Callable[..., nn.Module],
+        input_size: int,
+        output_size: int,
+        tokens: bool = False,
+        every_step: bool = False,
+        embedding_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if embedding_size is not None and not tokens:
+            raise ValueError(f"embedding_size={embedding_size} is for tokens, and this task's inputs are numbers")
+        self.arguments = {
+            "input_size": input_size,
+            "output_size": output_size,
+            "tokens": tokens,
+            "every_step": every_step,
+            "embedding_size": embedding_size,
+        }
+        self.every_step = every_step
+        self.encoder: nn.Module = nn.Identity()
+        if embedding_size is not None:
+            self.encoder = nn.Embedding(input_size, embedding_size)
+        elif tokens:
+            self.encoder = OneHot(input_size)
+        self.layer: Any = layer(input_size=embedding_size or input_size)
+        if not self.layer.batch_first:
+            raise ValueError("batch_first should be true: the model reads (batch, time, features), got false")
+        self.directions = 2 if self.layer.bidirectional else 1
+        self.head = nn.Linear(self.directions * self.layer.hidden_size, output_size)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Answers (batch, output_size), with `every_step` (batch, time, output_size)."""
+        output, state = self.layer(self.encoder(inputs).to(self.head.weight.dtype))
+        if self.every_step:
+            return self.head(output)
+        hidden = state[0] if isinstance(state, tuple) else state
+        last_layer = hidden[-self.directions :]  # one state (batch, hidden) for each direction it reads in
+        return self.head(torch.cat(tuple(last_layer), dim=-1))
+
+
+class OneHot(nn.Module):
+    """Token ids (batch, time) to unit vectors (batch, time, vocabulary)."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.one_hot(tokens, self.vocabulary)
+
+    def extra_repr(self) -> str:
+        return str(self.vocabulary)

@@ -1,0 +1,148 @@
+"""What a run leaves behind: its config, its result, and two pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+from torch import Tensor
+
+from seqmodels.config import UserError
+from seqmodels.tasks import Task
+
+
+def write_config(config: DictConfig, folder: Path) -> None:
+    """The config the run was started with, without interpolations.
+
+    Raises:
+        UserError: the folder holds a run already.
+    """
+    if (folder / "config.yaml").exists():
+        raise UserError(f"hydra.run.dir={folder} holds a run already: choose another folder")
+    OmegaConf.save(config, folder / "config.yaml")
+
+
+def write_result(result: dict[str, Any], folder: Path) -> None:
+    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def result_table(result: dict[str, Any]) -> Table:
+    """One line for a run: what it scores, between what a guess and what a solution scores."""
+    table = Table(title=result["claim"])
+    cells = {
+        "task": result["task"],
+        "model": result["model"],
+        f"test {result['metric']}": figure(result["test"]),
+        "chance": figure(result["chance"]),
+        **{name: figure(value) for name, value in result["baselines"].items()},
+        "verdict": "[green]solved[/green]" if result["solved"] else "[yellow]not solved[/yellow]",
+        "steps": str(result["steps"]),
+        "time": f"{result['seconds']:.0f} s",
+        "steps/s": f"{result['steps_per_second']:.0f}",
+    }
+    for name in cells:
+        table.add_column(name, justify="left" if name in ("task", "model", "verdict") else "right")
+    table.add_row(*cells.values())
+    return table
+
+
+def figure(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def plot_curves(task: Task, folder: Path) -> None:
+    """Training loss, and the validation metric between chance and solved, over steps: curves.png."""
+    metrics = pd.read_csv(folder / "metrics.csv")
+    picture = Figure(figsize=(9, 3.5), layout="constrained")
+    loss_axes, metric_axes = picture.subplots(1, 2)
+    for name, label in [("train_loss", "training"), ("val_loss", "validation")]:
+        if name in metrics:
+            curve = metrics[["step", name]].dropna()
+            loss_axes.plot(curve["step"], curve[name], label=label, marker="." if len(curve) < 30 else "")
+    loss_axes.set(xlabel="step", ylabel="loss", yscale="log")
+    loss_axes.legend()
+
+    curve = metrics[["step", f"val_{task.metric_name}"]].dropna()
+    metric_axes.plot(curve["step"], curve[f"val_{task.metric_name}"], marker=".", color="C1", label="validation")
+    lines = {"chance": task.chance} | task.baselines
+    if task.solved_at not in lines.values():
+        lines["solved"] = task.solved_at
+    for (name, value), color in zip(lines.items(), ["gray", "C2", "C4"], strict=False):
+        metric_axes.axhline(value, linestyle="--", color=color, label=f"{name} {figure(value)}")
+    metric_axes.set(xlabel="step", ylabel=task.metric_name)
+    if task.metric_name != "accuracy":
+        metric_axes.set_yscale("log")
+    metric_axes.legend()
+    picture.savefig(folder / "curves.png", dpi=120)
+
+
+def plot_predictions(task: Task, outputs: Tensor, targets: Tensor, folder: Path) -> None:
+    """The model's answers to test sequences beside the right ones: predictions.png."""
+    picture = Figure(figsize=(9, 3.5), layout="constrained")
+    if not targets.is_floating_point():
+        draw = draw_tokens if task.every_step else draw_confusion
+    elif task.every_step:
+        draw = draw_signals
+    else:
+        outputs, targets = task.decode(outputs, "test"), task.decode(targets, "test")
+        draw = draw_series if task.chronological else draw_scatter
+    draw(picture, outputs.numpy(), targets.numpy())
+    picture.savefig(folder / "predictions.png", dpi=120)
+
+
+def draw_confusion(picture: Figure, outputs: np.ndarray, targets: np.ndarray) -> None:
+    """How often each class (row) is answered with each class (column)."""
+    classes = outputs.shape[-1]
+    counts = np.zeros((classes, classes), dtype=int)
+    np.add.at(counts, (targets, outputs.argmax(-1)), 1)
+    axes: Axes = picture.subplots()
+    axes.imshow(counts, cmap="Blues")
+    for (row, column), count in np.ndenumerate(counts):
+        axes.text(column, row, str(count), ha="center", va="center", color="w" if count > counts.max() / 2 else "k")
+    axes.set(xlabel="answer", ylabel="target", xticks=range(classes), yticks=range(classes))
+
+
+def draw_tokens(picture: Figure, outputs: np.ndarray, targets: np.ndarray) -> None:
+    """Targets and answers of a few sequences as rows of colours, and where they differ."""
+    shown = slice(0, 12)
+    answers = outputs.argmax(-1)[shown]
+    panels = {"targets": targets[shown], "answers": answers, "wrong": answers != targets[shown]}
+    for axes, (title, panel) in zip(picture.subplots(3, 1, sharex=True), panels.items(), strict=True):
+        axes.imshow(
+            panel, aspect="auto", interpolation="nearest", cmap="Reds" if title == "wrong" else "viridis",
+            vmin=0, vmax=1 if title == "wrong" else outputs.shape[-1] - 1,
+        )  # fmt: skip
+        axes.set(ylabel=title, yticks=[])
+    axes.set_xlabel("step")
+
+
+def draw_signals(picture: Figure, outputs: np.ndarray, targets: np.ndarray) -> None:
+    """Targets and answers of three sequences over time."""
+    for number, axes in enumerate(picture.subplots(3, 1, sharex=True)):
+        if number < len(targets):
+            axes.plot(targets[number, :, 0], color="gray", label="target")
+            axes.plot(np.where(np.isnan(targets), np.nan, outputs)[number, :, 0], "--", color="C1", label="answer")
+    axes.set_xlabel("step")
+    axes.legend(loc="lower left")
+
+
+def draw_series(picture: Figure, outputs: np.ndarray, targets: np.ndarray) -> None:
+    """A measured series over the test period, and the forecast of each value from those before it."""
+    axes: Axes = picture.subplots()
+    axes.plot(targets[:, 0], color="gray", label="measured")
+    axes.plot(outputs[:, 0], "--", color="C1", label="forecast, one step ahead")
+    axes.set_xlabel("step of the test period")
+    axes.legend()
+
+
+def draw_scatter(picture: Figure, outputs: np.ndarray, targets: np.ndarray) -> None:
+    """Answers against targets; a perfect solver's lie on the diagonal."""
+    axes: Axes = picture.subplots()
+    axes.scatter(targets[:, 0], outputs[:, 0], s=8, alpha=0.6)
+    axes.axline((float(targets.mean()),) * 2, slope=1, color="gray", linestyle="--")
+    axes.set(xlabel="target", ylabel="answer")

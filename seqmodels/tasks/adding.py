@@ -1,0 +1,59 @@
+"""The adding problem: remember two marked numbers among many and give their sum.
+
+Sepp Hochreiter and Juergen Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, section 5.4.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from seqmodels.tasks.drawn import DrawnTask
+
+
+class Adding(DrawnTask):
+    """Inputs (batch, length, 2): a number from U[0, 1] and a marker; target: the sum of the two marked numbers.
+
+    The best constant answer is 1, with the variance of the sum of two uniform numbers, 1/6, as its error.
+
+    Args:
+        length, test_length, doubling_batches: see `DrawnTask`; at least 2.
+        halves: one marker lies in each half of the sequence, as in the paper, rather than both anywhere.
+
+    Example:
+        >>> task = Adding(length=4)
+        >>> task.solve(torch.tensor([[[0.5, 0.0], [0.25, 1.0], [0.75, 1.0], [0.1, 0.0]]]))
+        tensor([[1.]])
+    """
+
+    input_size = 2
+    output_size = 1
+    metric_name = "mse"
+    chance = 1 / 6
+    solved_at = 0.01
+    min_length = 2
+
+    def __init__(
+        self,
+        length: int | Sequence[int],
+        test_length: int | None = None,
+        doubling_batches: int | None = None,
+        halves: bool = True,
+    ) -> None:
+        super().__init__(length, test_length, doubling_batches)
+        self.halves = halves
+
+    def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
+        numbers = torch.rand(size, length, generator=generator)
+        if self.halves:
+            middle = length // 2
+            first = torch.randint(0, middle, (size, 1), generator=generator)
+            second = torch.randint(middle, length, (size, 1), generator=generator)
+            places = torch.cat([first, second], dim=1)
+        else:
+            places = torch.rand(size, length, generator=generator).topk(2, dim=1).indices
+        markers = torch.zeros(size, length).scatter_(1, places, 1.0)
+        return torch.stack([numbers, markers], dim=2)
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        return inputs.prod(dim=2).sum(dim=1, keepdim=True)

@@ -1,0 +1,66 @@
+"""Copy memory: hold a few symbols over a long silence, then repeat them.
+
+Sepp Hochreiter and Juergen Schmidhuber, 1997; in this form Martin Arjovsky, Amar Shah and Yoshua Bengio,
+"Unitary Evolution Recurrent Neural Networks", ICML 2016, section 5.1.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.task import check_whole
+
+
+class CopyMemory(DrawnTask):
+    """Inputs (batch, length + 2 * symbols): `symbols` random symbols from 1 to `classes`, `length` - 1 blanks (0)
+    and `symbols` + 1 go signals (`classes` + 1). Targets, at every step: blanks, then the symbols at the end.
+
+    A memoryless answer knows the blanks and guesses the symbols, so its mean cross-entropy is
+    symbols * ln(classes) / (length + 2 * symbols). (The output has classes + 2 units; the go signal is never right.)
+
+    Args:
+        length: how long the symbols are to be held, T in the papers; a range, `test_length` and
+            `doubling_batches` as in `DrawnTask`.
+        symbols: how many symbols are to be held.
+        classes: how many different symbols there are.
+
+    Example:
+        >>> task = CopyMemory(length=3, symbols=2, classes=8)
+        >>> task.solve(torch.tensor([[5, 7, 0, 0, 9, 9, 9]]))
+        tensor([[0, 0, 0, 0, 0, 5, 7]])
+    """
+
+    tokens = True
+    every_step = True
+    metric_name = "cross_entropy"
+
+    def __init__(
+        self,
+        length: int | Sequence[int],
+        test_length: int | None = None,
+        doubling_batches: int | None = None,
+        symbols: int = 10,
+        classes: int = 8,
+    ) -> None:
+        super().__init__(length, test_length, doubling_batches)
+        check_whole("symbols", symbols, 1)
+        check_whole("classes", classes, 2)
+        self.symbols = symbols
+        self.classes = classes
+        self.input_size = self.output_size = classes + 2
+        self.chance = symbols * math.log(classes) / (self.test_length + 2 * symbols)
+        self.solved_at = 0.1 * self.chance
+
+    def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
+        symbols = torch.randint(1, self.classes + 1, (size, self.symbols), generator=generator)
+        blanks = torch.zeros(size, length - 1, dtype=torch.long)
+        go = torch.full((size, self.symbols + 1), self.classes + 1)
+        return torch.cat([symbols, blanks, go], dim=1)
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        targets = torch.zeros_like(inputs)
+        targets[:, -self.symbols :] = inputs[:, : self.symbols]
+        return targets

@@ -1,0 +1,42 @@
+"""Handwritten digits read as sequences: the 1797 images of 8 x 8 pixels that scikit-learn brings along.
+
+E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998.
+Read pixel by pixel in the manner of Quoc Le, Navdeep Jaitly and Geoffrey Hinton, arXiv:1504.00941, 2015.
+"""
+
+from typing import Literal
+
+import torch
+
+from seqmodels.tasks.finite import FiniteTask
+from seqmodels.tasks.task import Split
+
+SPLITS: dict[Split, slice] = {"train": slice(0, 1197), "val": slice(1197, 1497), "test": slice(1497, 1797)}
+
+
+class Digits(FiniteTask):
+    """Inputs: the rows of an image (batch, 8, 8), or its pixels (batch, 64, 1), from 0 to 1; target: the digit.
+
+    The splits follow the order of the file, which is by writer, so that test images come from other hands.
+    Chance is the accuracy of always giving the digit that is most frequent in training.
+
+    Args:
+        read: "rows" or "pixels".
+    """
+
+    output_size = 10
+    metric_name = "accuracy"
+    solved_at = 0.9
+
+    def __init__(self, read: Literal["rows", "pixels"] = "rows") -> None:
+        from sklearn.datasets import load_digits  # takes a second, which other tasks need not wait for
+
+        if read not in ("rows", "pixels"):
+            raise ValueError(f"read should be 'rows' or 'pixels', got {read!r}")
+        self.input_size = 8 if read == "rows" else 1
+        digits = load_digits()
+        images = torch.tensor(digits.images / 16, dtype=torch.float32).reshape(1797, -1, self.input_size)
+        labels = torch.tensor(digits.target)
+        self.data = {split: (images[part], labels[part]) for split, part in SPLITS.items()}
+        most_frequent = self.data["train"][1].mode().values
+        self.chance = (self.data["test"][1] == most_frequent).float().mean().item()

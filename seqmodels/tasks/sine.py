@@ -1,0 +1,84 @@
+"""Sine mixtures: predict the next value of a sum of sines with unknown frequencies."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.task import check_whole
+
+FREQUENCIES = (0.2, 1.2)
+"""Radians per step, so periods of about 5 to 31 steps."""
+AMPLITUDES = (0.5, 1.0)
+
+
+class Sine(DrawnTask):
+    """Inputs (batch, length, 1): x_t = sum_i a_i sin(w_i t + phi_i); target at every step: x_{t+1}.
+
+    Frequency, amplitude and phase of each component are drawn uniformly. A mixture of k sines is determined by
+    3k values (k frequencies, 2k coefficients), so the first 3k - 1 steps are not scored. Phases are uniform,
+    hence the best constant answer is 0 and its error the variance k E[a^2] / 2.
+
+    Args:
+        length, test_length, doubling_batches: see `DrawnTask`; at least 3 * components.
+        components: how many sines are mixed, k.
+
+    Example:
+        sin(t pi/2) for t = 1, 2, 3, 4; the last one of the targets continues it, the first two are not scored.
+
+        >>> Sine(length=4, components=1).solve(torch.tensor([[[1.0], [0.0], [-1.0], [0.0]]])).squeeze().round()
+        tensor([nan, nan, 0., 1.])
+    """
+
+    input_size = 1
+    output_size = 1
+    every_step = True
+    metric_name = "mse"
+
+    def __init__(
+        self,
+        length: int | Sequence[int],
+        test_length: int | None = None,
+        doubling_batches: int | None = None,
+        components: int = 2,
+    ) -> None:
+        check_whole("components", components, 1)
+        self.components = components
+        self.min_length = 3 * components
+        super().__init__(length, test_length, doubling_batches)
+        low, high = AMPLITUDES
+        mean_square_amplitude = (high**3 - low**3) / (3 * (high - low))
+        self.chance = components * mean_square_amplitude / 2
+        self.solved_at = 0.01 * self.chance
+
+    def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
+        def uniform(low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(size, self.components, 1, generator=generator, dtype=torch.float64)
+
+        frequency, amplitude, phase = uniform(*FREQUENCIES), uniform(*AMPLITUDES), uniform(0.0, 2 * math.pi)
+        signal = (amplitude * torch.sin(frequency * torch.arange(length) + phase)).sum(dim=1)
+        return signal.unsqueeze(2).float()
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        """The next values, the last one by the recurrence that the mixture obeys (Prony's method).
+
+        prod_i (1 - 2 cos(w_i) B + B^2) x_t = 0 with the backshift B is a palindrome: with c_k counted once,
+        x_t + x_{t-2k} = sum_{j=1..k} c_j (x_{t-j} + x_{t-2k+j}). Its k unknowns are fitted to the whole window.
+        """
+        order, half = 2 * self.components, self.components
+        signal = inputs[:, :, 0].double()
+        lags = signal.unfold(1, order + 1, 1).flip(2)  # (batch, equations, x_t .. x_{t-2k})
+        pairs = lags + lags.flip(2)
+        pairs[:, :, half] /= 2
+        coefficients = torch.linalg.lstsq(pairs[:, :, 1 : half + 1], pairs[:, :, :1]).solution
+
+        last = signal[:, -order:].flip(1)  # x_t .. x_{t-2k+1}, to predict x_{t+1}
+        inner = last[:, : order - 1] + last[:, : order - 1].flip(1)
+        inner[:, half - 1] /= 2
+        following = (inner[:, :half].unsqueeze(1) @ coefficients).squeeze(1) - last[:, -1:]
+
+        targets = torch.cat([signal[:, 1:], following], dim=1)
+        targets[:, : 3 * self.components - 1] = math.nan
+        return targets.unsqueeze(2).to(inputs.dtype)

@@ -45,6 +45,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig, Path], Any]], C
             folder = Path(HydraConfig.get().runtime.output_dir)
             try:
                 with user_errors():
+                    check_names(config, config_name)
                     function(resolved(config), folder)
             except UserError as error:
                 # Reported here, so that the other jobs of a sweep still run.
@@ -97,8 +98,7 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
     with user_errors(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
-        del config["hydra"]
-        return resolved(config)
+        return resolved(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
 
 
 def resolved(config: DictConfig) -> DictConfig:
@@ -108,6 +108,20 @@ def resolved(config: DictConfig) -> DictConfig:
     for name in sorted(OmegaConf.missing_keys(config)):
         raise UserError(f"{name} is needed and not given: add {name}=... to the command line")
     return config
+
+
+def check_names(config: DictConfig, config_name: str) -> None:
+    """Refuse a setting that was added (+name=value) and that nothing reads."""
+    known: set[str] = {str(key) for key in OmegaConf.load(CONF / f"{config_name}.yaml")}
+    known |= {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"defaults"}
+    for name in map(str, config):
+        if name not in known:
+            raise UserError(f"{name} is not a setting{nearest(name, known)}")
+
+
+def check_seed(config: DictConfig) -> None:
+    if not isinstance(config.seed, int) or isinstance(config.seed, bool) or not 0 <= config.seed < 2**32:
+        raise UserError(f"seed should be a whole number from 0 to {2**32 - 1}, got {config.seed!r}")
 
 
 def target_of(config: DictConfig, name: str) -> Any:
@@ -213,7 +227,11 @@ def explain(error: Exception) -> str:
         return f"{unknown_group[1]} is not something to choose{nearest(unknown_group[1], groups)}"
     if isinstance(cause, OmegaConfBaseException) and cause.key is not None:
         node = cause.parent_node
-        keys = [str(key) for key in node if key not in ("_target_", "_partial_", "hydra")] if isinstance(node, DictConfig) else []
+        keys = (
+            [str(key) for key in node if key not in ("_target_", "_partial_", "hydra")]
+            if isinstance(node, DictConfig)
+            else []
+        )
         if str(cause.key) not in keys and isinstance(error, ConfigCompositionException):
             known = f" (one of: {', '.join(keys)})" if keys else ""
             return f"{cause.full_key} is not a setting{nearest(str(cause.key), keys)}{known}"

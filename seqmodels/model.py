@@ -52,11 +52,12 @@ class SequenceModel(nn.Module):
             self.encoder = nn.Embedding(input_size, embedding_size)
         elif tokens:
             self.encoder = OneHot(input_size)
-        self.layer: Any = layer(input_size=embedding_size or input_size)
-        if not self.layer.batch_first:
+        made: Any = layer(input_size=embedding_size or input_size)
+        if not made.batch_first:
             raise ValueError("batch_first should be true: the model reads (batch, time, features), got false")
-        self.directions = 2 if self.layer.bidirectional else 1
-        self.head = nn.Linear(self.directions * self.layer.hidden_size, output_size)
+        self.layer: nn.Module = made
+        self.directions: int = 2 if made.bidirectional else 1
+        self.head = nn.Linear(self.directions * made.hidden_size, output_size)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Answers (batch, output_size), with `every_step` (batch, time, output_size)."""

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from seqmodels.config import UserError, arguments_of, command, instantiate
+from seqmodels.config import UserError, arguments_of, check_seed, command, instantiate
 from seqmodels.tasks import Task
 
 TOLERANCE = 1e-10
@@ -81,7 +81,9 @@ class ParityReport:
     def check(self) -> None:
         """Raise ParityError, naming each tensor that differs and by how much."""
         if not self.passed:
-            named = [f"{d.tensor} ({d.note or f'by {d.absolute:.1e}, relative {d.relative:.1e}'})" for d in self.failures]
+            named = [
+                f"{d.tensor} ({d.note or f'by {d.absolute:.1e}, relative {d.relative:.1e}'})" for d in self.failures
+            ]
             raise ParityError(
                 f"{self.layer} differs from {self.reference} (largest relative error allowed: {self.tolerance:.0e}) in "
                 + ", ".join(named)
@@ -193,8 +195,9 @@ def _load(theirs: nn.Module, ours: nn.Module) -> list[Deviation]:
 
 def _deviation(name: str, found: Tensor | None, expected: Tensor | None) -> Deviation:
     if expected is None or found is None:
-        same = found is expected
-        return Deviation(name, *([0.0] * 2 if same else [math.inf] * 2), note="" if same else "no such gradient")
+        if found is expected:  # a parameter that neither of them reaches
+            return Deviation(name, 0.0, 0.0)
+        return Deviation(name, math.inf, math.inf, "no such gradient")
     if found.shape != expected.shape:
         note = f"shape {tuple(found.shape)}, the reference has {tuple(expected.shape)}"
         return Deviation(name, math.inf, math.inf, note)
@@ -218,6 +221,7 @@ def compare_configured(config: DictConfig, task: Task) -> ParityReport | None:
 
 @command("parity")
 def main(config: DictConfig, folder: Path) -> None:
+    check_seed(config)
     report = compare_configured(config, instantiate(config.task, "task"))
     if report is None:
         print(f"model={config.model_name} names no reference: there is nothing to compare it with")

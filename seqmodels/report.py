@@ -69,9 +69,8 @@ def plot_curves(task: Task, folder: Path) -> None:
 
     curve = metrics[["step", f"val_{task.metric_name}"]].dropna()
     metric_axes.plot(curve["step"], curve[f"val_{task.metric_name}"], marker=".", color="C1", label="validation")
-    lines = {"chance": task.chance} | task.baselines
-    if task.solved_at not in lines.values():
-        lines["solved"] = task.solved_at
+    lines = {"chance": task.chance} | {name: value for name, value in task.baselines.items() if value != task.solved_at}
+    lines[" = ".join(["solved", *(name for name in task.baselines if name not in lines)])] = task.solved_at
     for (name, value), color in zip(lines.items(), ["gray", "C2", "C4"], strict=False):
         metric_axes.axhline(value, linestyle="--", color=color, label=f"{name} {figure(value)}")
     metric_axes.set(xlabel="step", ylabel=task.metric_name)

@@ -1,6 +1,7 @@
 """The story of one run, and how to come back to it."""
 
 import logging
+import math
 import platform
 import subprocess
 import time
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from seqmodels import __version__, report
-from seqmodels.config import PACKAGE, UserError, arguments_of, instantiate, nearest, target_of, user_errors
+from seqmodels.config import PACKAGE, UserError, arguments_of, check_seed, instantiate, nearest, target_of, user_errors
 from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
 from seqmodels.model import SequenceModel
@@ -60,12 +61,13 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     trainer.fit(learner, data)
     seconds = time.perf_counter() - started
+    trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+    best: Any = trainer.checkpoint_callback
+    if not math.isfinite(best.best_model_score):
+        raise UserError(f"training diverged, no validation loss is finite: try a smaller optimizer.lr ({folder})")
 
     # Test that checkpoint, once.
-    best = folder / "checkpoints" / "best.ckpt"
-    if not best.exists():
-        raise UserError(f"training diverged: no validation gave a finite loss; try a smaller optimizer.lr ({folder})")
-    load_weights(model, best)
+    load_weights(model, folder / "checkpoints" / "best.ckpt")
     test = trainer.test(learner, data, verbose=False)[0][f"test_{task.metric_name}"]
 
     # Report.
@@ -149,15 +151,17 @@ def load_weights(model: SequenceModel, checkpoint: Path) -> None:
 
 def check_settings(config: DictConfig) -> None:
     """The settings that no constructor checks."""
+    check_seed(config)
     with user_errors("config", config):
-        check_whole("seed", config.seed, 0)
         if config.embedding_size is not None:
             check_whole("embedding_size", config.embedding_size, 1)
         check_whole("trainer.max_steps", config.trainer.max_steps, 1)
         check_whole("trainer.val_check_interval", config.trainer.val_check_interval, 1)
         check_whole("trainer.accumulate_grad_batches", config.trainer.accumulate_grad_batches, 1)
     if str(config.parity).lower() not in ("on", "off", "true", "false"):
-        raise UserError(f"parity should be on or off, got {config.parity!r}{nearest(str(config.parity), ['on', 'off'])}")
+        raise UserError(
+            f"parity should be on or off, got {config.parity!r}{nearest(str(config.parity), ['on', 'off'])}"
+        )
 
 
 def build_model(config: DictConfig, task: Task) -> SequenceModel:
@@ -203,15 +207,8 @@ def build_trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     loggers: list[Any] = [CSVLogger(folder, name="", version="")]
     if config.logger._target_ is not None:
         loggers.append(instantiate(config.logger, "logger", save_dir=str(folder)))
-    callbacks: list[Callback] = [
-        ModelCheckpoint(
-            folder / "checkpoints",
-            filename="best",
-            monitor="val_loss",
-            save_last=True,
-            enable_version_counter=False,
-        )
-    ]
+    checkpoint = partial(ModelCheckpoint, folder / "checkpoints", enable_version_counter=False)
+    callbacks: list[Callback] = [checkpoint(filename="best", monitor="val_loss"), checkpoint(filename="last")]
     if config.trainer.enable_progress_bar:
         callbacks.append(StepsBar(refresh_rate=50))
     return instantiate(
@@ -271,6 +268,8 @@ def quieten() -> None:
     """Silence what Lightning says on every run, and what our own choices make it warn about."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning 2.6 asks torch's tree utilities in a way that torch 2.13 calls outdated.
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     # Batches are drawn faster than a worker process could send them.
     warnings.filterwarnings("ignore", "The '.*dataloader' does not have many workers")
     # The folder is checked before: it may hold files, but no run.

@@ -80,7 +80,7 @@ class RecurrentLayer(nn.Module):
         rows = self.gates * hidden_size
         for layer in range(num_layers):
             layer_input_size = input_size if layer == 0 else hidden_size * self.num_directions
-            for suffix in self._suffixes(layer):
+            for suffix in self.suffixes(layer):
                 shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, layer_input_size)}
                 shapes["weight_hh"] = (rows, hidden_size)
                 if bias:
@@ -133,12 +133,13 @@ class RecurrentLayer(nn.Module):
         if hx is None:
             hx = input.new_zeros(self.num_layers * self.num_directions, input.size(1), self.hidden_size)
 
-        output, final_states = input, []
+        output = input
+        final_states: list[Tensor] = []
         for layer in range(self.num_layers):
             if layer > 0:
                 output = F.dropout(output, self.dropout, self.training)
             directions = []
-            for suffix in self._suffixes(layer):
+            for suffix in self.suffixes(layer):
                 states = self._read(output, hx[len(final_states)], suffix)
                 directions.append(states)
                 final_states.append(states[0] if suffix.endswith("reverse") else states[-1])
@@ -168,7 +169,8 @@ class RecurrentLayer(nn.Module):
         """The next state (batch, hidden_size) from one projected input and the state before it."""
         raise NotImplementedError(f"{type(self).__name__} gives no step")
 
-    def _suffixes(self, layer: int) -> list[str]:
+    def suffixes(self, layer: int) -> list[str]:
+        """The endings of the parameter names of one layer of the stack, one for each direction."""
         return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
 
     def _check(self, input: Tensor, hx: Tensor | None) -> None:

@@ -51,9 +51,7 @@ class ManualRNN(RecurrentLayer):
             nearest = difflib.get_close_matches(str(nonlinearity), ACTIVATIONS, n=1, cutoff=0.4)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(f"nonlinearity should be 'tanh' or 'relu', got {nonlinearity!r}{hint}")
-        super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype
-        )
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
         self.nonlinearity = nonlinearity
 
     def step(self, projected: Tensor, state: Tensor, weight_hh: Tensor, bias_hh: Tensor | None) -> Tensor:

@@ -50,9 +50,7 @@ class Text(FiniteTask):
         self.characters = sorted(set(parts["train"]))
         ids = {character: number for number, character in enumerate(self.characters, start=1)}
         self.input_size = self.output_size = len(self.characters) + 1
-        streams = {
-            split: torch.tensor([ids.get(character, 0) for character in part]) for split, part in parts.items()
-        }
+        streams = {split: torch.tensor([ids.get(character, 0) for character in part]) for split, part in parts.items()}
         self.data = {}
         for split in ("train", "val", "test"):
             windows = streams[split].unfold(0, length + 1, 1 if split == "train" else length)

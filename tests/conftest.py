@@ -1,0 +1,51 @@
+"""What the tests share: a run without a command line, and a command line without a process."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqmodels.config import compose
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Run a config as `train.py` would; gives the run folder."""
+
+    def train(*overrides, name="run"):
+        from seqmodels.run import run
+
+        folder = tmp_path / name
+        folder.mkdir()
+        run(compose("trainer.enable_progress_bar=false", "logger=none", *overrides), folder)
+        return folder
+
+    return train
+
+
+@pytest.fixture
+def type_command(monkeypatch, capsys, tmp_path):
+    """Type a command in an empty folder; gives the exit code, what was printed and what was complained about."""
+    monkeypatch.chdir(tmp_path)
+
+    def type_command(*words, program="train"):
+        if program == "train":
+            spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(program)
+        monkeypatch.setattr(sys, "argv", [f"{program}.py", *words])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        try:
+            module.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return type_command

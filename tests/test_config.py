@@ -1,0 +1,159 @@
+"""What a user can get wrong: one clear message, exit code 1, no stack trace, and nothing left behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqmodels.config import CONF, UserError, compose, nearest
+
+ROOT = Path(__file__).parents[1]
+
+MISTAKES = {
+    "model=manul_rnn": ["no such model", "did you mean 'manual_rnn'?"],
+    "task=partiy": ["no such task", "did you mean 'parity'?"],
+    "optimizer=adan": ["no such optimizer", "did you mean 'adam'?"],
+    "experiment=nothing": ["no such experiment"],
+    "modle=nn_rnn": ["modle", "did you mean 'model'?"],
+    "model.hiden_size=3": ["model.hiden_size", "did you mean 'hidden_size'?"],
+    "trainer.max_step=3": ["did you mean 'max_steps'?"],
+    "sed=3": ["did you mean 'seed'?"],
+    "+model.hiden_size=3": ["model.hiden_size", "did you mean 'hidden_size'?"],
+    "+optimizer.lrr=3": ["optimizer.lrr", "did you mean 'lr'?"],
+    "+data.batchsize=3": ["batchsize"],
+    "+sede=3": ["sede", "did you mean 'seed'?"],
+    "model.hidden_size=abc": ["model.hidden_size=abc", "integer", "'abc'"],
+    "model.hidden_size=2.5": ["model.hidden_size=2.5", "integer"],
+    "model.hidden_size=-1": ["model.hidden_size=-1", "positive whole number"],
+    "model.hidden_size=null": ["model.hidden_size", "integer"],
+    "model.num_layers=0": ["model.num_layers=0", "positive whole number"],
+    "model.nonlinearity=sigmoid": ["model.nonlinearity=sigmoid", "'tanh' or 'relu'"],
+    "model.nonlinearity=tahn": ["did you mean 'tanh'?"],
+    "model.bias=maybe": ["model.bias=maybe", "boolean"],
+    "model.batch_first=false": ["model.batch_first", "batch_first should be true"],
+    "model.dropout=2": ["model.dropout=2", "between 0 and 1"],
+    "model._target_=torch.nn.RNNN": ["torch.nn.RNNN", "did you mean 'RNN'?"],
+    "model._target_=nowhere.RNN": ["nowhere.RNN", "cannot be imported"],
+    "task.length=0": ["task.length=0", "from 1 on, got 0"],
+    "task.length=forty": ["task.length=forty"],
+    "task.length=[9,3]": ["[shortest, longest], got [9, 3]"],
+    "task.test_length=-1": ["task.test_length=-1", "got -1"],
+    "optimizer.lr=fast": ["optimizer.lr=fast", "'fast'"],
+    "optimizer.lr=-1": ["optimizer", "-1"],
+    "optimizer.betas=[2,3]": ["optimizer", "2"],
+    "trainer.max_steps=many": ["trainer.max_steps", "'many'"],
+    "trainer.max_steps=0": ["trainer.max_steps", "got 0"],
+    "trainer.val_check_interval=0": ["trainer.val_check_interval", "got 0"],
+    "trainer.precision=33": ["trainer.precision=33"],
+    "trainer.accelerator=abacus": ["trainer.accelerator=abacus"],
+    "seed=lucky": ["seed", "'lucky'"],
+    "seed=-4": ["seed", "-4"],
+    "parity=of": ["parity should be on or off", "did you mean 'off'?"],
+    "embedding_size=0": ["embedding_size", "got 0"],
+    "data.batch_size=0": ["data.batch_size=0"],
+    "data.num_workers=-1": ["data.num_workers=-1"],
+    "data.batch_size=big": ["data.batch_size=big"],
+    "task=csv": ["task.path", "task.path=..."],
+    "model": ["model"],
+    "model.hidden_size=[1": ["[1"],
+}
+
+
+@pytest.mark.parametrize("override", MISTAKES)
+def test_a_mistake_is_named_and_leaves_nothing_behind(type_command, tmp_path, override):
+    code, _, complaint = type_command("trainer=smoke", override)
+    assert code == 1
+    assert all(part in complaint for part in MISTAKES[override]), complaint
+    assert complaint.startswith("error: ")
+    assert "Traceback" not in complaint
+    assert complaint.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["task.path=none.csv", "task.target=x"], "there is none at none.csv"),
+        (["task.path=mine.csv", "task.target=valeu"], "did you mean 'value'?"),
+        (["task.path=mine.csv", "task.target=word"], "found 'a' in row 1"),
+        (["task.path=mine.csv", "task.target=gap"], "found a gap in row 2"),
+        (["task.path=mine.csv", "task.target=value", "task.window=50"], "are needed"),
+        (["task.path=mine.csv", "task.target=value", "task.window=-5"], "task.window=-5"),
+    ],
+)
+def test_a_mistake_in_a_file_of_ones_own(type_command, tmp_path, words, message):
+    (tmp_path / "mine.csv").write_text("value,word,gap\n" + "1,a,3\n2,b,\n" * 20)
+    code, _, complaint = type_command("task=csv", *words)
+    assert code == 1
+    assert message in complaint
+    assert complaint.count("\n") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.csv"]
+
+
+def test_an_unwritable_output_folder(type_command, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, _, complaint = type_command("trainer=smoke", "hydra.run.dir=file/run")
+    assert code == 1
+    assert "cannot write" in complaint
+    assert "file/run" in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(type_command, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("precious")
+    code, _, complaint = type_command("trainer=smoke", "hydra.run.dir=run")
+    assert code == 1
+    assert "holds a run already" in complaint
+    assert (tmp_path / "run" / "config.yaml").read_text() == "precious"
+    assert len(list((tmp_path / "run").iterdir())) == 1
+
+
+def test_one_wrong_job_of_a_sweep_does_not_stop_the_others(type_command, tmp_path):
+    words = ["trainer=smoke", "logger=none", "trainer.enable_progress_bar=false", "model.hidden_size=-1,4"]
+    code, _, complaint = type_command("-m", *words)
+    assert code == 1
+    assert "model.hidden_size=-1" in complaint
+    assert len(list((tmp_path / "outputs").glob("parity/manual_rnn/*/result.json"))) == 1
+    assert len(list((tmp_path / "outputs" / "parity" / "manual_rnn").iterdir())) == 1
+
+
+def test_a_fault_of_the_program_keeps_its_stack_trace(type_command, monkeypatch):
+    import seqmodels.run
+
+    monkeypatch.setattr(seqmodels.run, "prove", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        type_command("trainer=smoke")
+
+
+def test_help_lists_what_can_be_chosen():
+    shown = subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for group in CONF.iterdir():
+        if group.is_dir():
+            line = next(line for line in shown.stdout.splitlines() if line.startswith(f"{group.name}: "))
+            assert {file.stem for file in group.glob("*.yaml")} == set(line.removeprefix(f"{group.name}: ").split(", "))
+
+
+def test_help_imports_neither_torch_nor_lightning():
+    """What keeps it fast."""
+    script = "import sys, train; assert not {'torch', 'lightning', 'pandas'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_compose_gives_what_a_command_would_run_with():
+    config = compose("model=nn_rnn", "model.hidden_size=7", "scheduler=cosine", "trainer.max_steps=30")
+    assert config.model._target_ == "torch.nn.RNN"
+    assert config.model_name == "nn_rnn"
+    assert config.scheduler.T_max == 30
+    with pytest.raises(UserError, match="did you mean 'nn_rnn'"):
+        compose("model=nn_rn")
+
+
+@pytest.mark.parametrize("experiment", sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))
+def test_each_experiment_names_a_claim(experiment):
+    assert compose(f"experiment={experiment}").claim
+
+
+def test_nearest_is_silent_where_nothing_is_near():
+    assert nearest("zzz", ["tanh", "relu"]) == ""

@@ -1,0 +1,210 @@
+"""Whole runs: what a run folder holds, that equal configs give equal numbers, and that the way back is safe."""
+
+import json
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import seqmodels
+from seqmodels.config import CONF, UserError
+from seqmodels.layers import ManualRNN
+
+TASKS = sorted(file.stem for file in (CONF / "task").glob("*.yaml") if file.stem != "csv")
+SHORT = ["trainer=smoke", "model.hidden_size=8", "data.batch_size=16"]
+
+
+def result_of(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def metrics_of(folder):
+    return pd.read_csv(folder / "metrics.csv")
+
+
+@pytest.mark.parametrize("model", ["manual_rnn", "nn_rnn"])
+@pytest.mark.parametrize("task", TASKS)
+def test_every_model_runs_on_every_task_and_leaves_a_whole_folder(train, task, model):
+    folder = train(f"task={task}", f"model={model}", *SHORT)
+    names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    pictures = {"curves.png", "predictions.png"}
+    assert names == pictures | {
+        "config.yaml",
+        "metrics.csv",
+        "result.json",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+    }
+    for picture in pictures:
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+
+    result = result_of(folder)
+    needed = "model task seed metric test chance solved steps seconds steps_per_second parameters parity versions git"
+    assert set(needed.split()) <= set(result)
+    assert (result["model"], result["task"], result["steps"]) == (model, task, 20)
+    assert np.isfinite([result["test"], result["chance"]]).all()
+    assert result["parity"]["passed"] if model == "manual_rnn" else result["parity"] == "on"
+    metrics = metrics_of(folder)
+    assert {"step", "train_loss", "val_loss", f"val_{result['metric']}"} <= set(metrics)
+    assert metrics[f"test_{result['metric']}"].dropna().tolist() == pytest.approx([result["test"]])
+    for name in ("best", "last"):
+        assert torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def test_a_csv_file_of_ones_own(train, tmp_path):
+    pd.DataFrame({"t": range(300), "load": np.sin(np.arange(300) / 3)}).to_csv(tmp_path / "mine.csv", index=False)
+    folder = train("task=csv", f"task.path={tmp_path / 'mine.csv'}", "task.target=load", "trainer.max_steps=300")
+    result = result_of(folder)
+    assert result["solved"]
+    assert result["test"] < 0.5 * result["baselines"]["persistence"]
+
+
+def test_the_default_run_learns_parity_and_generalises(train):
+    """One seed at the shipped settings; the claim over five seeds is a slow test."""
+    result = result_of(train())
+    assert result["solved"]
+    assert result["test"] > 0.99
+    assert OmegaConf.load(CONF / "task" / "parity.yaml").test_length == 500
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize(("experiment", "solved"), [("parity_curriculum", True), ("parity_uniform", False)])
+def test_the_claims_of_the_experiments(train, experiment, solved, seed):
+    result = result_of(train(f"experiment={experiment}", f"seed={seed}"))
+    assert result["solved"] is solved
+    if not solved:
+        assert abs(result["test"] - 0.5) < 0.06  # 1,024 sequences: four standard errors
+
+
+@pytest.mark.parametrize(("precision", "steps", "tolerance"), [("32-true", 50, 1e-4), ("64-true", 200, 1e-9)])
+@pytest.mark.parametrize("task", ["parity", "copy_memory", "sine"])
+def test_manual_and_torch_rnn_train_alike(train, task, precision, steps, tolerance):
+    options = [f"task={task}", f"trainer.precision={precision}", f"trainer.max_steps={steps}"]
+    options += ["trainer.log_every_n_steps=1", "data.batch_size=32", "model.hidden_size=16"]
+    losses = [
+        metrics_of(train(f"model={model}", *options, name=model))["train_loss"].dropna().to_numpy()
+        for model in ("manual_rnn", "nn_rnn")
+    ]
+    assert len(losses[0]) == steps
+    np.testing.assert_allclose(*losses, rtol=tolerance)
+    assert losses[0][0] != losses[0][-1]
+
+
+def test_equal_configs_give_bit_identical_metrics_with_and_without_workers(train):
+    options = ["trainer.max_steps=60", "trainer.log_every_n_steps=1", "model.num_layers=2", "model.dropout=0.2"]
+    folders = [
+        train(*options, f"data.num_workers={workers}", name=f"{workers}{again}") for workers in (0, 2) for again in "ab"
+    ]
+    first, *others = [(folder / "metrics.csv").read_bytes() for folder in folders]
+    assert all(other == first for other in others)
+    assert (train(*options, "seed=2", name="other") / "metrics.csv").read_bytes() != first
+
+
+def test_the_best_checkpoint_is_chosen_on_validation_and_tested_once(train):
+    options = ["optimizer.lr=0.3", "trainer.max_steps=60", "trainer.val_check_interval=5", "task=adding"]
+    folder = train(*options, "trainer.gradient_clip_val=null")
+    losses = metrics_of(folder).dropna(subset="val_loss")
+    best, last = (torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert last["global_step"] == 60
+    assert best["global_step"] == losses["step"][losses["val_loss"].idxmin()] + 1
+    assert best["global_step"] < 60
+    assert metrics_of(folder)["test_mse"].notna().sum() == 1
+
+
+def test_load_run_gives_the_trained_model_back(train):
+    folder = train("task=digits", *SHORT, "trainer.max_steps=100")
+    model = seqmodels.load_run(folder)
+    assert not model.training
+    assert isinstance(model.layer, ManualRNN)
+    from seqmodels.tasks import Digits
+
+    images, labels = Digits().data["test"]
+    right = (model(images).argmax(1) == labels).float()
+    limited = right[:32].mean().item()  # trainer=smoke tests on two batches of 16
+    assert limited == pytest.approx(result_of(folder)["test"])
+
+
+def test_load_run_needs_no_data(train, tmp_path):
+    file = tmp_path / "text.txt"
+    file.write_text("to be or not to be, that is the question. " * 50)
+    folder = train("task=text", f"task.path={file}", "embedding_size=4", *SHORT)
+    file.unlink()
+    assert seqmodels.load_run(folder, checkpoint="last").encoder.embedding_dim == 4
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "torch.hub.load",
+        "torch.utils.collect_env.run",
+        "seqmodels.layers.recurrent.torch.hub.load",
+        "seqmodels.layers.rnn.difflib.unified_diff",
+        "torch.nn.modules.module.torch.hub.load",
+        "seqmodels.run.run",
+        "torch.nn.RNN.forward",
+    ],
+)
+def test_load_run_builds_nothing_but_trusted_layers(train, target):
+    folder = train(*SHORT)
+    config = OmegaConf.load(folder / "config.yaml")
+    config.model._target_ = target
+    OmegaConf.save(config, folder / "config.yaml")
+    with pytest.raises(UserError, match=r"model\._target_="):
+        seqmodels.load_run(folder)
+
+
+def test_a_layer_of_ones_own_is_run_refused_when_wrong_and_loaded_when_trusted(train, tmp_path, monkeypatch):
+    (tmp_path / "my_layers.py").write_text(
+        textwrap.dedent("""
+            from seqmodels.layers import ManualRNN
+
+            class Right(ManualRNN):
+                pass
+
+            class Wrong(ManualRNN):
+                def step(self, projected, state, weight_hh, bias_hh):
+                    return super().step(projected, state, weight_hh, None)
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = train("model._target_=my_layers.Right", *SHORT)
+    with pytest.raises(UserError, match="trusted="):
+        seqmodels.load_run(folder)
+    assert seqmodels.load_run(folder, trusted=("my_layers",))
+
+    with pytest.raises(UserError, match=r"Wrong differs from torch.nn.RNN .* gradient of bias_hh_l0"):
+        train("model._target_=my_layers.Wrong", *SHORT, name="refused")
+    assert list((tmp_path / "refused").iterdir()) == []
+    assert result_of(train("model._target_=my_layers.Wrong", "parity=off", *SHORT, name="off"))["parity"] == "off"
+
+
+def test_load_run_says_what_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config\.yaml"):
+        seqmodels.load_run(tmp_path)
+
+
+def test_training_that_diverges_is_called_so(train, tmp_path):
+    with pytest.raises(UserError, match="diverged"):
+        train("task=adding", "model.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30", *SHORT)
+
+
+def test_results_are_plain_json(train):
+    text = (train(*SHORT) / "result.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+@pytest.mark.parametrize("scheduler", ["cosine", "one_cycle"])
+def test_schedulers_move_the_learning_rate(train, scheduler):
+    folder = train(f"scheduler={scheduler}", "optimizer=adamw", *SHORT)
+    state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-4
+
+
+def test_tensorboard_is_the_default_logger(train):
+    folder = train(*SHORT, "logger=tensorboard")
+    assert list(folder.glob("tensorboard/events.out.tfevents.*"))

@@ -162,9 +162,7 @@ def check_arguments(target: Any, config: DictConfig, name: str) -> None:
     """Compare a node with the signature it is meant for: unknown names, and values of another type."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    constructor = target.__init__ if inspect.isclass(target) else target
-    # torch.nn.RNN takes *args and **kwargs, and states its signature in its first overload
-    signed = (typing.get_overloads(constructor) or [constructor])[0]
+    signed = signed_by(target)
     parameters = inspect.signature(signed).parameters
     try:
         hints = typing.get_type_hints(signed)
@@ -184,6 +182,13 @@ def check_arguments(target: Any, config: DictConfig, name: str) -> None:
             raise UserError(f"{name}.{key}={value}: {key} {problem}, got {value!r}{hint}") from error
         except (TypeError, ValueError):
             continue  # a type that pydantic cannot check
+
+
+def signed_by(target: Any) -> Any:
+    """The function whose signature says what a class or function takes."""
+    constructor = target.__init__ if inspect.isclass(target) else target
+    # torch.nn.RNN takes *args and **kwargs, and states its signature in its first overload
+    return (typing.get_overloads(constructor) or [constructor])[0]
 
 
 @contextmanager

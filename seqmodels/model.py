@@ -53,20 +53,29 @@ class SequenceModel(nn.Module):
         elif tokens:
             self.encoder = OneHot(input_size)
         made: Any = layer(input_size=embedding_size or input_size)
-        if not made.batch_first:
+        if not getattr(made, "batch_first", False):
             raise ValueError("batch_first should be true: the model reads (batch, time, features), got false")
         self.layer: nn.Module = made
-        self.directions: int = 2 if made.bidirectional else 1
-        self.head = nn.Linear(self.directions * made.hidden_size, output_size)
+        self.directions = 2 if getattr(made, "bidirectional", False) else 1
+        # What a layer gives has the width that a dry run shows, by whatever names the layer was told so.
+        with torch.no_grad():
+            output, state = made.eval()(torch.zeros(1, 1, embedding_size or input_size))
+        made.train()
+        features = output.size(-1) if every_step else self.directions * last_hidden(state).size(-1)
+        self.head = nn.Linear(features, output_size)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Answers (batch, output_size), with `every_step` (batch, time, output_size)."""
         output, state = self.layer(self.encoder(inputs).to(self.head.weight.dtype))
         if self.every_step:
             return self.head(output)
-        hidden = state[0] if isinstance(state, tuple) else state
-        last_layer = hidden[-self.directions :]  # one state (batch, hidden) for each direction it reads in
+        last_layer = last_hidden(state)[-self.directions :]  # one (batch, hidden) for each direction it reads in
         return self.head(torch.cat(tuple(last_layer), dim=-1))
+
+
+def last_hidden(state: Any) -> Tensor:
+    """h (layers, batch, hidden) of a state: the state itself, or the first one of several."""
+    return state[0] if isinstance(state, tuple) else state
 
 
 class OneHot(nn.Module):

@@ -6,6 +6,7 @@ gradients of the inputs, the initial state and every parameter, for a random gra
     python -m seqmodels.parity model=manual_rnn model.num_layers=3 task=copy_memory
 """
 
+import inspect
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from seqmodels.config import UserError, arguments_of, check_seed, command, instantiate
+from seqmodels.config import UserError, arguments_of, check_seed, command, instantiate, signed_by
 from seqmodels.tasks import Task
 
 TOLERANCE = 1e-10
@@ -103,7 +104,8 @@ def compare(
 
     Args:
         layer: the class to check.
-        arguments: what both constructors are called with, such as `{"input_size": 5, "hidden_size": 2}`.
+        arguments: what both constructors are called with, such as `{"input_size": 5, "hidden_size": 2}`; what the
+            reference has no argument for, such as another initialisation, goes to the layer alone.
         batch, time: the size of the random input.
         reference: the class to compare with; `layer.reference` if not given.
         tolerance: the largest relative error of a tensor that passes.
@@ -118,7 +120,12 @@ def compare(
     names = layer.__name__, f"{reference.__module__.replace('torch.nn.modules.rnn', 'torch.nn')}.{reference.__name__}"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        theirs = reference(**arguments).to("cpu", torch.float64).eval()
+        known = inspect.signature(signed_by(reference)).parameters
+        theirs = (
+            reference(**{name: value for name, value in arguments.items() if name in known})
+            .to("cpu", torch.float64)
+            .eval()
+        )
         torch.manual_seed(seed)
         ours = layer(**arguments).to("cpu", torch.float64).eval()
         mismatches = _load(theirs, ours)

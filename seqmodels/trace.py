@@ -4,7 +4,8 @@
     python -m seqmodels.trace model.num_layers=2 model.nonlinearity=relu inputs=[[1,0],[0,1]]
 
 The defaults are those of the example everybody starts with: `torch.manual_seed(1)`, `nn.RNN(5, 2, batch_first=True)`
-and the inputs 1, 2, 3, each repeated five times.
+and the inputs 1, 2, 3, each repeated five times. Of several states
+the first one is shown, which is the output.
 """
 
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ class Step:
     projected: Tensor
     """W_ih x_t + b_ih"""
     hidden: Tensor
-    """The new state, by `step` from the projected input and the state before it."""
+    """The new state h, by `step` from the projected input and the state before it."""
     reference: Tensor | None
     """The same state as the reference layer computes it."""
 
@@ -45,14 +46,15 @@ def trace(layer: RecurrentLayer, inputs: Tensor) -> Iterator[Step]:
             reverse = suffix.endswith("reverse")
             order = range(len(sequence))[:: -1 if reverse else 1]
             expected = reference_states(layer, suffix, sequence.flip(0) if reverse else sequence)
-            state = sequence.new_zeros(1, layer.hidden_size)
+            state = tuple(sequence.new_zeros(1, size) for size in layer.state_sizes)
+            weights = layer.weights(suffix)
             states = {}
             for position, time in enumerate(order):
-                projected = layer.project(sequence[time], suffix)
-                weight_hh, bias_hh = getattr(layer, "weight_hh" + suffix), getattr(layer, "bias_hh" + suffix, None)
-                state = states[time] = layer.step(projected, state, weight_hh, bias_hh)
+                projected = layer.project(sequence[time], weights)
+                state = layer.advance(projected, state, weights)
+                states[time] = state[0]
                 reference = None if expected is None else expected[position]
-                yield Step(level, reverse, time, sequence[time], projected, state, reference)
+                yield Step(level, reverse, time, sequence[time], projected, state[0], reference)
             outputs.append(torch.stack([states[time] for time in range(len(sequence))]))
         sequence = torch.cat(outputs, dim=-1)
 
@@ -61,7 +63,7 @@ def reference_states(layer: RecurrentLayer, suffix: str, sequence: Tensor) -> Te
     """All states of one level of the stack, (time, 1, hidden_size), by a single reference layer with its weights."""
     if layer.reference is None:
         return None
-    options = {"nonlinearity": layer.nonlinearity} if hasattr(layer, "nonlinearity") else {}
+    options = {name: getattr(layer, name) for name in ("nonlinearity", "proj_size") if hasattr(layer, name)}
     single = layer.reference(sequence.size(-1), layer.hidden_size, bias=layer.bias, **options)
     weights = {name: value for name, value in layer.state_dict().items() if name.endswith(suffix)}
     single.load_state_dict({name.removesuffix(suffix) + "_l0": value for name, value in weights.items()})

@@ -1,6 +1,7 @@
 """The parity check passes what is equal, and catches what is wrong, by name."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,13 +13,13 @@ from seqmodels.parity import ParityError, compare
 
 
 class DropsBias(ManualRNN):
-    def step(self, projected, state, weight_hh, bias_hh):
-        return super().step(projected, state, weight_hh, None)
+    def step(self, projected, state, weights):
+        return super().step(projected, state, SimpleNamespace(**vars(weights) | {"bias_hh": None}))
 
 
 class TransposesWeight(ManualRNN):
-    def step(self, projected, state, weight_hh, bias_hh):
-        return super().step(projected, state, weight_hh.T, bias_hh)
+    def step(self, projected, state, weights):
+        return super().step(projected, state, SimpleNamespace(**vars(weights) | {"weight_hh": weights.weight_hh.T}))
 
 
 class TransposesParameter(ManualRNN):
@@ -26,8 +27,8 @@ class TransposesParameter(ManualRNN):
         super().__init__(*args, **kwargs)
         self.weight_ih_l0 = nn.Parameter(self.weight_ih_l0.detach().T.clone())
 
-    def project(self, sequence, suffix="_l0"):
-        return F.linear(sequence, getattr(self, "weight_ih" + suffix).T, getattr(self, "bias_ih" + suffix))
+    def project(self, sequence, weights):
+        return F.linear(sequence, weights.weight_ih.T, weights.bias_ih)
 
 
 class DropsGivenState(ManualRNN):
@@ -36,13 +37,13 @@ class DropsGivenState(ManualRNN):
 
 
 class NeverHandsTheStateOn(ManualRNN):
-    def step(self, projected, state, weight_hh, bias_hh):
-        return super().step(projected, torch.zeros_like(state), weight_hh, bias_hh)
+    def step(self, projected, state, weights):
+        return super().step(projected, torch.zeros_like(state), weights)
 
 
 class CutsTheGradient(ManualRNN):
-    def step(self, projected, state, weight_hh, bias_hh):
-        return super().step(projected, state.detach(), weight_hh, bias_hh)
+    def step(self, projected, state, weights):
+        return super().step(projected, state.detach(), weights)
 
 
 class ReturnsTheFirstLayersState(ManualRNN):
@@ -52,12 +53,12 @@ class ReturnsTheFirstLayersState(ManualRNN):
 
 
 class GivesNaN(ManualRNN):
-    def step(self, projected, state, weight_hh, bias_hh):
-        return super().step(projected, state, weight_hh, bias_hh) * float("nan")
+    def step(self, projected, state, weights):
+        return super().step(projected, state, weights) * float("nan")
 
 
 class Raises(ManualRNN):
-    def step(self, projected, state, weight_hh, bias_hh):
+    def step(self, projected, state, weights):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 

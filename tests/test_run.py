@@ -161,14 +161,16 @@ def test_load_run_builds_nothing_but_trusted_layers(train, target):
 def test_a_layer_of_ones_own_is_run_refused_when_wrong_and_loaded_when_trusted(train, tmp_path, monkeypatch):
     (tmp_path / "my_layers.py").write_text(
         textwrap.dedent("""
+            from types import SimpleNamespace
+
             from seqmodels.layers import ManualRNN
 
             class Right(ManualRNN):
                 pass
 
             class Wrong(ManualRNN):
-                def step(self, projected, state, weight_hh, bias_hh):
-                    return super().step(projected, state, weight_hh, None)
+                def step(self, projected, state, weights):
+                    return super().step(projected, state, SimpleNamespace(**vars(weights) | {"bias_hh": None}))
         """)
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,6 +1,33 @@
-"""Recurrent layers with the calling contract of `torch.nn.RNN`. They need torch and nothing else."""
+"""Sequence layers with the calling contract of `torch.nn.RNN`. They need torch and nothing else."""
 
+from seqmodels.layers.gru import ManualGRU
+from seqmodels.layers.indrnn import IndRNN
+from seqmodels.layers.layernorm_lstm import LayerNormLSTM
+from seqmodels.layers.lru import LRU
+from seqmodels.layers.lstm import ManualLSTM
+from seqmodels.layers.mgu import MGU
+from seqmodels.layers.min_gru import MinGRU
+from seqmodels.layers.min_lstm import MinLSTM
+from seqmodels.layers.peephole_lstm import PeepholeLSTM
 from seqmodels.layers.recurrent import RecurrentLayer
 from seqmodels.layers.rnn import ManualRNN
+from seqmodels.layers.slstm import SLSTM
+from seqmodels.layers.tcn import TCN
+from seqmodels.layers.transformer import Transformer
 
-__all__ = ["ManualRNN", "RecurrentLayer"]
+__all__ = [
+    "LRU",
+    "MGU",
+    "SLSTM",
+    "TCN",
+    "IndRNN",
+    "LayerNormLSTM",
+    "ManualGRU",
+    "ManualLSTM",
+    "ManualRNN",
+    "MinGRU",
+    "MinLSTM",
+    "PeepholeLSTM",
+    "RecurrentLayer",
+    "Transformer",
+]

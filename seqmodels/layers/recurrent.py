@@ -1,12 +1,12 @@
-"""What every recurrent layer shares: stacking, direction, dropout, batch order and the loop over time.
+"""What every recurrent layer shares: stacking, direction, dropout, packing, batch order and the loop over time.
 
 A stack of `num_layers` layers reads a sequence `x_1 .. x_T`; layer `k` reads the outputs of layer `k - 1`.
 Within a layer the work is split as
 
-    p_t = W_ih x_t + b_ih                     all steps at once, one matrix product     (`project`)
-    h_t = cell(p_t, h_{t-1}, W_hh, b_hh)      one step after the other                  (`step`)
+    p_t = W_ih x_t + b_ih                 for all steps at once, one matrix product     (`project`)
+    s_t = cell(p_t, s_{t-1})              one step after the other                      (`step`)
 
-so a cell, which is all that differs from one recurrent layer to the next, is its `step` and its gate count.
+so a cell, which is all that differs from one recurrent layer to the next, is its gate count, its states and its `step`.
 
 Parameter names, shapes, order and initialisation are those of `torch.nn.RNN`: `weight_ih_l0`, `weight_hh_l0`,
 `bias_ih_l0`, `bias_hh_l0`, then `..._l0_reverse` where there are two directions, then `..._l1`. Equal seeds
@@ -15,14 +15,20 @@ therefore give equal initial weights, and a state dict loads strictly both ways.
 
 import math
 import warnings
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
+
+State = Tensor | tuple[Tensor, ...]
+"""One tensor, or a tuple where a cell has several states; the first one is what a step puts out."""
 
 
 class RecurrentLayer(nn.Module):
-    """Base class of the recurrent layers; a subclass gives `step`, and `gates` where there is more than one.
+    """Base class of the recurrent layers; a subclass gives `step`, and what differs of `gates`, `states`, `shapes`.
 
     Args:
         input_size: features of one input step.
@@ -30,8 +36,9 @@ class RecurrentLayer(nn.Module):
         num_layers: how many layers are stacked.
         bias: whether the two biases exist.
         batch_first: inputs and outputs are (batch, time, features) instead of (time, batch, features).
-            The state is (layers, batch, hidden_size) either way.
-        dropout: probability of zeroing an output of a layer on its way into the next one, in training only.
+            States are (layers, batch, features) either way.
+        dropout: probability of zeroing an output of a layer on its way into the next one, in training only. On the
+            CPU equal seeds give the masks of `torch.nn.RNN`; on a GPU cuDNN draws its own, and they differ.
         bidirectional: a second set of weights reads the sequence backwards; outputs are concatenated.
 
     Raises:
@@ -41,6 +48,9 @@ class RecurrentLayer(nn.Module):
 
     gates: int = 1
     """Rows of the weights in units of `hidden_size`."""
+
+    states: tuple[str, ...] = ("h",)
+    """The names of the states; with more than one, `hx` and `h_n` are tuples in this order, as in `torch.nn.LSTM`."""
 
     reference: type[nn.Module] | None = None
     """The class whose numbers this one reproduces, if it reproduces any."""
@@ -54,17 +64,11 @@ class RecurrentLayer(nn.Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
-        for name, size in [("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)]:
-            if not isinstance(size, int) or isinstance(size, bool):
-                raise TypeError(f"{name} should be a positive whole number, got {size!r}")
-            if size <= 0:
-                raise ValueError(f"{name} should be a positive whole number, got {size}")
-        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
-            raise ValueError(f"dropout should be a probability between 0 and 1, got {dropout!r}")
+        check_arguments(input_size, hidden_size, num_layers, dropout)
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 f"dropout={dropout} acts between stacked layers and has no effect with num_layers=1", stacklevel=3
@@ -77,15 +81,10 @@ class RecurrentLayer(nn.Module):
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
 
-        rows = self.gates * hidden_size
         for layer in range(num_layers):
-            layer_input_size = input_size if layer == 0 else hidden_size * self.num_directions
+            layer_input_size = input_size if layer == 0 else self.state_sizes[0] * self.num_directions
             for suffix in self.suffixes(layer):
-                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, layer_input_size)}
-                shapes["weight_hh"] = (rows, hidden_size)
-                if bias:
-                    shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
-                for name, shape in shapes.items():
+                for name, shape in self.shapes(layer_input_size).items():
                     empty = torch.empty(shape, device=device, dtype=dtype)
                     self.register_parameter(name + suffix, nn.Parameter(empty))
         self.reset_parameters()
@@ -94,108 +93,232 @@ class RecurrentLayer(nn.Module):
     def num_directions(self) -> int:
         return 2 if self.bidirectional else 1
 
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Features of each state; of the first one, which is the output, too."""
+        return (self.hidden_size,) * len(self.states)
+
+    def suffixes(self, layer: int) -> list[str]:
+        """The endings of the parameter names of one layer of the stack, one for each direction."""
+        return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
+
+    def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
+        """The parameters of one layer in one direction, in their order; a cell with others extends or replaces them."""
+        rows = self.gates * self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight_ih": (rows, input_size),
+            "weight_hh": (rows, self.state_sizes[0]),
+        }
+        return shapes | ({"bias_ih": (rows,), "bias_hh": (rows,)} if self.bias else {})
+
     def reset_parameters(self) -> None:
         """Draw every parameter from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))."""
         bound = 1.0 / math.sqrt(self.hidden_size)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Read whole sequences.
+    def flatten_parameters(self) -> None:
+        """Nothing to do: there is no second copy of the weights. Here for code written for `torch.nn.RNN`."""
+
+    def project(self, sequence: Tensor, weights: SimpleNamespace) -> Tensor:
+        """The inputs' part of every step, W_ih x_t + b_ih: (..., features) to (..., gates * hidden_size)."""
+        return F.linear(sequence, weights.weight_ih, weights.bias_ih)
+
+    def step(self, projected: Tensor, state: Any, weights: SimpleNamespace) -> State:
+        """The cell.
+
+        Args:
+            projected: W_ih x_t + b_ih, (batch, gates * hidden_size).
+            state: the state before, (batch, features), or a tuple of them where `states` has more than one name.
+            weights: the parameters of this layer and direction by the names in `shapes`: `weights.weight_hh`,
+                `weights.bias_hh` and so on; a bias is None where there is none.
+
+        Returns:
+            The next state.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no step")
+
+    def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, Any]:
+        """All steps, (time, batch, gates * hidden_size) to (time, batch, features), and the last state.
+
+        A cell whose recurrence can be computed for all steps at once does so here.
+        """
+        outputs = []
+        for step_input in projected.unbind(0):
+            state = self.advance(step_input, state, weights)
+            outputs.append(state[0])
+        return torch.stack(outputs), state
+
+    def forward(self, input: Tensor | PackedSequence, hx: State | None = None) -> tuple[Any, State]:
+        """Read whole sequences, or the next steps of sequences whose state so far is given.
 
         Args:
             input: (time, batch, input_size), or (batch, time, input_size) with `batch_first`, or
-                (time, input_size) for a single sequence.
+                (time, input_size) for a single sequence, or a PackedSequence of sequences of several lengths.
             hx: the initial state (num_layers * directions, batch, hidden_size), without the batch for a
-                single sequence; zeros if not given.
+                single sequence, a tuple where the layer has several states; zeros if not given.
 
         Returns:
-            `output`: what the last layer gives at each step, shaped like `input` with
+            `output`: what the last layer gives at each step, shaped like `input` (packed if it is) with
             directions * hidden_size features; and `h_n`: the final state of each layer, shaped like `hx`.
 
         Raises:
+            TypeError: `input` is neither a tensor nor packed.
             ValueError: `input` is not 2D or 3D, or its dtype is not the weights'.
-            RuntimeError: the feature width or the state's shape is wrong, or the sequence is empty.
+            RuntimeError: the feature width, or the state's number, shape, dtype or device is wrong, or the
+                sequence is empty.
         """
-        if not isinstance(input, Tensor):
-            raise TypeError(f"{type(self).__name__}: expected input to be a Tensor, got {type(input).__name__}")
-        if input.dim() not in (2, 3):
-            raise ValueError(f"{type(self).__name__}: expected input to be 2D or 3D, got {input.dim()}D")
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx)
+        check_dimensions(input)
         single = input.dim() == 2
         if single:
-            if hx is not None and hx.dim() != 2:
-                raise RuntimeError(f"for a single (2D) sequence hx should be 2D too, got {hx.dim()}D")
             input = input.unsqueeze(1)
-            hx = None if hx is None else hx.unsqueeze(1)
-        elif self.batch_first:
-            input = input.transpose(0, 1)
-        self._check(input, hx)
-        if hx is None:
-            hx = input.new_zeros(self.num_layers * self.num_directions, input.size(1), self.hidden_size)
+            given = self._given(hx, dimensions=2)
+            given = given and tuple(part.unsqueeze(1) for part in given)
+        else:
+            input = input.transpose(0, 1) if self.batch_first else input
+            given = self._given(hx, dimensions=3)
+        if len(input) == 0:
+            raise RuntimeError("expected a sequence of at least one step, got length 0")
+        state = self._initial_state(input, given, input.size(1))
+        output, final = self._run_stack(input, None, state)
+        if single:
+            return output.squeeze(1), self._as_given(tuple(part.squeeze(1) for part in final))
+        return (output.transpose(0, 1) if self.batch_first else output), self._as_given(final)
 
-        output = input
-        final_states: list[Tensor] = []
+    def _forward_packed(self, packed: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
+        data, batch_sizes, sorted_indices, unsorted_indices = packed
+        given = self._given(hx, dimensions=3)
+        if given is not None and sorted_indices is not None:
+            given = tuple(part.index_select(1, sorted_indices) for part in given)
+        state = self._initial_state(data, given, int(batch_sizes[0]))
+        output, final = self._run_stack(data, batch_sizes.tolist(), state)
+        if unsorted_indices is not None:
+            final = tuple(part.index_select(1, unsorted_indices) for part in final)
+        return PackedSequence(output, batch_sizes, sorted_indices, unsorted_indices), self._as_given(final)
+
+    def _run_stack(
+        self, sequence: Tensor, batch_sizes: list[int] | None, state: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The outputs of the last layer, and the final states of all layers and directions."""
+        finals: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             if layer > 0:
-                output = F.dropout(output, self.dropout, self.training)
-            directions = []
+                sequence = F.dropout(sequence, self.dropout, self.training)
+            outputs = []
             for suffix in self.suffixes(layer):
-                states = self._read(output, hx[len(final_states)], suffix)
-                directions.append(states)
-                final_states.append(states[0] if suffix.endswith("reverse") else states[-1])
-            output = torch.cat(directions, dim=-1)
-        h_n = torch.stack(final_states)
+                weights = self.weights(suffix)
+                projected = self.project(sequence, weights)
+                before = tuple(part[len(finals)] for part in state)
+                reverse = suffix.endswith("reverse")
+                if batch_sizes is not None:
+                    output, final = self._scan_packed(projected.split(batch_sizes), before, weights, reverse)
+                elif reverse:
+                    output, final = self.scan(projected.flip(0), before, weights)
+                    output = output.flip(0)
+                else:
+                    output, final = self.scan(projected, before, weights)
+                outputs.append(output)
+                finals.append(final)
+            sequence = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
+        return sequence, tuple(torch.stack(parts) for parts in zip(*finals, strict=True))
 
-        if single:
-            return output.squeeze(1), h_n.squeeze(1)
-        return (output.transpose(0, 1) if self.batch_first else output), h_n
+    def _scan_packed(
+        self, steps: tuple[Tensor, ...], state: tuple[Tensor, ...], weights: SimpleNamespace, reverse: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """`scan` over the steps of a packed batch, whose longest sequences come first.
 
-    def _read(self, sequence: Tensor, state: Tensor, suffix: str) -> Tensor:
-        """All states (time, batch, hidden_size) of one layer in one direction."""
-        weight_hh, bias_hh = getattr(self, "weight_hh" + suffix), getattr(self, "bias_hh" + suffix, None)
-        steps = self.project(sequence, suffix).unbind(0)
-        reverse = suffix.endswith("reverse")
-        states = []
-        for projected in reversed(steps) if reverse else steps:
-            state = self.step(projected, state, weight_hh, bias_hh)
-            states.append(state)
-        return torch.stack(states[::-1] if reverse else states)
+        A step moves the sequences that reach that far; the others keep their state: their last one, or backwards,
+        where they have not begun, their first one.
+        """
+        outputs = []
+        for step_input in reversed(steps) if reverse else steps:
+            alive = len(step_input)
+            moved = self.advance(step_input, tuple(part[:alive] for part in state), weights)
+            state = tuple(torch.cat([new, old[alive:]]) for new, old in zip(moved, state, strict=True))
+            outputs.append(moved[0])
+        return torch.cat(outputs[::-1] if reverse else outputs), state
 
-    def project(self, sequence: Tensor, suffix: str = "_l0") -> Tensor:
-        """The inputs' part of every step, W_ih x_t + b_ih: (..., features) to (..., gates * hidden_size)."""
-        return F.linear(sequence, getattr(self, "weight_ih" + suffix), getattr(self, "bias_ih" + suffix, None))
+    def advance(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, ...]:
+        """`step`, with a tuple of states whatever their number."""
+        after = self.step(projected, state if len(state) > 1 else state[0], weights)
+        return after if isinstance(after, tuple) else (after,)
 
-    def step(self, projected: Tensor, state: Tensor, weight_hh: Tensor, bias_hh: Tensor | None) -> Tensor:
-        """The next state (batch, hidden_size) from one projected input and the state before it."""
-        raise NotImplementedError(f"{type(self).__name__} gives no step")
+    def weights(self, suffix: str = "_l0") -> SimpleNamespace:
+        """The parameters of one layer in one direction, by their names without the ending; None for a missing bias."""
+        names = self.shapes(self.input_size)
+        absent = {"bias_ih": None, "bias_hh": None}
+        return SimpleNamespace(**absent | {name: getattr(self, name + suffix) for name in names})
 
-    def suffixes(self, layer: int) -> list[str]:
-        """The endings of the parameter names of one layer of the stack, one for each direction."""
-        return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
+    def _as_given(self, state: tuple[Tensor, ...]) -> State:
+        return state if len(self.states) > 1 else state[0]
 
-    def _check(self, input: Tensor, hx: Tensor | None) -> None:
-        """Refuse what the loop would misread; `input` is (time, batch, features) here."""
-        time, batch, features = input.shape
-        if features != self.input_size:
-            raise RuntimeError(f"input.size(-1) should be input_size={self.input_size}, got {features}")
-        if time == 0:
-            raise RuntimeError("expected a sequence of at least one step, got length 0")
-        dtype = next(self.parameters()).dtype
-        if input.dtype != dtype and not torch.is_autocast_enabled(input.device.type):
-            raise ValueError(f"input dtype {input.dtype} does not match weight dtype {dtype}: convert one of them")
-        expected = (self.num_layers * self.num_directions, batch, self.hidden_size)
-        if hx is not None and hx.shape != expected:
-            raise RuntimeError(f"expected hx of size {list(expected)}, got {list(hx.shape)}")
+    def _given(self, hx: State | None, dimensions: int) -> tuple[Tensor, ...] | None:
+        """The initial state as a tuple, once its number of tensors and of their dimensions is right."""
+        if hx is None:
+            return None
+        names = ", ".join(self.states)
+        state = hx if isinstance(hx, tuple | list) else (hx,)
+        if len(state) != len(self.states) or (len(state) > 1) != isinstance(hx, tuple | list):
+            expected = f"a tuple ({names})" if len(self.states) > 1 else f"one tensor {names}"
+            found = f"a tuple of {len(state)}" if isinstance(hx, tuple | list) else "one tensor"
+            raise RuntimeError(f"expected the state hx to be {expected}, got {found}")
+        for name, part in zip(self.states, state, strict=True):
+            if part.dim() != dimensions:
+                kind = "a single (2D) sequence" if dimensions == 2 else "a batch of sequences"
+                raise RuntimeError(f"expected the state {name} of {kind} to be {dimensions}D, got {part.dim()}D")
+        return tuple(state)
+
+    def _initial_state(self, sequence: Tensor, given: tuple[Tensor, ...] | None, batch: int) -> tuple[Tensor, ...]:
+        """The given state, or zeros; refuses what the loop would misread. `sequence` has features last."""
+        check_features(self, sequence)
+        rows = self.num_layers * self.num_directions
+        expected = [(rows, batch, size) for size in self.state_sizes]
+        if given is None:
+            return tuple(sequence.new_zeros(shape) for shape in expected)
+        for name, part, shape in zip(self.states, given, expected, strict=True):
+            if part.shape != shape:
+                raise RuntimeError(f"expected the state {name} to be of size {list(shape)}, got {list(part.shape)}")
+            for what in ("dtype", "device"):
+                if getattr(part, what) != getattr(sequence, what):
+                    raise RuntimeError(
+                        f"expected the state {name} to have the input's {what}, {getattr(sequence, what)}, "
+                        f"got {getattr(part, what)}"
+                    )
+        return given
 
     def extra_repr(self) -> str:
         shown = [f"{self.input_size}, {self.hidden_size}"]
-        for name, default in {
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0.0,
-            "bidirectional": False,
-        }.items():
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        for name, default in defaults.items():
             if getattr(self, name) != default:
                 shown.append(f"{name}={getattr(self, name)}")
         return ", ".join(shown)
+
+
+def check_arguments(input_size: int, hidden_size: int, num_layers: int, dropout: float) -> None:
+    """Refuse what `torch.nn.RNN` refuses, with its types of errors."""
+    for name, size in [("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)]:
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise TypeError(f"{name} should be a positive whole number, got {size!r}")
+        if size <= 0:
+            raise ValueError(f"{name} should be a positive whole number, got {size}")
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
+        raise ValueError(f"dropout should be a probability between 0 and 1, got {dropout!r}")
+
+
+def check_dimensions(input: Any) -> None:
+    if not isinstance(input, Tensor):
+        raise TypeError(f"expected input to be a Tensor or a PackedSequence, got {type(input).__name__}")
+    if input.dim() not in (2, 3):
+        raise ValueError(f"expected input to be 2D or 3D, got {input.dim()}D")
+
+
+def check_features(layer: Any, sequence: Tensor) -> None:
+    """Refuse inputs of another width, dtype or length than the layer can read; `sequence` has features last."""
+    if sequence.size(-1) != layer.input_size:
+        raise RuntimeError(f"input.size(-1) should be input_size={layer.input_size}, got {sequence.size(-1)}")
+    dtype = next(layer.parameters()).dtype
+    if sequence.dtype != dtype and not torch.is_autocast_enabled(sequence.device.type):
+        raise ValueError(f"input dtype {sequence.dtype} does not match weight dtype {dtype}: convert one of them")

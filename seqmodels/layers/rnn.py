@@ -7,6 +7,7 @@ Jeffrey L. Elman, "Finding Structure in Time", Cognitive Science 14, 1990. Two b
 """
 
 import difflib
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -23,7 +24,10 @@ class ManualRNN(RecurrentLayer):
 
     Args:
         nonlinearity: "tanh" or "relu".
-        others: see `RecurrentLayer`, and in the order of `torch.nn.RNN`.
+        identity: start as an IRNN: the recurrent weights as this multiple of the identity, the biases at zero and
+            the input weights with standard deviation 0.001 (Quoc Le, Navdeep Jaitly and Geoffrey Hinton, "A Simple
+            Way to Initialize Recurrent Networks of Rectified Linear Units", arXiv:1504.00941, 2015).
+        others: see `RecurrentLayer`, and in the order of `torch.nn.RNN`, which has all but `identity`.
 
     Example:
         >>> layer = ManualRNN(input_size=5, hidden_size=2, batch_first=True)
@@ -46,17 +50,31 @@ class ManualRNN(RecurrentLayer):
         bidirectional: bool = False,
         device: Any = None,
         dtype: Any = None,
+        *,
+        identity: float | None = None,
     ) -> None:
         if nonlinearity not in ACTIVATIONS:
             nearest = difflib.get_close_matches(str(nonlinearity), ACTIVATIONS, n=1, cutoff=0.4)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(f"nonlinearity should be 'tanh' or 'relu', got {nonlinearity!r}{hint}")
+        self.identity = identity  # before the base class draws the weights
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
         self.nonlinearity = nonlinearity
 
-    def step(self, projected: Tensor, state: Tensor, weight_hh: Tensor, bias_hh: Tensor | None) -> Tensor:
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        if self.identity is not None:
+            for name, parameter in self.named_parameters():
+                if name.startswith("weight_hh"):
+                    nn.init.eye_(parameter).data.mul_(self.identity)
+                elif name.startswith("weight_ih"):
+                    nn.init.normal_(parameter, std=0.001)
+                else:
+                    nn.init.zeros_(parameter)
+
+    def step(self, projected: Tensor, state: Tensor, weights: SimpleNamespace) -> Tensor:
         activation = ACTIVATIONS[self.nonlinearity]
-        return activation(projected + F.linear(state, weight_hh, bias_hh))
+        return activation(projected + F.linear(state, weights.weight_hh, weights.bias_hh))
 
     def extra_repr(self) -> str:
         relu = ", nonlinearity=relu" if self.nonlinearity == "relu" else ""

@@ -1,0 +1,67 @@
+"""The linear recurrent unit: a complex diagonal recurrence, and a linear readout.
+
+    lambda = exp(-exp(nu) + i exp(theta)),  gamma = sqrt(1 - |lambda|^2) at the start, then learned
+    s_t = lambda * s_{t-1} + gamma * (B x_t)                         complex, hidden_size of them
+    y_t = Re(C s_t) + D x_t
+
+Antonio Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", ICML 2023, section 3. Only the
+recurrence: the blocks of the paper put a nonlinear layer between two of them, and a stack of these alone is linear.
+D is a full matrix, for inputs of another width than the output.
+"""
+
+import math
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seqmodels.layers.linear_scan import linear_scan
+from seqmodels.layers.recurrent import RecurrentLayer
+
+
+class LRU(RecurrentLayer):
+    """`weight_ih` stacks Re B, Im B and D, `weight_hh` is (Re C, -Im C). Arguments: see `RecurrentLayer`.
+
+    The state is (y, Re s, Im s): the output is no part of the recurrence, and comes first as it does in every layer.
+    |lambda| starts uniform (in area) between 0.9 and 0.999, its phase between 0 and pi / 10.
+    """
+
+    gates = 3
+    states = ("y", "re", "im")
+
+    def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
+        size = self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (3 * size, input_size), "weight_hh": (size, 2 * size)}
+        shapes |= {"log_nu": (size,), "log_theta": (size,), "log_gamma": (size,)}
+        return shapes | ({"bias_ih": (3 * size,)} if self.bias else {})
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        for layer in range(self.num_layers):
+            for weights in map(self.weights, self.suffixes(layer)):
+                with torch.no_grad():
+                    modulus = torch.empty_like(weights.log_nu).uniform_(0.9**2, 0.999**2).sqrt()
+                    weights.log_nu.copy_(torch.log(-torch.log(modulus)))
+                    weights.log_theta.uniform_(1e-3, math.pi / 10).log_()
+                    weights.log_gamma.copy_(0.5 * torch.log1p(-(modulus**2)))
+
+    def step(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, ...]:
+        decay, drive, skip = self._parts(projected, weights)
+        return self._read(decay * torch.complex(*state[1:]) + drive, skip, weights)
+
+    def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, tuple]:
+        decay, drive, skip = self._parts(projected, weights)
+        outputs = self._read(linear_scan(decay.expand_as(drive), drive, torch.complex(*state[1:])), skip, weights)
+        return outputs[0], tuple(part[-1] for part in outputs)
+
+    def _parts(self, projected: Tensor, weights: SimpleNamespace) -> tuple[Tensor, Tensor, Tensor]:
+        """lambda, gamma * (B x) and D x."""
+        decay = torch.exp(torch.complex(-weights.log_nu.exp(), weights.log_theta.exp()))
+        projected = projected.to(weights.log_nu.dtype)  # autocast has no complex numbers of half precision
+        real, imaginary, skip = projected.chunk(3, dim=-1)
+        return decay, weights.log_gamma.exp() * torch.complex(real, imaginary), skip
+
+    def _read(self, hidden: Tensor, skip: Tensor, weights: SimpleNamespace) -> tuple[Tensor, ...]:
+        output = F.linear(torch.cat([hidden.real, hidden.imag], dim=-1), weights.weight_hh) + skip
+        return output, hidden.real, hidden.imag

@@ -1,0 +1,77 @@
+"""A table of finished runs.
+
+python -m seqmodels.results                       # everything under outputs/
+python -m seqmodels.results outputs/layers --markdown
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = {
+    "task": "task",
+    "model": "model",
+    "seed": "seed",
+    "metric": "metric",
+    "test": "test",
+    "chance": "chance",
+    "solved": "solved",
+    "steps": "steps",
+    "steps_per_second": "steps/s",
+    "parameters": "parameters",
+}
+
+
+def collect(folder: Path) -> pd.DataFrame:
+    """One row for each `result.json` below a folder, by task and from the best to the worst test metric.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    results = [json.loads(file.read_text()) for file in sorted(folder.rglob("result.json"))]
+    if not results:
+        raise FileNotFoundError(f"expected run folders with a result.json below {folder}, found none")
+    table = pd.DataFrame(results)[list(COLUMNS)].rename(columns=COLUMNS)
+    table["order"] = table["test"].where(table["metric"] != "accuracy", -table["test"])
+    return table.sort_values(["task", "order", "model", "seed"]).drop(columns="order")
+
+
+def shown(table: pd.DataFrame) -> list[list[str]]:
+    """The cells as text: four digits of measurements, whole steps per second."""
+    text = table.astype(object)
+    for name in ("test", "chance"):
+        text[name] = [f"{value:.4g}" for value in table[name]]
+    text["steps/s"] = [f"{value:.0f}" for value in table["steps/s"]]
+    text["solved"] = ["yes" if solved else "no" for solved in table["solved"]]
+    return [[str(cell) for cell in row] for row in text.to_numpy()]
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m seqmodels.results", description="A table of finished runs.")
+    parser.add_argument("folder", nargs="?", default="outputs", type=Path, help="where to look (default: outputs)")
+    parser.add_argument("--markdown", action="store_true", help="as a table for a README")
+    arguments = parser.parse_args(words)
+    try:
+        table = collect(arguments.folder)
+    except FileNotFoundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    if arguments.markdown:
+        for row in [list(map(str, table.columns)), ["---"] * len(table.columns), *shown(table)]:
+            print(f"| {' | '.join(row)} |")
+        return
+    view = Table()
+    for name in table.columns:
+        view.add_column(str(name))
+    for row in shown(table):
+        view.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 120).print(view)
+
+
+if __name__ == "__main__":
+    main()

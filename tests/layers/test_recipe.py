@@ -1,0 +1,93 @@
+"""The recipe of CONTRIBUTING: a new cell is one file and one YAML, and everything else comes by itself."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import properties
+import pytest
+import torch
+import torchrecurrent
+
+from seqmodels.config import CONF
+from seqmodels.model import SequenceModel
+
+ROOT = Path(__file__).parents[2]
+RECIPE = (ROOT / "CONTRIBUTING.md").read_text()
+CELL = re.search(r"```python\n(.*?)```", RECIPE, re.DOTALL)[1]
+YAML = re.search(r"```yaml\n(.*?)```", RECIPE, re.DOTALL)[1]
+
+
+def code_lines(source):
+    """Lines of code: without docstrings, comments and blank lines."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            node.body[0].value.value = ""
+    return [line for line in ast.unparse(tree).splitlines() if line.strip() not in ("", "''", '""', '""""""')]
+
+
+def test_a_new_cell_passes_everything_with_no_other_file_touched(tmp_path):
+    assert len(code_lines(CELL)) + len(YAML.strip().splitlines()) < 40
+    for name in ("seqmodels", "conf", "tests", "pyproject.toml", "train.py", "data"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+    (tmp_path / "seqmodels" / "layers" / "ugrnn.py").write_text(CELL)
+    (tmp_path / "conf" / "model" / "ugrnn.yaml").write_text(YAML)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "tests/layers/test_contract.py", "-k", "ugrnn"]
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stdout
+    assert int(re.search(r"(\d+) passed", shown.stdout)[1]) > 25
+
+    command = [sys.executable, "train.py", "model=ugrnn", "model.num_layers=2", "trainer=smoke", "logger=none"]
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert "ugrnn" in shown.stdout
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "seqmodels" / "layers").glob("*.py")), ids=lambda file: file.stem)
+def test_cells_are_short(file):
+    if "RecurrentLayer):" in file.read_text() and file.stem != "recurrent":
+        assert len(code_lines(file.read_text())) < 40
+
+
+@pytest.mark.parametrize("layer", [torchrecurrent.MGU, torchrecurrent.PeepholeLSTM, torchrecurrent.FastGRNN])
+def test_layers_of_a_published_package_work_by_their_target_alone(layer, train):
+    """They know no directions, number their cells and name their parameters in their own way."""
+    folder = train(
+        f"model._target_=torchrecurrent.{layer.__name__}",
+        "~model.bias",
+        "~model.bidirectional",
+        "~model.nonlinearity",
+        "trainer=smoke",
+        "task=sine",
+    )
+    assert (folder / "result.json").exists()
+    model = SequenceModel(partial(layer, hidden_size=5, num_layers=2, batch_first=True), input_size=3, output_size=2)
+    inputs = torch.randn(4, 6, 3)
+    output, _ = model.layer(inputs)
+    torch.testing.assert_close(model(inputs), model.head(output[:, -1]))
+    model.layer.double()
+    model.layer.input_size = 3
+    properties.check_causality(model.layer)
+
+
+def test_a_layer_of_ones_own_is_found_in_a_config_folder_of_ones_own(tmp_path):
+    """`--config-dir` adds a folder to those that Hydra looks into."""
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "ugrnn.py").write_text(CELL)
+    (tmp_path / "conf" / "model" / "ugrnn.yaml").write_text(YAML.replace("seqmodels.layers.", ""))
+    words = ["--config-dir", "conf", "model=ugrnn", "trainer=smoke", "logger=none"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, str(ROOT / "train.py"), *words]
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert list(tmp_path.glob("outputs/parity/ugrnn/*/result.json"))
+    assert not (CONF / "model" / "ugrnn.yaml").exists()

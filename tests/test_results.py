@@ -1,0 +1,28 @@
+"""The table of finished runs."""
+
+import pytest
+
+from seqmodels.results import main
+
+
+def test_runs_are_listed_from_best_to_worst(train, tmp_path, capsys):
+    short = ["trainer=smoke", "model.hidden_size=4"]
+    for name, options in {"a": ["seed=1"], "b": ["seed=2"], "c": ["task=adding"]}.items():
+        train(*short, *options, name=name)
+    capsys.readouterr()
+    main([str(tmp_path), "--markdown"])
+    header, rule, *rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert set(rule) == {"---"}
+    assert [row[header.index("task")] for row in rows] == ["adding", "parity", "parity"]
+    accuracies = [float(row[header.index("test")]) for row in rows[1:]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert {row[header.index("seed")] for row in rows[1:]} == {"1", "2"}
+    main([str(tmp_path)])
+    assert "parity" in capsys.readouterr().out
+
+
+def test_a_folder_without_runs_is_an_error(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([str(tmp_path)])
+    assert stop.value.code == 1
+    assert "found none" in capsys.readouterr().err

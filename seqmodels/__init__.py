@@ -1,4 +1,4 @@
-"""Train sequence models, and trust them. `seqmodels.layers` and `seqmodels.tasks` stand on torch alone."""
+"""Train sequence models, and trust them. `seqmodels.layers` stands on torch alone."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,9 +1,10 @@
-"""The way in: from what was typed to checked objects. Hydra appears here and in `run.py`, and nowhere else.
+"""The way in: from what was typed to checked objects. The one place that knows Hydra.
 
 Whatever a user can get wrong ends as a `UserError`, whose message says what came, what was expected and the nearest
 right spelling. `command` prints it and exits with code 1; HYDRA_FULL_ERROR=1 shows the stack trace instead.
 """
 
+import argparse
 import difflib
 import functools
 import inspect
@@ -11,15 +12,18 @@ import os
 import pkgutil
 import re
 import sys
+import time
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -40,32 +44,36 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig, Path], Any]], C
 
     def decorate(function: Callable[[DictConfig, Path], Any]) -> Callable[[], None]:
         mistakes: list[UserError] = []
+        started = time.time()
 
         def job(config: DictConfig) -> None:
-            folder = Path(HydraConfig.get().runtime.output_dir)
+            hydra_config = HydraConfig.get()
+            folder = Path(hydra_config.runtime.output_dir)
             try:
                 with user_errors():
                     check_names(config, config_name)
                     function(resolved(config), folder)
             except UserError as error:
                 # Reported here, so that the other jobs of a sweep still run.
-                report(error)
+                sweep = hydra_config.mode == RunMode.MULTIRUN
+                report(error, " ".join(hydra_config.overrides.task) if sweep else "")
                 mistakes.append(error)
             finally:
-                remove_if_empty(folder)
+                remove_if_empty(folder, started)
 
         @functools.wraps(function)
         def main() -> None:
             show_traces = os.environ.get("HYDRA_FULL_ERROR") == "1"
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here, in place of Hydra's own report
             try:
-                with user_errors():
+                with user_errors(), patch.object(argparse.ArgumentParser, "error", refuse_words):
                     hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
             except UserError as error:
                 report(error)
                 mistakes.append(error)
-            except SystemExit as error:  # argparse leaves with code 2
-                raise SystemExit(1 if error.code == 2 else error.code) from error
+            except KeyboardInterrupt:
+                mistakes.append(UserError("interrupted"))
+                report(mistakes[0])
             if mistakes and show_traces:
                 raise mistakes[0]
             if mistakes:
@@ -76,15 +84,23 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig, Path], Any]], C
     return decorate
 
 
-def report(error: UserError) -> None:
-    print(f"error: {error}", file=sys.stderr)
+def report(error: UserError, job: str = "") -> None:
+    print(f"error: {f'[{job}] ' if job else ''}{error}", file=sys.stderr)
 
 
-def remove_if_empty(folder: Path) -> None:
-    """Remove a folder, and those around it up to the working directory, as far as they are empty."""
+def refuse_words(parser: argparse.ArgumentParser, message: str) -> None:
+    """In place of argparse's page of usage."""
+    raise UserError(f"{message} (overrides read key=value; options such as -m come before them; --help shows both)")
+
+
+def remove_if_empty(folder: Path, started: float) -> None:
+    """Remove an empty folder that is not older than `started`, and within the working directory such ones around it."""
     here = Path.cwd()
     for candidate in (folder.resolve(), *folder.resolve().parents):
-        if candidate == here or candidate in here.parents or not candidate.is_dir() or any(candidate.iterdir()):
+        inside = here in candidate.parents
+        if candidate == here or not candidate.is_dir() or any(candidate.iterdir()):
+            return
+        if candidate.stat().st_mtime < started or not (inside or candidate == folder.resolve()):
             return
         candidate.rmdir()
 
@@ -112,11 +128,15 @@ def resolved(config: DictConfig) -> DictConfig:
 
 def check_names(config: DictConfig, config_name: str) -> None:
     """Refuse a setting that was added (+name=value) and that nothing reads."""
-    known: set[str] = {str(key) for key in OmegaConf.load(CONF / f"{config_name}.yaml")}
-    known |= {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"defaults"}
-    for name in map(str, config):
-        if name not in known:
-            raise UserError(f"{name} is not a setting{nearest(name, known)}")
+    defaults: Any = OmegaConf.load(CONF / f"{config_name}.yaml")
+    groups = {key for entry in defaults.defaults if isinstance(entry, DictConfig) for key in entry}
+    known = {str(key) for key in {*defaults, *groups} - {"defaults"}}
+    for setting in map(str, config):
+        if setting not in known:
+            raise UserError(f"{setting} is not a setting{nearest(setting, known)}")
+    for name in sorted(map(str, groups & set(config))):
+        if not isinstance(config[name], DictConfig):
+            raise UserError(f"{name} should be a choice with settings of its own, got {config[name]!r}")
 
 
 def check_seed(config: DictConfig) -> None:
@@ -131,10 +151,12 @@ def target_of(config: DictConfig, name: str) -> Any:
     module, _, wanted = str(config._target_).rpartition(".")
     try:
         found = pkgutil.resolve_name(module)
-    except (ImportError, ValueError, AttributeError) as error:
-        raise UserError(f"{name}._target_={config._target_} cannot be imported: {error}") from error
-    if not hasattr(found, wanted):
-        raise UserError(f"{name}._target_={config._target_}: {module} has no {wanted}{nearest(wanted, dir(found))}")
+    except Exception as error:  # whatever a module can raise while it is imported
+        problem = f"{type(error).__name__}: {error}" if module else "expected module.Class"
+        raise UserError(f"{name}._target_={config._target_} cannot be imported: {problem}") from error
+    if not callable(getattr(found, wanted, None)):
+        hint = nearest(wanted, dir(found))
+        raise UserError(f"{name}._target_={config._target_}: {module} has no class of the name {wanted}{hint}")
     return getattr(found, wanted)
 
 
@@ -150,6 +172,9 @@ def instantiate(config: DictConfig, name: str, **arguments: Any) -> Any:
     Raises:
         UserError: the node's own values are wrong. Anything else that goes wrong keeps its type.
     """
+    for key in arguments:
+        if key in config:
+            raise UserError(f"{name}.{key} is set by the program, and cannot be chosen; leave it out")
     check_arguments(target_of(config, name), config, name)
     with user_errors(name, config):
         try:
@@ -163,7 +188,10 @@ def check_arguments(target: Any, config: DictConfig, name: str) -> None:
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
     signed = signed_by(target)
-    parameters = inspect.signature(signed).parameters
+    try:
+        parameters = inspect.signature(signed).parameters
+    except ValueError:  # some functions of C have no signature to look at
+        return
     try:
         hints = typing.get_type_hints(signed)
     except NameError:  # types that are imported for type checkers only
@@ -172,7 +200,8 @@ def check_arguments(target: Any, config: DictConfig, name: str) -> None:
     for key, value in arguments_of(config).items():
         if key not in parameters and not takes_any_name:
             choices = [known for known in parameters if known != "self"]
-            raise UserError(f"{name}.{key} is not an argument of {config._target_}{nearest(key, choices)}")
+            hint = f"{nearest(key, choices)} (~{name}.{key} leaves it out)"
+            raise UserError(f"{name}.{key} is not an argument of {config._target_}{hint}")
         try:
             TypeAdapter(hints.get(key, Any), config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
         except ValidationError as error:
@@ -188,7 +217,8 @@ def signed_by(target: Any) -> Any:
     """The function whose signature says what a class or function takes."""
     constructor = target.__init__ if inspect.isclass(target) else target
     # torch.nn.RNN takes *args and **kwargs, and states its signature in its first overload
-    return (typing.get_overloads(constructor) or [constructor])[0]
+    overloads = typing.get_overloads(constructor) if inspect.isfunction(constructor) else []
+    return (overloads or [constructor])[0]
 
 
 @contextmanager
@@ -204,19 +234,29 @@ def user_errors(name: str = "", config: DictConfig | None = None) -> Iterator[No
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
     except OSError as error:
-        if not name and error.filename is None:
+        if name:
+            raise UserError(f"{culprits(name, config, str(error))}: {error}") from error
+        if error.filename is None:
             raise
-        raise UserError(f"{name}: {error}" if name else f"cannot write {error.filename}: {error.strerror}") from error
+        raise UserError(f"cannot write {error.filename}: {error.strerror}") from error
     except Exception as error:
+        if not name and type(error).__name__ == "MisconfigurationException":
+            raise UserError(str(error)) from error
+        if not name and str(error).startswith("Config group override"):  # Hydra's, of model=null
+            raise UserError(f"a choice should be a name, as --help lists them: {error}") from error
         # Lightning's MisconfigurationException is a plain Exception, and not worth an import here.
-        expected = (ValueError, TypeError, RuntimeError, ImportError)
+        expected = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
         if not name or not (isinstance(error, expected) or type(error).__name__ == "MisconfigurationException"):
             raise
-        message = str(error).strip()
-        values = arguments_of(config) if config is not None else {}
-        named = [key for key in values if re.search(rf"\b{key}\b", message)]
-        culprits = ", ".join(f"{name}.{key}={values[key]}" for key in named) or name
-        raise UserError(f"{culprits}: {message}") from error
+        message = " ".join(line.strip() for line in str(error).splitlines()[:3])
+        raise UserError(f"{culprits(name, config, message)}: {message}") from error
+
+
+def culprits(name: str, config: DictConfig | None, message: str) -> str:
+    """The settings of a node that an error message speaks of, with their values; else the node's name."""
+    values = arguments_of(config) if config is not None else {}
+    named = [key for key in values if re.search(rf"\b{key}\b", message)]
+    return ", ".join(f"{name}.{key}={values[key]}" for key in named) or name
 
 
 def explain(error: Exception) -> str:
@@ -239,12 +279,18 @@ def explain(error: Exception) -> str:
         )
         if str(cause.key) not in keys and isinstance(error, ConfigCompositionException):
             known = f" (one of: {', '.join(keys)})" if keys else ""
-            return f"{cause.full_key} is not a setting{nearest(str(cause.key), keys)}{known}"
+            plain: Any = OmegaConf.to_container(node) if isinstance(node, DictConfig) else {}
+            inside = [
+                f"{key}.{cause.key}" for key, value in plain.items() if isinstance(value, dict) and cause.key in value
+            ]
+            hint = f"; did you mean {inside[0]!r}?" if inside else nearest(str(cause.key), keys)
+            return f"{cause.full_key} is not a setting{hint}{known}"
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])
+    quoting = " (quote special characters: 'key=\"value\"')" if "LexerNoViableAlt" in str(error) else ""
+    return " ".join(lines[:3]) + quoting
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A hint at the choice that is spelt most like a word, or nothing."""
-    matches = difflib.get_close_matches(word, list(choices), n=1)
+    matches = difflib.get_close_matches(word, [choice for choice in choices if choice != word], n=1)
     return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -1,7 +1,9 @@
 """Parity: is a layer what it says it is? Ours against its reference, number by number, in float64.
 
-Both layers get the same random weights, inputs and initial state. Compared are the outputs, the final state, and the
-gradients of the inputs, the initial state and every parameter, for a random gradient of outputs and final state.
+Both layers get the same random weights, inputs and initial state. Compared are the initial weights for equal seeds; in
+training, with the same dropout, the outputs, the final state, and the gradients of the inputs, the initial state and
+every parameter, for a random gradient of outputs and final state; and in evaluation, from the zero state, the outputs
+and the final state. Single precision, other devices and packed sequences are not looked at here; the tests do that.
 
     python -m seqmodels.parity model=manual_rnn model.num_layers=3 task=copy_memory
 """
@@ -18,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from seqmodels.config import UserError, arguments_of, check_seed, command, instantiate, signed_by
+from seqmodels.config import UserError, arguments_of, check_seed, command, instantiate, signed_by, user_errors
 from seqmodels.tasks import Task
+from seqmodels.tasks.task import check_whole
 
 TOLERANCE = 1e-10
 """Largest relative error that counts as equal in float64; rounding alone stays below 1e-12 at usual sizes."""
@@ -118,28 +121,27 @@ def compare(
     if reference is None:
         raise ValueError(f"{layer.__name__} names no reference: give one, or set the class attribute `reference`")
     names = layer.__name__, f"{reference.__module__.replace('torch.nn.modules.rnn', 'torch.nn')}.{reference.__name__}"
+    known = inspect.signature(signed_by(reference)).parameters
+    shared = {name: value for name, value in arguments.items() if name in known}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        known = inspect.signature(signed_by(reference)).parameters
-        theirs = (
-            reference(**{name: value for name, value in arguments.items() if name in known})
-            .to("cpu", torch.float64)
-            .eval()
-        )
+        theirs = reference(**shared).to("cpu", torch.float64)
         torch.manual_seed(seed)
-        ours = layer(**arguments).to("cpu", torch.float64).eval()
-        mismatches = _load(theirs, ours)
-        if mismatches:
-            return ParityReport(*names, tolerance, mismatches)
-        probe = _Probe.draw(theirs, arguments, batch, time)
-    expected = probe.run(theirs)
-    try:
-        found = probe.run(ours)
-    except Exception as error:  # whatever a wrong layer does, the reference did not do it
-        message = str(error).splitlines()[0] if str(error) else ""
-        deviation = Deviation("forward or backward", math.inf, math.inf, f"raised {type(error).__name__}: {message}")
-        return ParityReport(*names, tolerance, [deviation])
-    return ParityReport(*names, tolerance, [_deviation(name, found.get(name), expected[name]) for name in expected])
+        ours = layer(**arguments).to("cpu", torch.float64)
+        deviations = _mismatches(ours, theirs)
+        if not deviations:
+            if shared == arguments:
+                deviations = [_initial_weights(ours, theirs)]
+            theirs.load_state_dict(ours.state_dict())
+            probe = _Probe.draw(theirs, arguments, batch, time, seed)
+            expected = probe.run(theirs)
+            try:
+                found = probe.run(ours)
+                deviations += [_deviation(name, found.get(name), expected[name]) for name in expected]
+            except Exception as error:  # whatever a wrong layer does, the reference did not do it
+                problem = f"raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                deviations.append(Deviation("forward or backward", math.inf, math.inf, problem))
+    return ParityReport(*names, tolerance, deviations)
 
 
 @dataclass(frozen=True)
@@ -149,25 +151,29 @@ class _Probe:
     inputs: Tensor
     state: tuple[Tensor, ...]
     gradients: tuple[Tensor, ...]
+    seed: int
 
     @classmethod
-    def draw(cls, layer: nn.Module, arguments: dict[str, Any], batch: int, time: int) -> "_Probe":
+    def draw(cls, layer: nn.Module, arguments: dict[str, Any], batch: int, time: int, seed: int) -> "_Probe":
         shape = (batch, time) if arguments.get("batch_first") else (time, batch)
         inputs = torch.randn(*shape, arguments["input_size"], dtype=torch.float64)
         with torch.no_grad():
             output, final = layer(inputs)  # a dry run tells the shapes
         state = tuple(torch.randn_like(part) for part in _parts(final))
-        return cls(inputs, state, tuple(torch.randn_like(part) for part in (output, *_parts(final))))
+        return cls(inputs, state, tuple(torch.randn_like(part) for part in (output, *_parts(final))), seed)
 
     def run(self, layer: nn.Module) -> dict[str, Tensor | None]:
         inputs = self.inputs.clone().requires_grad_()
         state = tuple(part.clone().requires_grad_() for part in self.state)
-        layer.zero_grad()
+        layer.train().zero_grad()
+        torch.manual_seed(self.seed)  # the same dropout for both
         output, final = layer(inputs, state if len(state) > 1 else state[0])
         results = (output, *_parts(final))
-        torch.autograd.backward(results, self.gradients)
+        # What is detached has no gradient to give, and what it should have reached shows that.
+        pairs = [(result, g) for result, g in zip(results, self.gradients, strict=True) if result.requires_grad]
+        torch.autograd.backward([result for result, _ in pairs], [g for _, g in pairs])
         with torch.no_grad():
-            output_from_zeros, final_from_zeros = layer(self.inputs)
+            output_from_zeros, final_from_zeros = layer.eval()(self.inputs)
 
         tensors: dict[str, Tensor | None] = {"output": output}
         tensors |= _named("final state", _parts(final))
@@ -186,8 +192,8 @@ def _named(name: str, parts: tuple[Tensor | None, ...]) -> dict[str, Tensor | No
     return {name if len(parts) == 1 else f"{name} {symbol}": part for symbol, part in zip("hcnm", parts, strict=False)}
 
 
-def _load(theirs: nn.Module, ours: nn.Module) -> list[Deviation]:
-    """Give both layers the same weights, or say which parameters do not fit."""
+def _mismatches(ours: nn.Module, theirs: nn.Module) -> list[Deviation]:
+    """Parameters of other names or shapes than the reference's."""
     weights, expected = ours.state_dict(), theirs.state_dict()
     mismatches = []
     for name in expected | weights:
@@ -195,9 +201,13 @@ def _load(theirs: nn.Module, ours: nn.Module) -> list[Deviation]:
         if shapes[0] != shapes[1]:
             note = f"shape {shapes[0]}, the reference has {shapes[1]}"
             mismatches.append(Deviation(name, math.inf, math.inf, note))
-    if not mismatches:
-        theirs.load_state_dict(weights)
     return mismatches
+
+
+def _initial_weights(ours: nn.Module, theirs: nn.Module) -> Deviation:
+    """Whether equal seeds gave equal weights; the parameter that is furthest off."""
+    pairs = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+    return max((_deviation("initial weights", *pair) for pair in pairs), key=lambda deviation: deviation.relative)
 
 
 def _deviation(name: str, found: Tensor | None, expected: Tensor | None) -> Deviation:
@@ -216,14 +226,19 @@ def _deviation(name: str, found: Tensor | None, expected: Tensor | None) -> Devi
 
 def compare_configured(config: DictConfig, task: Task) -> ParityReport | None:
     """The report for a configured layer at the shapes of a task; None for a layer that names no reference."""
-    inputs, _ = task.batch("val", 0, config.data.batch_size, torch.Generator().manual_seed(config.seed))
+    with user_errors("data", config.data):
+        check_whole("batch_size", config.data.batch_size, 1)
+    # At least two sequences, so that one that reads another shows.
+    size = max(config.data.batch_size, 2)
+    inputs, _ = task.batch("val", 0, size, torch.Generator().manual_seed(config.seed))
     input_size = config.embedding_size or task.input_size
     with torch.random.fork_rng(devices=[]):
         layer = instantiate(config.model, "model", input_size=input_size)
     if getattr(layer, "reference", None) is None:
         return None
     arguments = arguments_of(config.model) | {"input_size": input_size}
-    return compare(type(layer), arguments, batch=inputs.size(0), time=inputs.size(1), seed=config.seed)
+    with user_errors("model", config.model):
+        return compare(type(layer), arguments, batch=inputs.size(0), time=inputs.size(1), seed=config.seed)
 
 
 @command("parity")

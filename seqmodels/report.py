@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -32,22 +33,19 @@ def write_result(result: dict[str, Any], folder: Path) -> None:
 
 
 def result_table(result: dict[str, Any]) -> Table:
-    """One line for a run: what it scores, between what a guess and what a solution scores."""
-    table = Table(title=result["claim"])
-    cells = {
+    """What a run scores, between what a guess and what a solution scores."""
+    table = Table(title=escape(result["claim"]) if result["claim"] else None, show_header=False)
+    rows = {
         "task": result["task"],
-        "model": result["model"],
+        "model": f"{result['model']} ({result['layer']}, {result['parameters']} parameters)",
         f"test {result['metric']}": figure(result["test"]),
         "chance": figure(result["chance"]),
         **{name: figure(value) for name, value in result["baselines"].items()},
-        "verdict": "[green]solved[/green]" if result["solved"] else "[yellow]not solved[/yellow]",
-        "steps": str(result["steps"]),
-        "time": f"{result['seconds']:.0f} s",
-        "steps/s": f"{result['steps_per_second']:.0f}",
+        "verdict": "solved" if result["solved"] else "not solved",
+        "time": f"{result['steps']} steps in {result['seconds']:.0f} s, {result['steps_per_second']:.0f} steps/s",
     }
-    for name in cells:
-        table.add_column(name, justify="left" if name in ("task", "model", "verdict") else "right")
-    table.add_row(*cells.values())
+    for name, value in rows.items():
+        table.add_row(name, escape(value), style="bold green" if value == "solved" else None)
     return table
 
 
@@ -56,7 +54,7 @@ def figure(value: float) -> str:
 
 
 def plot_curves(task: Task, folder: Path) -> None:
-    """Training loss, and the validation metric between chance and solved, over steps: curves.png."""
+    """Training loss, and the metric between the test's chance and solved, over steps: curves.png."""
     metrics = pd.read_csv(folder / "metrics.csv")
     picture = Figure(figsize=(9, 3.5), layout="constrained")
     loss_axes, metric_axes = picture.subplots(1, 2)
@@ -72,7 +70,10 @@ def plot_curves(task: Task, folder: Path) -> None:
     lines = {"chance": task.chance} | {name: value for name, value in task.baselines.items() if value != task.solved_at}
     lines[" = ".join(["solved", *(name for name in task.baselines if name not in lines)])] = task.solved_at
     for (name, value), color in zip(lines.items(), ["gray", "C2", "C4"], strict=False):
-        metric_axes.axhline(value, linestyle="--", color=color, label=f"{name} {figure(value)}")
+        metric_axes.axhline(value, linestyle="--", color=color, label=f"{name} in the test {figure(value)}")
+    tested = metrics[["step", f"test_{task.metric_name}"]].dropna()
+    step, score = tested.to_numpy()[-1]
+    metric_axes.plot(step, score, "*", color="C3", markersize=12, label=f"test {figure(score)}")
     metric_axes.set(xlabel="step", ylabel=task.metric_name)
     if task.metric_name != "accuracy":
         metric_axes.set_yscale("log")

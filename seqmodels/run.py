@@ -27,14 +27,14 @@ from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
 from seqmodels.model import SequenceModel
 from seqmodels.parity import ParityReport, compare_configured
-from seqmodels.tasks import Task
+from seqmodels.tasks import Split, Task
 from seqmodels.tasks.task import check_whole
 
 
 def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     """Build, prove, train, test and report one configured run; returns what `result.json` holds.
 
-    Nothing is written before everything is built and the layer is proven.
+    Nothing is written into the folder before everything is built and the layer is proven.
 
     Raises:
         UserError: a value of the config is wrong, the layer differs from its reference, or training diverged.
@@ -45,11 +45,10 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     # Build. The first draw from the seed is the model's, so that equal seeds give equal initial weights.
     check_settings(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    task: Task = instantiate(config.task, "task")
+    task = build_task(config)
     model = build_model(config, task)
     learner = Learner(model, task, *build_optimizer(config))
-    with user_errors("optimizer", config.optimizer):
-        learner.configure_optimizers()  # once in advance: its values are checked where they are used
+    try_optimizer(config, learner)
     data = build_data(config, task)
 
     # Prove.
@@ -59,22 +58,33 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     trainer = build_trainer(config, folder)
     report.write_config(config, folder)
     started = time.perf_counter()
-    trainer.fit(learner, data)
+    try:
+        with user_errors():
+            trainer.fit(learner, data)
+    except SystemExit as error:  # Lightning's, on Ctrl-C
+        raise UserError(f"interrupted at step {trainer.global_step}: what there is, is in {folder}") from error
     seconds = time.perf_counter() - started
     trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
-    best: Any = trainer.checkpoint_callback
-    if not math.isfinite(best.best_model_score):
+    checkpoints: Any = trainer.checkpoint_callback
+    if checkpoints.best_model_score is None:
+        raise UserError(f"trainer ended training before the first validation, at step {trainer.global_step} ({folder})")
+    if not math.isfinite(checkpoints.best_model_score):
         raise UserError(f"training diverged, no validation loss is finite: try a smaller optimizer.lr ({folder})")
 
     # Test that checkpoint, once.
     load_weights(model, folder / "checkpoints" / "best.ckpt")
     test = trainer.test(learner, data, verbose=False)[0][f"test_{task.metric_name}"]
+    if not math.isfinite(test):
+        raise UserError(
+            f"training diverged, the test {task.metric_name} is {test}: try a smaller optimizer.lr ({folder})"
+        )
 
     # Report.
     result = {
-        "model": config.model_name,
-        "task": config.task_name,
-        "claim": config.claim,
+        "model": str(config.model_name),
+        "layer": f"{type(model.layer).__module__}.{type(model.layer).__qualname__}",
+        "task": str(config.task_name),
+        "claim": None if config.claim is None else str(config.claim),
         "seed": config.seed,
         "metric": task.metric_name,
         "test": test,
@@ -86,7 +96,8 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         "seconds": seconds,
         "steps_per_second": trainer.global_step / seconds,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "parity": parity.as_dict() if parity else config.parity,
+        "parity": parity.as_dict() if isinstance(parity, ParityReport) else parity,
+        "facts": task.facts,
         "versions": {"seqmodels": __version__}
         | {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core", "omegaconf")}
         | {"python": platform.python_version()},
@@ -152,16 +163,26 @@ def load_weights(model: SequenceModel, checkpoint: Path) -> None:
 def check_settings(config: DictConfig) -> None:
     """The settings that no constructor checks."""
     check_seed(config)
-    with user_errors("config", config):
+    try:
         if config.embedding_size is not None:
             check_whole("embedding_size", config.embedding_size, 1)
-        check_whole("trainer.max_steps", config.trainer.max_steps, 1)
-        check_whole("trainer.val_check_interval", config.trainer.val_check_interval, 1)
-        check_whole("trainer.accumulate_grad_batches", config.trainer.accumulate_grad_batches, 1)
+        for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
+            check_whole(f"trainer.{name}", config.trainer[name], 1)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+    if not isinstance(config.data, DictConfig):
+        raise UserError(f"data should have settings such as data.batch_size=64, got {config.data!r}")
     if str(config.parity).lower() not in ("on", "off", "true", "false"):
         raise UserError(
             f"parity should be on or off, got {config.parity!r}{nearest(str(config.parity), ['on', 'off'])}"
         )
+
+
+def build_task(config: DictConfig) -> Task:
+    task = instantiate(config.task, "task")
+    if not isinstance(task, Task):
+        raise UserError(f"task._target_={config.task._target_} should be a Task, got {type(task).__name__}")
+    return task
 
 
 def build_model(config: DictConfig, task: Task) -> SequenceModel:
@@ -182,21 +203,44 @@ def build_optimizer(config: DictConfig) -> tuple[Callable[..., Any], Callable[..
     return optimizer, None if config.scheduler._target_ is None else instantiate(config.scheduler, "scheduler")
 
 
+def try_optimizer(config: DictConfig, learner: Learner) -> None:
+    """Take optimizer and scheduler through a run on one number: they check their values only where they use them."""
+    number = nn.Parameter(torch.zeros(1))
+    number.grad = torch.zeros(1)
+    with user_errors("optimizer", config.optimizer):
+        optimizer = learner.optimizer([number])
+        optimizer.step()
+    if learner.scheduler is not None:
+        try:
+            scheduler = learner.scheduler(optimizer)
+            for _ in range(min(config.trainer.max_steps, 10_000)):
+                optimizer.step()
+                scheduler.step()
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise UserError(f"scheduler={arguments_of(config.scheduler)}: {error}") from error
+
+
 def build_data(config: DictConfig, task: Task) -> SequenceData:
     batches = config.trainer.max_steps * config.trainer.accumulate_grad_batches
     with user_errors("data", config.data):
-        return SequenceData(task, batches, config.seed, **arguments_of(config.data))
+        data = SequenceData(task, batches, config.seed, **arguments_of(config.data))
+    splits: list[tuple[str, Split]] = [("limit_val_batches", "val"), ("limit_test_batches", "test")]
+    for name, split in splits:
+        limit, count = config.trainer[name], len(data.batches(split))
+        if not isinstance(limit, int | float) or (limit if isinstance(limit, int) else int(limit * count)) < 1:
+            raise UserError(f"trainer.{name} should leave at least one of the {count} batches, got {limit!r}")
+    return data
 
 
-def prove(config: DictConfig, task: Task, console: Console) -> ParityReport | None:
-    """Refuse to go on with a layer that differs from the reference it names; None where nothing was compared."""
+def prove(config: DictConfig, task: Task, console: Console) -> ParityReport | str:
+    """Refuse to go on with a layer that differs from the reference it names; says why where nothing was compared."""
     if str(config.parity).lower() in ("off", "false"):
         console.print("parity=off: the layer is [bold]not[/bold] compared with its reference")
-        return None
+        return "off"
     report = compare_configured(config, task)
     if report is None:
         console.print(f"parity: model={config.model_name} names no reference to be compared with")
-        return None
+        return "no reference"
     console.print(report.table())
     report.check()
     return report
@@ -211,10 +255,12 @@ def build_trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     callbacks: list[Callback] = [checkpoint(filename="best", monitor="val_loss"), checkpoint(filename="last")]
     if config.trainer.enable_progress_bar:
         callbacks.append(StepsBar(refresh_rate=50))
+    settings: Any = config.trainer.copy()
+    settings.val_check_interval = min(settings.val_check_interval, settings.max_steps)
+    settings.log_every_n_steps = min(settings.log_every_n_steps, settings.max_steps)
     return instantiate(
-        config.trainer,
+        settings,
         "trainer",
-        val_check_interval=min(config.trainer.val_check_interval, config.trainer.max_steps),
         logger=loggers,
         callbacks=callbacks,
         num_sanity_val_steps=0,

@@ -106,6 +106,8 @@ def main(config: DictConfig, folder: Path) -> None:
     print(layer)
     for name, parameter in layer.named_parameters():
         print(f"  {name}: {tuple(parameter.shape)}")
+    if not inputs.isfinite().all():
+        raise UserError("inputs should be finite numbers")
     largest = show(trace(layer, inputs), type(layer).__name__)
     if layer.reference is not None:
         print(f"largest difference from {layer.reference.__name__}: {largest:g}")

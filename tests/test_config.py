@@ -1,5 +1,7 @@
 """What a user can get wrong: one clear message, exit code 1, no stack trace, and nothing left behind."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,21 @@ MISTAKES = {
     "data.batch_size=big": ["data.batch_size=big"],
     "task=csv": ["task.path", "task.path=..."],
     "model": ["model"],
+    "model=null": ["a choice should be a name"],
+    "model.batch_first=null": ["model.batch_first"],
+    "+model.input_size=7": ["model.input_size is set by the program"],
+    "lr=3": ["did you mean 'optimizer.lr'?"],
+    "hidden_size=3": ["did you mean 'model.hidden_size'?"],
+    "data=5": ["data should"],
+    "task._target_=seqmodels.tasks.parity": ["no class of the name parity"],
+    "task._target_=builtins.dict": ["task"],
+    "model._target_=RNN": ["expected module.Class"],
+    "model._target_=torch.nn.GRU": ["~model.nonlinearity leaves it out"],
+    "trainer.limit_val_batches=0": ["trainer.limit_val_batches should leave at least one"],
+    "trainer.limit_test_batches=0.01": ["trainer.limit_test_batches should leave at least one"],
+    "optimizer.lr=1e39": ["optimizer"],
+    "trainer=gpu": ["gpu"],
+    "--hlep": ["unrecognized arguments: --hlep"],
     "model.hidden_size=[1": ["[1"],
 }
 
@@ -100,6 +117,46 @@ def test_an_unwritable_output_folder(type_command, tmp_path):
     assert complaint.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["scheduler=cosine", "scheduler.T_max=0"],
+        ["scheduler=one_cycle", "scheduler.total_steps=5"],
+        ["scheduler=one_cycle", "scheduler.pct_start=2"],
+        ["scheduler=cosine", "scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau"],
+    ],
+)
+def test_a_scheduler_that_would_fail_on_the_way_fails_before(type_command, tmp_path, words):
+    code, _, complaint = type_command("trainer=smoke", *words)
+    assert code == 1
+    assert complaint.startswith("error: scheduler")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_there_before_stays(type_command, tmp_path):
+    mine = tmp_path / "mine" / "empty"
+    mine.mkdir(parents=True)
+    os.utime(mine, (0, 0))
+    assert type_command("seed=-1", f"hydra.run.dir={mine}")[0] == 1
+    assert mine.is_dir()
+
+
+def test_an_interrupted_run_says_where_it_is(type_command, monkeypatch, tmp_path):
+    from seqmodels.learner import Learner
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Learner, "validation_step", interrupt)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        code, _, complaint = type_command("trainer=smoke", "logger=none", "trainer.enable_progress_bar=false")
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert code == 1
+    assert "error: interrupted at step 10" in complaint
+
+
 def test_a_folder_that_holds_a_run_is_left_alone(type_command, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("precious")
@@ -114,7 +171,7 @@ def test_one_wrong_job_of_a_sweep_does_not_stop_the_others(type_command, tmp_pat
     words = ["trainer=smoke", "logger=none", "trainer.enable_progress_bar=false", "model.hidden_size=-1,4"]
     code, _, complaint = type_command("-m", *words)
     assert code == 1
-    assert "model.hidden_size=-1" in complaint
+    assert "model.hidden_size=-1" in complaint.split("]")[0]
     assert len(list((tmp_path / "outputs").glob("parity/manual_rnn/*/result.json"))) == 1
     assert len(list((tmp_path / "outputs" / "parity" / "manual_rnn").iterdir())) == 1
 

@@ -62,7 +62,46 @@ class Raises(ManualRNN):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
+class IsWrongInTraining(ManualRNN):
+    def step(self, projected, state, weights):
+        return super().step(projected, state, weights) * (0.5 if self.training else 1.0)
+
+
+class IsWrongInEvaluation(ManualRNN):
+    def step(self, projected, state, weights):
+        return super().step(projected, state, weights) * (1.0 if self.training else 0.5)
+
+
+class IgnoresDropout(ManualRNN):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.dropout = 0.0
+
+
+class StartsElsewhere(ManualRNN):
+    def reset_parameters(self):
+        for parameter in self.parameters():
+            nn.init.normal_(parameter)
+
+
+class ReturnsAConstantState(ManualRNN):
+    def forward(self, input, hx=None):
+        output, final = super().forward(input, hx)
+        return output, torch.zeros_like(final)
+
+
+class MixesBatchRows(ManualRNN):
+    def step(self, projected, state, weights):
+        return super().step(projected, state.roll(1, 0), weights)
+
+
 WRONG = {
+    IsWrongInTraining: ["output", "final state", "gradient of weight_hh_l0"],
+    IsWrongInEvaluation: ["output from zero state"],
+    IgnoresDropout: ["output"],
+    StartsElsewhere: ["initial weights"],
+    ReturnsAConstantState: ["final state", "final state from zero state"],
+    MixesBatchRows: ["output", "final state"],
     DropsBias: ["output", "gradient of bias_hh_l0", "gradient of bias_hh_l1"],
     TransposesWeight: ["output", "gradient of weight_hh_l0"],
     TransposesParameter: ["weight_ih_l0"],
@@ -73,7 +112,7 @@ WRONG = {
     GivesNaN: ["output", "final state"],
     Raises: ["forward or backward"],
 }
-ARGUMENTS = {"input_size": 3, "hidden_size": 5, "num_layers": 2}
+ARGUMENTS = {"input_size": 3, "hidden_size": 5, "num_layers": 2, "dropout": 0.5}
 
 
 @pytest.mark.parametrize("batch_first", [True, False])

@@ -6,7 +6,6 @@ Jeffrey L. Elman, "Finding Structure in Time", Cognitive Science 14, 1990. Two b
 `torch.nn.RNN`, so that weights load from one to the other.
 """
 
-import difflib
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -54,9 +53,7 @@ class ManualRNN(RecurrentLayer):
         identity: float | None = None,
     ) -> None:
         if nonlinearity not in ACTIVATIONS:
-            nearest = difflib.get_close_matches(str(nonlinearity), ACTIVATIONS, n=1, cutoff=0.4)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"nonlinearity should be 'tanh' or 'relu', got {nonlinearity!r}{hint}")
+            raise ValueError(f"nonlinearity should be 'tanh' or 'relu', got {nonlinearity!r}")
         self.identity = identity  # before the base class draws the weights
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
         self.nonlinearity = nonlinearity

@@ -20,7 +20,7 @@ class DrawnTask(Task):
         test_length: the length to test at; the longest training length if not given.
         doubling_batches: a curriculum. Lengths start at the shortest of the range, or 2 where that is 1, and
             the longest one drawn doubles each time this many batches are through, until the range is reached.
-            Without it all lengths are drawn from the first batch on.
+            Without it all lengths are drawn from the first batch on; a single length leaves nothing to grow.
 
     Raises:
         TypeError, ValueError: a length is not a whole number, too short for the task, or the range is empty.
@@ -43,11 +43,6 @@ class DrawnTask(Task):
             check_whole("test_length", test_length, self.min_length)
         if doubling_batches is not None:
             check_whole("doubling_batches", doubling_batches, 1)
-            if bounds[0] == bounds[1]:
-                raise ValueError(
-                    f"doubling_batches={doubling_batches} grows lengths over a range: "
-                    f"length should be [shortest, longest], got {length}"
-                )
         self.shortest, self.longest = bounds
         self.test_length = test_length or self.longest
         self.doubling_batches = doubling_batches

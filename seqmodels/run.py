@@ -3,6 +3,7 @@
 import logging
 import math
 import platform
+import signal
 import subprocess
 import time
 import warnings
@@ -61,8 +62,9 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     try:
         with user_errors():
             trainer.fit(learner, data)
-    except SystemExit as error:  # Lightning's, on Ctrl-C
-        raise UserError(f"interrupted at step {trainer.global_step}: what there is, is in {folder}") from error
+    except SystemExit as stop:  # Lightning's, on Ctrl-C, after which it does not listen to another
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt(f"interrupted at step {trainer.global_step}; what there is, is in {folder}") from stop
     seconds = time.perf_counter() - started
     trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
     checkpoints: Any = trainer.checkpoint_callback

@@ -6,6 +6,7 @@ import inspect
 import properties
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch.nn.utils.rnn import pack_sequence
 
 from seqmodels.config import CONF, arguments_of, compose, instantiate, target_of
@@ -23,8 +24,8 @@ def config_of(model):
 def build(model, seed=0, **arguments):
     """A small layer in float64, as the YAML describes it."""
     torch.manual_seed(seed)
-    small = {"input_size": 3, "hidden_size": 8, "num_layers": 2} | arguments
-    return instantiate(config_of(model), "model", **small).double()
+    config = OmegaConf.merge(config_of(model), {"hidden_size": 8, "num_layers": 2} | arguments)
+    return instantiate(config, "model", input_size=3).double()
 
 
 def accepts(model, argument):

@@ -32,8 +32,15 @@ def collect(folder: Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: one of them is not the result of a run.
     """
-    results = [json.loads(file.read_text()) for file in sorted(folder.rglob("result.json"))]
+    results = []
+    for file in sorted(folder.rglob("result.json")):
+        try:
+            result = json.loads(file.read_text())
+            results.append({name: result[name] for name in COLUMNS})
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"expected the result of a run in {file}, got {type(error).__name__}: {error}") from error
     if not results:
         raise FileNotFoundError(f"expected run folders with a result.json below {folder}, found none")
     table = pd.DataFrame(results)[list(COLUMNS)].rename(columns=COLUMNS)
@@ -58,7 +65,7 @@ def main(words: list[str] | None = None) -> None:
     arguments = parser.parse_args(words)
     try:
         table = collect(arguments.folder)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     if arguments.markdown:

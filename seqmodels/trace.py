@@ -46,7 +46,7 @@ def trace(layer: RecurrentLayer, inputs: Tensor) -> Iterator[Step]:
             reverse = suffix.endswith("reverse")
             order = range(len(sequence))[:: -1 if reverse else 1]
             expected = reference_states(layer, suffix, sequence.flip(0) if reverse else sequence)
-            state = tuple(sequence.new_zeros(1, size) for size in layer.state_sizes)
+            state = tuple(part[0] for part in layer.initial_state(sequence, 1, 1))
             weights = layer.weights(suffix)
             states = {}
             for position, time in enumerate(order):

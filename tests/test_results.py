@@ -26,3 +26,9 @@ def test_a_folder_without_runs_is_an_error(tmp_path, capsys):
         main([str(tmp_path)])
     assert stop.value.code == 1
     assert "found none" in capsys.readouterr().err
+    for content in ("{}", '{"model": ', "[]"):
+        (tmp_path / "result.json").write_text(content)
+        with pytest.raises(SystemExit) as stop:
+            main([str(tmp_path)])
+        assert stop.value.code == 1
+        assert f"expected the result of a run in {tmp_path / 'result.json'}" in capsys.readouterr().err

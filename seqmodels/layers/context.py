@@ -97,7 +97,8 @@ class ContextLayer(nn.Module):
         if lengths is not None:
             source = rows.clamp(min=0).unsqueeze(2).expand_as(sequence)
             sequence = sequence.gather(1, source).masked_fill((rows < 0).unsqueeze(2), torch.nan)
-        begun = ~sequence[:, :, 0].isnan() if hx is not None else rows >= 0
+        new = torch.arange(total, device=sequence.device) >= total - time + shift  # the same row in every sequence
+        begun = (rows >= 0) & ((~sequence.isnan().all(2)).cumsum(1) > 0) | new
         output = self.read(sequence.masked_fill(~begun.unsqueeze(2), 0.0), begun)
 
         past = sequence if self.context is None else sequence[:, max(total - self.context, 0) :]

@@ -24,6 +24,7 @@ class LRU(RecurrentLayer):
     """`weight_ih` stacks Re B, Im B and D, `weight_hh` is (Re C, -Im C). Arguments: see `RecurrentLayer`.
 
     The state is (y, Re s, Im s): the output is no part of the recurrence, and comes first as it does in every layer.
+    In single or double precision: torch has no complex arithmetic below that.
     |lambda| starts uniform (in area) between 0.9 and 0.999, its phase between 0 and pi / 10.
     """
 

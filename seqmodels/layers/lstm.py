@@ -50,6 +50,8 @@ class ManualLSTM(RecurrentLayer):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
+        if not isinstance(proj_size, int) or isinstance(proj_size, bool):
+            raise TypeError(f"proj_size should be a whole number, got {proj_size!r}")
         if isinstance(hidden_size, int) and not 0 <= proj_size < max(hidden_size, 1):
             raise ValueError(f"proj_size should be 0 or smaller than hidden_size={hidden_size}, got {proj_size}")
         self.proj_size = proj_size  # before the base class asks for the sizes of the states

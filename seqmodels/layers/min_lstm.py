@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqmodels.layers.linear_scan import linear_scan
 from seqmodels.layers.recurrent import RecurrentLayer
@@ -35,6 +36,6 @@ class MinLSTM(RecurrentLayer):
     def _shares(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         """What is kept of the state, and what is added to it."""
         forget_gate, input_gate, candidate = projected.chunk(3, dim=-1)
-        forget_gate, input_gate = torch.sigmoid(forget_gate), torch.sigmoid(input_gate)
-        total = forget_gate + input_gate
-        return forget_gate / total, input_gate / total * candidate
+        # f / (f + i) is sigmoid(log f - log i), which is finite even where both gates are shut
+        odds = F.logsigmoid(forget_gate) - F.logsigmoid(input_gate)
+        return torch.sigmoid(odds), torch.sigmoid(-odds) * candidate

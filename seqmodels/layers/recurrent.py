@@ -69,6 +69,9 @@ class RecurrentLayer(nn.Module):
     ) -> None:
         super().__init__()
         check_arguments(input_size, hidden_size, num_layers, dropout)
+        for name, flag in [("bias", bias), ("batch_first", batch_first), ("bidirectional", bidirectional)]:
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name} should be True or False, got {flag!r}")
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 f"dropout={dropout} acts between stacked layers and has no effect with num_layers=1", stacklevel=3
@@ -116,6 +119,10 @@ class RecurrentLayer(nn.Module):
         bound = 1.0 / math.sqrt(self.hidden_size)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
+
+    def initial_state(self, like: Tensor, rows: int, batch: int) -> tuple[Tensor, ...]:
+        """The state of `rows` layers and directions where none is given: zeros of the dtype and device of `like`."""
+        return tuple(like.new_zeros(rows, batch, size) for size in self.state_sizes)
 
     def flatten_parameters(self) -> None:
         """Nothing to do: there is no second copy of the weights. Here for code written for `torch.nn.RNN`."""
@@ -243,7 +250,11 @@ class RecurrentLayer(nn.Module):
     def advance(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, ...]:
         """`step`, with a tuple of states whatever their number."""
         after = self.step(projected, state if len(state) > 1 else state[0], weights)
-        return after if isinstance(after, tuple) else (after,)
+        after = after if isinstance(after, tuple) else (after,)
+        if [part.shape for part in after] != [part.shape for part in state]:
+            expected, found = ([list(part.shape) for part in parts] for parts in (state, after))
+            raise RuntimeError(f"{type(self).__name__}.step should give the states {expected}, got {found}")
+        return after
 
     def weights(self, suffix: str = "_l0") -> SimpleNamespace:
         """The parameters of one layer in one direction, by their names without the ending; None for a missing bias."""
@@ -276,11 +287,13 @@ class RecurrentLayer(nn.Module):
         rows = self.num_layers * self.num_directions
         expected = [(rows, batch, size) for size in self.state_sizes]
         if given is None:
-            return tuple(sequence.new_zeros(shape) for shape in expected)
+            return self.initial_state(sequence, rows, batch)
         for name, part, shape in zip(self.states, given, expected, strict=True):
             if part.shape != shape:
                 raise RuntimeError(f"expected the state {name} to be of size {list(shape)}, got {list(part.shape)}")
-            for what in ("dtype", "device"):
+            # Under autocast a state comes in the precision that the last step ended with.
+            autocast = torch.is_autocast_enabled(sequence.device.type)
+            for what in ("device",) if autocast else ("dtype", "device"):
                 if getattr(part, what) != getattr(sequence, what):
                     raise RuntimeError(
                         f"expected the state {name} to have the input's {what}, {getattr(sequence, what)}, "

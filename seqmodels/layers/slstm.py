@@ -24,11 +24,16 @@ from seqmodels.layers.recurrent import RecurrentLayer
 class SLSTM(RecurrentLayer):
     """Gates are stacked in the order i, f, z, o; the state is (h, c, n, m). Arguments: see `RecurrentLayer`.
 
-    n grows from its initial 0 in the first step, and what is divided by it is never larger.
+    m starts at minus infinity, where no step has been: the first one sets the input gate and n to 1, and since one of
+    the two gates is 1 in every step, n stays above 0 whatever the inputs are.
     """
 
     gates = 4
     states = ("h", "c", "n", "m")
+
+    def initial_state(self, like: Tensor, rows: int, batch: int) -> tuple[Tensor, ...]:
+        *zeros, stabiliser = super().initial_state(like, rows, batch)
+        return *zeros, stabiliser.fill_(-torch.inf)
 
     def step(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, ...]:
         hidden, cell, normaliser, stabiliser = state

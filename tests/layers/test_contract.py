@@ -141,3 +141,7 @@ def test_autocast_gives_the_numbers_of_bfloat16(model):
         found, found_packed = layer(inputs)[0], layer(packed)[0].data
     torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
     torch.testing.assert_close(found_packed.float(), expected_packed, rtol=0.05, atol=0.05)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # the state goes on in whatever precision it came
+        _, state = layer(inputs[:, :4])
+        following, _ = layer(inputs[:, 4:], state)
+    torch.testing.assert_close(following.float(), expected[:, 4:], rtol=0.05, atol=0.05)

@@ -4,7 +4,7 @@ import properties
 import pytest
 import torch
 
-from seqmodels.layers import ManualRNN, MinGRU
+from seqmodels.layers import TCN, ManualLSTM, ManualRNN, MinGRU, Transformer
 
 
 class LeaksFromTheFuture(ManualRNN):
@@ -104,3 +104,31 @@ def test_the_same_check_passes_without_the_fault(check):
 def test_a_weight_that_is_not_saved_is_caught():
     with pytest.raises(AssertionError):
         properties.check_save_and_load(build(KeepsAWeightAside), build(KeepsAWeightAside, seed=1))
+
+
+class ForgetsAState(ManualLSTM):
+    def step(self, projected, state, weights):
+        return super().step(projected, state, weights)[0]
+
+
+class GivesAnotherWidth(ManualRNN):
+    def step(self, projected, state, weights):
+        return projected[:, :2]
+
+
+@pytest.mark.parametrize("layer", [ForgetsAState, GivesAnotherWidth])
+def test_a_step_that_gives_other_states_is_refused(layer):
+    with pytest.raises(RuntimeError, match=r"step should give the states \[\[3, 8\].*\], got"):
+        build(layer)(torch.randn(3, 5, 3).double())
+
+
+@pytest.mark.parametrize("layer", [Transformer, TCN])
+def test_a_missing_value_shows_in_a_stream_as_in_the_whole(layer):
+    """The rows before a sequence are marked by NaN; one within it is a fault in the data, and stays one."""
+    model, inputs = build(layer), torch.randn(1, 6, 3).double()
+    inputs[0, 2] = torch.nan
+    whole, _ = model(inputs)
+    first, state = model(inputs[:, :4])
+    second, _ = model(inputs[:, 4:], state)
+    assert whole[0, 3:].isnan().all()
+    properties.close(torch.cat([first, second], dim=1), whole)

@@ -142,6 +142,8 @@ REFUSED = [
     {"dropout": 1.5},
     {"dropout": -0.1},
     {"dropout": True},
+    {"bias": "no"},
+    {"batch_first": 1},
 ]
 
 
@@ -152,6 +154,7 @@ REFUSED = [
         (ManualRNN, {"nonlinearity": "sigmoid"}),
         (ManualLSTM, {"proj_size": 4}),
         (ManualLSTM, {"proj_size": -1}),
+        (ManualLSTM, {"proj_size": "a"}),
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from seqmodels.layers.recurrent import check_arguments, check_dimensions, check_features
+from seqmodels.layers.checks import check_arguments, check_dimensions, check_features
 
 State = tuple[Tensor, Tensor]
 

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
+from seqmodels.layers.checks import check_arguments, check_dimensions, check_features
+
 State = Tensor | tuple[Tensor, ...]
 """One tensor, or a tuple where a cell has several states; the first one is what a step puts out."""
 
@@ -308,30 +310,3 @@ class RecurrentLayer(nn.Module):
             if getattr(self, name) != default:
                 shown.append(f"{name}={getattr(self, name)}")
         return ", ".join(shown)
-
-
-def check_arguments(input_size: int, hidden_size: int, num_layers: int, dropout: float) -> None:
-    """Refuse what `torch.nn.RNN` refuses, with its types of errors."""
-    for name, size in [("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)]:
-        if not isinstance(size, int) or isinstance(size, bool):
-            raise TypeError(f"{name} should be a positive whole number, got {size!r}")
-        if size <= 0:
-            raise ValueError(f"{name} should be a positive whole number, got {size}")
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
-        raise ValueError(f"dropout should be a probability between 0 and 1, got {dropout!r}")
-
-
-def check_dimensions(input: Any) -> None:
-    if not isinstance(input, Tensor):
-        raise TypeError(f"expected input to be a Tensor or a PackedSequence, got {type(input).__name__}")
-    if input.dim() not in (2, 3):
-        raise ValueError(f"expected input to be 2D or 3D, got {input.dim()}D")
-
-
-def check_features(layer: Any, sequence: Tensor) -> None:
-    """Refuse inputs of another width, dtype or length than the layer can read; `sequence` has features last."""
-    if sequence.size(-1) != layer.input_size:
-        raise RuntimeError(f"input.size(-1) should be input_size={layer.input_size}, got {sequence.size(-1)}")
-    dtype = next(layer.parameters()).dtype
-    if sequence.dtype != dtype and not torch.is_autocast_enabled(sequence.device.type):
-        raise ValueError(f"input dtype {sequence.dtype} does not match weight dtype {dtype}: convert one of them")

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from seqmodels.layers.fused import GRUKernel
 from seqmodels.layers.recurrent import RecurrentLayer
 
 
@@ -24,9 +24,9 @@ class ManualGRU(RecurrentLayer):
 
     gates = 3
     reference = nn.GRU
+    kernel = GRUKernel
 
-    def step(self, projected: Tensor, state: Tensor, weights: SimpleNamespace) -> Tensor:
-        recurrent = F.linear(state, weights.weight_hh, weights.bias_hh)
+    def combine(self, projected: Tensor, recurrent: Tensor, state: Tensor, weights: SimpleNamespace) -> Tensor:
         input_reset, input_update, input_candidate = projected.chunk(3, dim=-1)
         recurrent_reset, recurrent_update, recurrent_candidate = recurrent.chunk(3, dim=-1)
         reset_gate = torch.sigmoid(input_reset + recurrent_reset)

@@ -13,12 +13,13 @@ i, f, g, o, as in `torch.nn.LSTM`.
 """
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqmodels.layers.fused import LSTMKernel
 from seqmodels.layers.recurrent import RecurrentLayer
 
 
@@ -36,6 +37,7 @@ class ManualLSTM(RecurrentLayer):
     gates = 4
     states = ("h", "c")
     reference = nn.LSTM
+    kernel = LSTMKernel
 
     def __init__(
         self,
@@ -49,13 +51,26 @@ class ManualLSTM(RecurrentLayer):
         proj_size: int = 0,
         device: Any = None,
         dtype: Any = None,
+        *,
+        backend: Literal["auto", "loop", "fused"] = "auto",
     ) -> None:
         if not isinstance(proj_size, int) or isinstance(proj_size, bool):
             raise TypeError(f"proj_size should be a whole number, got {proj_size!r}")
         if isinstance(hidden_size, int) and not 0 <= proj_size < max(hidden_size, 1):
             raise ValueError(f"proj_size should be 0 or smaller than hidden_size={hidden_size}, got {proj_size}")
         self.proj_size = proj_size  # before the base class asks for the sizes of the states
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device,
+            dtype,
+            backend=backend,
+        )
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
@@ -65,10 +80,11 @@ class ManualLSTM(RecurrentLayer):
         projection = {"weight_hr": (self.proj_size, self.hidden_size)} if self.proj_size else {}
         return super().shapes(input_size) | projection
 
-    def step(self, projected: Tensor, state: tuple[Tensor, Tensor], weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
-        hidden, cell = state
-        gates = projected + F.linear(hidden, weights.weight_hh, weights.bias_hh)
-        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
+    def combine(
+        self, projected: Tensor, recurrent: Tensor, state: tuple[Tensor, Tensor], weights: SimpleNamespace
+    ) -> tuple[Tensor, Tensor]:
+        _, cell = state
+        input_gate, forget_gate, candidate, output_gate = (projected + recurrent).chunk(4, dim=-1)
         cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
         hidden = torch.sigmoid(output_gate) * torch.tanh(cell)
         return (F.linear(hidden, weights.weight_hr) if self.proj_size else hidden), cell

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from seqmodels.layers.recurrent import RecurrentLayer
 
@@ -28,10 +27,11 @@ class PeepholeLSTM(RecurrentLayer):
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         return super().shapes(input_size) | {"weight_ch": (3 * self.hidden_size,)}
 
-    def step(self, projected: Tensor, state: tuple[Tensor, Tensor], weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
-        hidden, cell = state
-        gates = projected + F.linear(hidden, weights.weight_hh, weights.bias_hh)
-        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
+    def combine(
+        self, projected: Tensor, recurrent: Tensor, state: tuple[Tensor, Tensor], weights: SimpleNamespace
+    ) -> tuple[Tensor, Tensor]:
+        _, cell = state
+        input_gate, forget_gate, candidate, output_gate = (projected + recurrent).chunk(4, dim=-1)
         peephole_input, peephole_forget, peephole_output = weights.weight_ch.chunk(3)
         remembered = torch.sigmoid(forget_gate + peephole_forget * cell) * cell
         cell = remembered + torch.sigmoid(input_gate + peephole_input * cell) * torch.tanh(candidate)

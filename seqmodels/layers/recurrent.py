@@ -4,9 +4,11 @@ A stack of `num_layers` layers reads a sequence `x_1 .. x_T`; layer `k` reads th
 Within a layer the work is split as
 
     p_t = W_ih x_t + b_ih                 for all steps at once, one matrix product     (`project`)
-    s_t = cell(p_t, s_{t-1})              one step after the other                      (`step`)
+    q_t = W_hh h_{t-1} + b_hh             one step after the other                      (`step`)
+    s_t = cell(p_t, q_t, s_{t-1})         element by element                            (`combine`)
 
-so a cell, which is all that differs from one recurrent layer to the next, is its gate count, its states and its `step`.
+so a cell, which is all that differs from one recurrent layer to the next, is its gate count, its states and its
+`combine`; or its `step`, where it is not element by element.
 
 Parameter names, shapes, order and initialisation are those of `torch.nn.RNN`: `weight_ih_l0`, `weight_hh_l0`,
 `bias_ih_l0`, `bias_hh_l0`, then `..._l0_reverse` where there are two directions, then `..._l1`. Equal seeds
@@ -16,7 +18,7 @@ therefore give equal initial weights, and a state dict loads strictly both ways.
 import math
 import warnings
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +26,15 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from seqmodels.layers.checks import check_arguments, check_dimensions, check_features
+from seqmodels.layers.fused import DerivedKernel, Kernel, fused_scan
 
 State = Tensor | tuple[Tensor, ...]
 """One tensor, or a tuple where a cell has several states; the first one is what a step puts out."""
 
 
 class RecurrentLayer(nn.Module):
-    """Base class of the recurrent layers; a subclass gives `step`, and what differs of `gates`, `states`, `shapes`.
+    """Base class of the recurrent layers; a subclass gives `combine` or `step`, and what differs of `gates`, `states`
+    and `shapes`.
 
     Args:
         input_size: features of one input step.
@@ -42,10 +46,13 @@ class RecurrentLayer(nn.Module):
         dropout: probability of zeroing an output of a layer on its way into the next one, in training only. On the
             CPU equal seeds give the masks of `torch.nn.RNN`; on a GPU cuDNN draws its own, and they differ.
         bidirectional: a second set of weights reads the sequence backwards; outputs are concatenated.
+        backend: "loop" takes one step after the other through `step` and autograd. "fused" computes the same numbers
+            faster, to rounding, with a backward pass of its own (see `seqmodels.layers.fused`), and falls back to the
+            loop for what that cannot do. "auto" is "fused" where there is such a form of the cell.
 
     Raises:
         TypeError: a size is not a whole number.
-        ValueError: a size is not positive, or `dropout` is not a probability.
+        ValueError: a size is not positive, `dropout` is not a probability, or the cell has no fused form.
     """
 
     gates: int = 1
@@ -56,6 +63,9 @@ class RecurrentLayer(nn.Module):
 
     reference: type[nn.Module] | None = None
     """The class whose numbers this one reproduces, if it reproduces any."""
+
+    kernel: type[Kernel] = DerivedKernel
+    """What computes whole sequences of the `combine` that stands in the same class."""
 
     def __init__(
         self,
@@ -68,6 +78,8 @@ class RecurrentLayer(nn.Module):
         bidirectional: bool = False,
         device: Any = None,
         dtype: Any = None,
+        *,
+        backend: Literal["auto", "loop", "fused"] = "auto",
     ) -> None:
         super().__init__()
         check_arguments(input_size, hidden_size, num_layers, dropout)
@@ -78,6 +90,9 @@ class RecurrentLayer(nn.Module):
             warnings.warn(
                 f"dropout={dropout} acts between stacked layers and has no effect with num_layers=1", stacklevel=3
             )
+        if backend not in ("auto", "loop", "fused"):
+            raise ValueError(f"backend should be 'auto', 'loop' or 'fused', got {backend!r}")
+        self.backend = backend
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -93,6 +108,8 @@ class RecurrentLayer(nn.Module):
                     empty = torch.empty(shape, device=device, dtype=dtype)
                     self.register_parameter(name + suffix, nn.Parameter(empty))
         self.reset_parameters()
+        if backend == "fused" and self._kernel() is None:
+            raise ValueError(f"backend='fused' needs a cell that is a `combine`, which {type(self).__name__} is not")
 
     @property
     def num_directions(self) -> int:
@@ -134,7 +151,7 @@ class RecurrentLayer(nn.Module):
         return F.linear(sequence, weights.weight_ih, weights.bias_ih)
 
     def step(self, projected: Tensor, state: Any, weights: SimpleNamespace) -> State:
-        """The cell.
+        """One step: the recurrent product, and the cell.
 
         Args:
             projected: W_ih x_t + b_ih, (batch, gates * hidden_size).
@@ -145,7 +162,25 @@ class RecurrentLayer(nn.Module):
         Returns:
             The next state.
         """
-        raise NotImplementedError(f"{type(self).__name__} gives no step")
+        hidden = state[0] if isinstance(state, tuple) else state
+        return self.combine(projected, F.linear(hidden, weights.weight_hh, weights.bias_hh), state, weights)
+
+    def combine(self, projected: Tensor, recurrent: Tensor, state: Any, weights: SimpleNamespace) -> State:
+        """The cell, where it is element by element beyond its two products.
+
+        Each unit of the next state may depend on that unit of the states before, of the gates' sums (every gate has a
+        row for each unit) and of further weights alone. The fused backend relies on it; a cell that mixes units in
+        any other way, as layer normalisation does, gives `step` instead.
+
+        Args:
+            projected: W_ih x_t + b_ih, (..., gates * hidden_size).
+            recurrent: W_hh h_{t-1} + b_hh, of the same shape.
+            state, weights: see `step`.
+
+        Returns:
+            The next state.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives neither combine nor step")
 
     def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, Any]:
         """All steps, (time, batch, gates * hidden_size) to (time, batch, features), and the last state.
@@ -218,20 +253,39 @@ class RecurrentLayer(nn.Module):
             outputs = []
             for suffix in self.suffixes(layer):
                 weights = self.weights(suffix)
-                projected = self.project(sequence, weights)
                 before = tuple(part[len(finals)] for part in state)
                 reverse = suffix.endswith("reverse")
                 if batch_sizes is not None:
+                    projected = self.project(sequence, weights)
                     output, final = self._scan_packed(projected.split(batch_sizes), before, weights, reverse)
                 elif reverse:
-                    output, final = self.scan(projected.flip(0), before, weights)
+                    output, final = self._read_dense(sequence.flip(0), before, weights)
                     output = output.flip(0)
                 else:
-                    output, final = self.scan(projected, before, weights)
+                    output, final = self._read_dense(sequence, before, weights)
                 outputs.append(output)
                 finals.append(final)
             sequence = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
         return sequence, tuple(torch.stack(parts) for parts in zip(*finals, strict=True))
+
+    def _read_dense(
+        self, sequence: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A dense sequence (time, batch, features) through one layer in one direction."""
+        kernel = None if self.backend == "loop" else self._kernel()
+        result = None if kernel is None else fused_scan(kernel(self), sequence, state, weights)
+        return result or self.scan(self.project(sequence, weights), state, weights)
+
+    def _kernel(self) -> type[Kernel] | None:
+        """The kernel of the class that gives `combine`, as long as nothing else of a step is that of a subclass."""
+        own = {name for cls in type(self).__mro__ if cls is not RecurrentLayer for name in vars(cls)} | set(vars(self))
+        if own & {"step", "project", "scan", "advance"} or "combine" not in own or "combine" in vars(self):
+            return None
+        cell = next(cls for cls in type(self).__mro__ if "combine" in vars(cls))
+        kernel = vars(cell).get("kernel", DerivedKernel)
+        if kernel is DerivedKernel and set(self.state_sizes) != {self.hidden_size}:
+            return None
+        return kernel
 
     def _scan_packed(
         self, steps: tuple[Tensor, ...], state: tuple[Tensor, ...], weights: SimpleNamespace, reverse: bool

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from seqmodels.layers.fused import ElmanKernel
 from seqmodels.layers.recurrent import RecurrentLayer
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
@@ -26,7 +26,7 @@ class ManualRNN(RecurrentLayer):
         identity: start as an IRNN: the recurrent weights as this multiple of the identity, the biases at zero and
             the input weights with standard deviation 0.001 (Quoc Le, Navdeep Jaitly and Geoffrey Hinton, "A Simple
             Way to Initialize Recurrent Networks of Rectified Linear Units", arXiv:1504.00941, 2015).
-        others: see `RecurrentLayer`, and in the order of `torch.nn.RNN`, which has all but `identity`.
+        others: see `RecurrentLayer`, and in the order of `torch.nn.RNN`, which has neither `identity` nor `backend`.
 
     Example:
         >>> layer = ManualRNN(input_size=5, hidden_size=2, batch_first=True)
@@ -36,6 +36,7 @@ class ManualRNN(RecurrentLayer):
     """
 
     reference = nn.RNN
+    kernel = ElmanKernel
 
     def __init__(
         self,
@@ -51,11 +52,23 @@ class ManualRNN(RecurrentLayer):
         dtype: Any = None,
         *,
         identity: float | None = None,
+        backend: Literal["auto", "loop", "fused"] = "auto",
     ) -> None:
         if nonlinearity not in ACTIVATIONS:
             raise ValueError(f"nonlinearity should be 'tanh' or 'relu', got {nonlinearity!r}")
         self.identity = identity  # before the base class draws the weights
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device,
+            dtype,
+            backend=backend,
+        )
         self.nonlinearity = nonlinearity
 
     def reset_parameters(self) -> None:
@@ -69,9 +82,8 @@ class ManualRNN(RecurrentLayer):
                 else:
                     nn.init.zeros_(parameter)
 
-    def step(self, projected: Tensor, state: Tensor, weights: SimpleNamespace) -> Tensor:
-        activation = ACTIVATIONS[self.nonlinearity]
-        return activation(projected + F.linear(state, weights.weight_hh, weights.bias_hh))
+    def combine(self, projected: Tensor, recurrent: Tensor, state: Tensor, weights: SimpleNamespace) -> Tensor:
+        return ACTIVATIONS[self.nonlinearity](projected + recurrent)
 
     def extra_repr(self) -> str:
         relu = ", nonlinearity=relu" if self.nonlinearity == "relu" else ""

@@ -1,0 +1,53 @@
+"""The Elman network's kernel.
+
+    h_t = f(a_t),  a_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh
+
+With f = tanh, f'(a) = 1 - tanh(a)^2; with f = relu, f'(a) is 1 where relu(a) > 0 and 0 elsewhere. Both follow from
+h_t, so that the output is all that is kept, and
+
+    dL/da_t     = f'(a_t) * dL/dh_t
+    dL/dh_{t-1} = dL/dy_{t-1} + W_hh^T dL/da_t            with dL/dy_t the gradient of the output of step t
+"""
+
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from seqmodels.layers.fused.kernel import Backward, Kernel, State
+from seqmodels.layers.fused.pointwise import tanh_for
+from seqmodels.layers.fused.products import StepProduct
+
+
+class ElmanKernel(Kernel):
+    width = 1
+
+    def forward_weights(self, weights: SimpleNamespace, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
+        bias = None if weights.bias_ih is None else weights.bias_ih + weights.bias_hh
+        return weights.weight_ih, weights.weight_hh, bias
+
+    def forward_steps(
+        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: SimpleNamespace
+    ) -> State:
+        (hidden,) = state
+        tanh = self.layer.nonlinearity == "tanh"
+        activate = tanh_for(hidden) if tanh else lambda inputs, out: out.clamp_min_(0)
+        for step in output.unbind(0):
+            recur(hidden, step, step)
+            activate(step, step)
+            hidden = step
+        return (hidden,)
+
+    def backward_steps(self, chunk: Backward) -> Tensor:
+        (d_hidden,) = chunk.d_state
+        output = chunk.output[chunk.chunk]
+        if self.layer.nonlinearity == "tanh":
+            slopes = torch.addcmul(output.new_ones(()), output, output, value=-1)
+        else:
+            slopes = (output > 0).to(output.dtype)
+        d_sums = chunk.buffer("sums", self.size)
+        steps = zip(d_sums.unbind(0), slopes.unbind(0), chunk.incoming(), strict=True)
+        for d_step, slope, incoming in reversed(list(steps)):
+            torch.mul(d_hidden, slope, out=d_step)
+            chunk.carry(d_step, incoming, d_hidden)
+        return d_sums

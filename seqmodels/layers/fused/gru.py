@@ -1,0 +1,103 @@
+"""The gated recurrent unit's kernel.
+
+    r_t = sigmoid(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr)
+    z_t = sigmoid(W_iz x_t + b_iz + W_hz h_{t-1} + b_hz)
+    m_t = W_hn h_{t-1} + b_hn
+    n_t = tanh(W_in x_t + b_in + r_t * m_t)
+    h_t = n_t + z_t * (h_{t-1} - n_t)
+
+With dh_t = dL/dh_t and d the gradient of a gate's sum (before its sigmoid or tanh), as sigmoid' = sigmoid (1 -
+sigmoid) and tanh' = 1 - tanh^2:
+
+    dn_t = (1 - z_t) (1 - n_t^2)                * dh_t
+    dr_t = m_t r_t (1 - r_t)                    * dn_t
+    dm_t = r_t                                  * dn_t
+    dz_t = (h_{t-1} - n_t) z_t (1 - z_t)        * dh_t
+    dh_{t-1} = dL/dy_{t-1} + z_t * dh_t + W_hr^T dr_t + W_hz^T dz_t + W_hn^T dm_t
+
+Each is a factor, known from the forward pass, times dh_t. The state sees (dr, dz, dm), the inputs (dr, dz, dn).
+"""
+
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from seqmodels.layers.fused.kernel import Backward, Kernel, State
+from seqmodels.layers.fused.pointwise import tanh_for
+from seqmodels.layers.fused.products import StepProduct
+
+
+class GRUKernel(Kernel):
+    """Kept for the backward pass: the gates r, z, and m, and n."""
+
+    width = 3
+
+    def kept(self) -> list[int]:
+        return [3 * self.size, self.size]
+
+    def forward_weights(self, weights: SimpleNamespace, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
+        if weights.bias_ih is None:
+            return weights.weight_ih, weights.weight_hh, None
+        bias = weights.bias_ih.clone()
+        bias[: 2 * self.size] += weights.bias_hh[: 2 * self.size]
+        return weights.weight_ih, weights.weight_hh, bias
+
+    def forward_steps(
+        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: SimpleNamespace
+    ) -> State:
+        (hidden,) = state
+        tanh = tanh_for(hidden)
+        gates, candidates = kept
+        reset, update, memory = gates.chunk(3, dim=-1)
+        candidates.copy_(memory)  # what is there is W_in x + b_in
+        memory.copy_(torch.zeros_like(memory[0]) if weights.bias_hh is None else weights.bias_hh[2 * self.size :])
+        parts = [gates, gates[..., : 2 * self.size], reset, update, memory, candidates, output]
+        for sums, switches, reset, update, memory, candidate, after in zip(
+            *(part.unbind(0) for part in parts), strict=True
+        ):
+            recur(hidden, sums, sums)
+            switches.sigmoid_()
+            candidate.addcmul_(reset, memory)
+            tanh(candidate, candidate)
+            hidden = torch.lerp(candidate, hidden, update, out=after)
+        return (hidden,)
+
+    def backward_steps(self, chunk: Backward) -> Tensor:
+        (d_last,) = chunk.d_state
+        gates, candidate = chunk.kept
+        reset, update, memory = gates.chunk(3, dim=-1)
+        one = gates.new_ones(())
+        factors = chunk.buffer("factors", 3 * self.size)
+        to_reset, to_update, to_memory = factors.chunk(3, dim=-1)
+        to_candidate = chunk.buffer("to_candidate", self.size)
+        new = one - update
+        torch.addcmul(one, candidate, candidate, value=-1, out=to_candidate).mul_(new)
+        torch.mul(to_candidate, reset, out=to_memory)
+        torch.mul(to_memory, memory, out=to_reset).mul_(one - reset)
+        torch.sub(chunk.before(chunk.output, 0), candidate, out=to_update).mul_(update).mul_(new)
+
+        d_sums = chunk.buffer("sums", 3 * self.size)
+        d_hidden = chunk.buffer("hidden", self.size)
+        d_hidden[-1] = d_last
+        d_direct = torch.empty_like(d_last)
+        by_gate = [d_sums.unflatten(-1, (3, -1)), d_hidden.unsqueeze(2), factors.unflatten(-1, (3, -1))]
+        steps = [*(part.unbind(0) for part in (*by_gate, d_sums, d_hidden, update)), chunk.incoming()]
+        befores = [d_last, *d_hidden[:-1].unbind(0)]
+        for d_gates, d_of_each, factor, d_step, d_after, share, incoming, d_before in reversed(
+            list(zip(*steps, befores, strict=True))
+        ):
+            torch.mul(d_of_each, factor, out=d_gates)
+            torch.addcmul(incoming, d_after, share, out=d_direct)
+            chunk.carry(d_step, d_direct, d_before)
+        return d_sums
+
+    def input_bias(self, d_weights: dict[str, Tensor]) -> None:
+        d_weights["bias_ih"][: 2 * self.size] = d_weights["bias_hh"][: 2 * self.size]
+
+    def input_sums(self, chunk: Backward, d_sums: Tensor) -> Tensor:
+        d_candidate = chunk.buffer("to_candidate", self.size).mul_(chunk.buffer("hidden", self.size))
+        d_sums[..., 2 * self.size :] = d_candidate
+        if chunk.weights.bias_ih is not None:
+            chunk.d_weights["bias_ih"][2 * self.size :] += d_candidate.sum((0, 1))
+        return d_sums

@@ -1,0 +1,173 @@
+"""Back-propagation through time by hand: what every cell's kernel shares.
+
+For one layer in one direction, its states s_t = (h_t, ...), sums a_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh and a
+loss L:
+
+    forward    s_t = cell(a_t, s_{t-1})                                            for t = 1 .. T
+    backward   dL/da_t     = (ds_t/da_t)^T dL/ds_t                                 for t = T .. 1
+               dL/ds_{t-1} = what comes in from outside + (ds_t/ds_{t-1})^T dL/ds_t,  and for h also + W_hh^T dL/da_t
+               dL/dW_hh = sum_t dL/da_t h_{t-1}^T      dL/dx_t = W_ih^T dL/da_t
+               dL/dW_ih = sum_t dL/da_t x_t^T          dL/db   = sum_t dL/da_t
+
+Paul Werbos, "Backpropagation through time: what it does and how to do it", Proceedings of the IEEE 78(10), 1990.
+Autograd takes the same path one operation of one step at a time, and keeps every operand. What is faster here:
+
+- Backwards, the recurrence is linear in dL/ds_t. Its factors ds_t/da_t and ds_t/ds_{t-1} follow from the states alone
+  and are computed for many steps at once; the loop is left with one product and a few multiplications a step.
+- The sums over time are one matrix product over many steps.
+- Steps are taken in chunks that fit into the processor's cache. Only the output and what `kept` names outlive a chunk.
+"""
+
+from abc import ABC, abstractmethod
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqmodels.layers.fused.products import StepProduct, linear, outer, step_product
+
+CHUNK = 2**18
+"""Numbers in the widest buffer of a chunk: 1 MiB in single precision, a core's second cache."""
+
+State = tuple[Tensor, ...]
+
+
+class Kernel(ABC):
+    """Forward and backward of dense sequences (time, batch, features), outside of autograd, in float32 or float64.
+
+    `layer` is what the kernel computes; it says what its arguments are (a nonlinearity, a projection). Rows of the
+    sums are stacked as the layer's weights are.
+    """
+
+    mode: Any = staticmethod(torch.inference_mode)
+    """What the kernel works under: outside of autograd, and with the least that a call of torch costs."""
+
+    width: int
+    """Numbers for each unit in the widest buffer of a chunk."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+        self.size = layer.hidden_size
+
+    def kept(self) -> list[int]:
+        """The features of each tensor that `forward_steps` fills for `backward_steps`, beside the output."""
+        return []
+
+    @abstractmethod
+    def forward_weights(self, weights: SimpleNamespace, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
+        """W_ih, W_hh and the bias of the projected inputs, as `forward_steps` wants them."""
+
+    @abstractmethod
+    def forward_steps(
+        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: SimpleNamespace
+    ) -> State:
+        """Take the steps of a chunk: fill `output` and `kept`, and return the state after it.
+
+        The first of `kept`, or where nothing is kept the output, holds W_ih x + b_ih; `recur(h, addend, out)` writes
+        addend + W_hh h into out.
+        """
+
+    @abstractmethod
+    def backward_steps(self, chunk: "Backward") -> Tensor:
+        """Take the steps of a chunk backwards: dL/d(W_hh h + b_hh), (time, batch, rows).
+
+        `chunk.d_state` holds dL/ds at the end of the chunk, and is to be overwritten by that at its beginning.
+        """
+
+    def input_sums(self, chunk: "Backward", d_sums: Tensor) -> Tensor:
+        """dL/d(W_ih x + b_ih); where it differs from what `backward_steps` gave, which may be overwritten."""
+        return d_sums
+
+    def input_bias(self, d_weights: dict[str, Tensor]) -> None:
+        """Add dL/db_ih, where it is not dL/db_hh, given that."""
+        d_weights["bias_ih"].copy_(d_weights["bias_hh"])
+
+    def chunks(self, time: int, batch: int) -> list[slice]:
+        steps = max(1, CHUNK // (batch * self.size * self.width))
+        return [slice(start, min(start + steps, time)) for start in range(0, time, steps)]
+
+    def forward(
+        self, sequence: Tensor, state: State, weights: SimpleNamespace, keep: bool
+    ) -> tuple[Tensor, State, list]:
+        """The output, the final state, and what `backward` wants back, if anybody is to `keep` it."""
+        time, batch, _ = sequence.shape
+        chunks = self.chunks(time, batch)
+        output = sequence.new_empty(time, batch, weights.weight_hh.size(1))
+        kept = [sequence.new_empty(time if keep else chunks[0].stop, batch, size) for size in self.kept()]
+        with self.mode():
+            weight_ih, weight_hh, bias = self.forward_weights(weights, state)
+            recur = step_product(weight_hh, batch)
+            for chunk in chunks:
+                part = [whole[chunk] if keep else whole[: chunk.stop - chunk.start] for whole in kept]
+                sums = (part or [output[chunk]])[0]
+                linear(sequence[chunk].reshape(-1, sequence.size(2)), weight_ih, bias, out=sums.flatten(0, 1))
+                state = self.forward_steps(recur, state, output[chunk], part, weights)
+        return output, tuple(part.clone() for part in state), kept if keep else []
+
+    def backward(
+        self, sequence: Tensor, state: State, weights: SimpleNamespace, output: Tensor, kept: list[Tensor],
+        d_output: Tensor, d_final: State, needs_sequence: bool,
+    ) -> tuple[Tensor | None, State, dict[str, Tensor]]:  # fmt: skip
+        """The gradients of the sequence, the initial state and the weights."""
+        time, batch, features = sequence.shape
+        d_sequence = sequence.new_empty(sequence.shape) if needs_sequence else None
+        d_weights = {name: torch.zeros_like(weight) for name, weight in vars(weights).items() if weight is not None}
+        d_state = tuple(part.clone() for part in d_final)
+        with self.mode():
+            d_state[0].add_(d_output[-1])
+            run = Backward(state, weights, output, kept, d_output, d_state, d_weights)
+            run.carry = step_product(weights.weight_hh.t(), batch)
+            for chunk in reversed(self.chunks(time, batch)):
+                run.chunk = chunk
+                d_sums = self.backward_steps(run)
+                outer(d_sums.flatten(0, 1), run.before(output, 0).flatten(0, 1), d_weights["weight_hh"])
+                if weights.bias_hh is not None:
+                    d_weights["bias_hh"] += d_sums.sum((0, 1))
+                d_sums = self.input_sums(run, d_sums)
+                outer(d_sums.flatten(0, 1), sequence[chunk].reshape(-1, features), d_weights["weight_ih"])
+                if d_sequence is not None:
+                    linear(d_sums.flatten(0, 1), weights.weight_ih.t(), None, out=d_sequence[chunk].flatten(0, 1))
+            if weights.bias_ih is not None:
+                self.input_bias(d_weights)
+        return d_sequence, d_state, d_weights
+
+
+class Backward:
+    """What a pass backwards knows; `chunk` says which steps it has come to."""
+
+    chunk: slice
+    carry: StepProduct
+    """carry(d, addend, out) writes addend + W_hh^T d into out."""
+
+    def __init__(
+        self, state: State, weights: Any, output: Tensor, kept: list[Tensor], d_output: Tensor, d_state: State,
+        d_weights: dict[str, Tensor],
+    ) -> None:  # fmt: skip
+        self.state, self.weights, self.output, self.all_kept = state, weights, output, kept
+        self.d_output, self.d_state, self.d_weights = d_output, d_state, d_weights
+        self.nothing = torch.zeros_like(d_output[0])
+        self.buffers: dict[str, Tensor] = {}
+
+    @property
+    def kept(self) -> list[Tensor]:
+        return [part[self.chunk] for part in self.all_kept]
+
+    def before(self, states: Tensor, position: int) -> Tensor:
+        """One of the states before each step of the chunk, given it after each step of the sequence."""
+        if self.chunk.start > 0:
+            return states[self.chunk.start - 1 : self.chunk.stop - 1]
+        return torch.cat([self.state[position].unsqueeze(0), states[: self.chunk.stop - 1]])
+
+    def incoming(self) -> list[Tensor]:
+        """dL/dh from outside before each step of the chunk; none before the first step, where `hx` is."""
+        if self.chunk.start > 0:
+            return list(self.d_output[self.chunk.start - 1 : self.chunk.stop - 1].unbind(0))
+        return [self.nothing, *self.d_output[: self.chunk.stop - 1].unbind(0)]
+
+    def buffer(self, name: str, columns: int) -> Tensor:
+        """Room for a chunk, (time, batch, columns), the same in each chunk."""
+        steps = self.chunk.stop - self.chunk.start
+        if name not in self.buffers or len(self.buffers[name]) < steps:
+            self.buffers[name] = self.output.new_empty(steps, self.output.size(1), columns)
+        return self.buffers[name][:steps]

@@ -1,0 +1,117 @@
+"""The LSTM's kernel.
+
+    i_t, f_t, o_t = sigmoid(a_t),  g_t = tanh(a_t)            with a_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh of each
+    c_t = f_t * c_{t-1} + i_t * g_t
+    h_t = o_t * tanh(c_t),  or with a projection  W_hr (o_t * tanh(c_t))
+
+With dh_t = dL/dh_t and dc_t = dL/dc_t from outside and from step t + 1, and d the gradient of a gate's sum (before
+its sigmoid or tanh), as sigmoid' = sigmoid (1 - sigmoid) and tanh' = 1 - tanh^2:
+
+    dm_t = dh_t,  or with a projection  W_hr^T dh_t
+    do_t = tanh(c_t) o_t (1 - o_t)       * dm_t
+    dc_t = dc_t + o_t (1 - tanh(c_t)^2)  * dm_t
+    di_t = g_t i_t (1 - i_t)             * dc_t
+    df_t = c_{t-1} f_t (1 - f_t)         * dc_t
+    dg_t = i_t (1 - g_t^2)               * dc_t
+    dc_{t-1} = f_t                       * dc_t
+    dh_{t-1} = dL/dy_{t-1} + W_hh^T (di_t, df_t, dg_t, do_t)
+    dL/dW_hr = sum_t dh_t (o_t * tanh(c_t))^T
+
+Each is a factor, known from the forward pass, times dm_t or dc_t.
+"""
+
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from seqmodels.layers.fused.kernel import Backward, Kernel, State
+from seqmodels.layers.fused.pointwise import tanh_for, tanh_is_slow
+from seqmodels.layers.fused.products import StepProduct, outer
+
+
+class LSTMKernel(Kernel):
+    """Kept for the backward pass: the gates i, f, g, o, and the cells c."""
+
+    width = 4
+
+    def kept(self) -> list[int]:
+        return [4 * self.size, self.size]
+
+    def forward_weights(self, weights: SimpleNamespace, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
+        bias = None if weights.bias_ih is None else weights.bias_ih + weights.bias_hh
+        if not tanh_is_slow(state[1]):
+            return weights.weight_ih, weights.weight_hh, bias
+        # With g's sums doubled, one sigmoid serves all four gates: tanh(a) = 2 sigmoid(2a) - 1.
+        doubled = weights.weight_hh.new_ones(4)
+        doubled[2] = 2
+        doubled = doubled.repeat_interleave(self.size)
+        bias = None if bias is None else bias * doubled
+        return weights.weight_ih * doubled.unsqueeze(1), weights.weight_hh * doubled.unsqueeze(1), bias
+
+    def forward_steps(
+        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: SimpleNamespace
+    ) -> State:
+        hidden, cell = state
+        gates, cells = kept
+        tanh = tanh_for(cell)
+        doubled, minus_one = tanh_is_slow(cell), cell.new_tensor(-1.0)
+        shown = torch.empty_like(cell)
+        steps = zip(*(part.unbind(0) for part in (gates, *gates.chunk(4, dim=-1), cells, output)), strict=True)
+        for sums, input_gate, forget_gate, candidate, output_gate, cell_after, after in steps:
+            recur(hidden, sums, sums)
+            if doubled:
+                sums.sigmoid_()
+                torch.add(minus_one, candidate, alpha=2, out=candidate)
+            else:
+                torch.tanh(candidate, out=shown)
+                sums.sigmoid_()
+                candidate.copy_(shown)
+            cell = torch.mul(forget_gate, cell, out=cell_after).addcmul_(input_gate, candidate)
+            if self.layer.proj_size:
+                tanh(cell, shown)
+                hidden = torch.mm(shown.mul_(output_gate), weights.weight_hr.t(), out=after)
+            else:
+                tanh(cell, after)
+                hidden = after.mul_(output_gate)
+        return hidden, cell
+
+    def backward_steps(self, chunk: Backward) -> Tensor:
+        d_hidden, d_cell = chunk.d_state
+        gates, cells = chunk.kept
+        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
+        one = gates.new_ones(())
+        shown = torch.empty_like(cells)
+        tanh_for(cells)(cells, shown)
+        factors = chunk.buffer("factors", 4 * self.size)
+        to_input, to_forget, to_candidate, to_output = factors.chunk(4, dim=-1)
+        torch.mul(candidate, input_gate, out=to_input).mul_(one - input_gate)
+        torch.mul(chunk.before(chunk.all_kept[1], 1), forget_gate, out=to_forget).mul_(one - forget_gate)
+        torch.addcmul(one, candidate, candidate, value=-1, out=to_candidate).mul_(input_gate)
+        torch.mul(shown, output_gate, out=to_output).mul_(one - output_gate)
+        to_cell = torch.addcmul(one, shown, shown, value=-1).mul_(output_gate)
+
+        d_sums = chunk.buffer("sums", 4 * self.size)
+        by_gate, factor_by_gate = d_sums.unflatten(-1, (4, -1)), factors.unflatten(-1, (4, -1))
+        parts = [by_gate[:, :, :3], factor_by_gate[:, :, :3], by_gate[:, :, 3], to_output, to_cell, forget_gate, d_sums]
+        steps = [*(part.unbind(0) for part in parts), chunk.incoming()]
+        d_shown = d_hidden
+        if self.layer.proj_size:
+            d_shown = torch.empty_like(d_cell)
+            d_projections = chunk.buffer("projections", self.layer.proj_size)
+            projections = list(d_projections.unbind(0))
+        d_cell_of_each = d_cell.unsqueeze(1)
+        for d_three, three_factors, d_output_gate, output_factor, cell_factor, share, d_step, incoming in reversed(
+            list(zip(*steps, strict=True))
+        ):
+            if self.layer.proj_size:
+                torch.mm(projections.pop().copy_(d_hidden), chunk.weights.weight_hr, out=d_shown)
+            torch.mul(d_shown, output_factor, out=d_output_gate)
+            d_cell.addcmul_(d_shown, cell_factor)
+            torch.mul(d_cell_of_each, three_factors, out=d_three)
+            d_cell.mul_(share)
+            chunk.carry(d_step, incoming, d_hidden)
+        if self.layer.proj_size:
+            shown.mul_(output_gate)
+            outer(d_projections.flatten(0, 1), shown.flatten(0, 1), chunk.d_weights["weight_hr"])
+        return d_sums

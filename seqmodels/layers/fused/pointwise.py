@@ -1,0 +1,29 @@
+"""Tanh, as fast as torch has it."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def tanh_is_slow(like: Tensor) -> bool:
+    """Whether 2 sigmoid(2a) - 1 is the faster tanh(a) for tensors of this kind and size.
+
+    On a CPU torch's sigmoid is about eight times as fast as its tanh. The error is at most 1.8e-7, which is 1.5
+    roundings of 1, where that of `torch.tanh` is half a rounding of the result; float64 is where exactness counts,
+    and keeps that.
+    """
+    return like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= 1024
+
+
+def tanh_for(like: Tensor) -> Callable[[Tensor, Tensor], object]:
+    """A function (inputs, out), in place if they are the same, for tensors of this kind and size."""
+    if not tanh_is_slow(like):
+        return lambda inputs, out: torch.tanh(inputs, out=out)
+    minus_one = like.new_tensor(-1.0)
+
+    def by_sigmoid(inputs: Tensor, out: Tensor) -> None:
+        torch.add(inputs, inputs, out=out)
+        torch.add(minus_one, out.sigmoid_(), alpha=2, out=out)
+
+    return by_sigmoid

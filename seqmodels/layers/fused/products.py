@@ -1,0 +1,71 @@
+"""Matrix products as fast as this machine has them.
+
+`torch.mm` in single precision calls MKL on x86, whose kernels leave half of the speed of an AMD processor with AVX-512
+unused; there, oneDNN, the library behind `torch.nn.Linear` in a compiled model, takes half the time once a product is
+large enough to pay for its call. Which of the two is taken depends on the processor and the sizes alone, so that
+equal runs on equal machines give equal numbers. Both compute in the precision of the tensors.
+"""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+StepProduct = Callable[[Tensor, Tensor, Tensor], object]
+"""A function (inputs, addend, out) that writes addend + inputs weight^T into out."""
+
+SMALLEST = 4e6
+"""Floating-point operations from which on oneDNN's longer call (10 microseconds) pays."""
+
+
+@functools.cache
+def has_faster_onednn() -> bool:
+    """Whether this is an AMD processor with AVX-512 and a torch with oneDNN."""
+    features = torch.cpu.get_capabilities()
+    return (
+        bool(features.get("avx512_f"))
+        and "AMD" in str(features.get("cpu_name"))
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    )
+
+
+def _takes_onednn(like: Tensor, rows: int, columns: int, shared: int) -> bool:
+    if like.dtype != torch.float32 or like.device.type != "cpu" or 2 * rows * columns * shared < SMALLEST:
+        return False
+    return bool(has_faster_onednn() and torch.backends.mkldnn.enabled)
+
+
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    """Write `F.linear` of inputs (rows, features) into `out`."""
+    if _takes_onednn(inputs, len(inputs), *weight.shape):
+        out.copy_(torch.ops.mkldnn._linear_pointwise.default(inputs, weight, bias, "none", [], ""))
+    elif bias is None:
+        torch.mm(inputs, weight.t(), out=out)
+    else:
+        torch.addmm(bias, inputs, weight.t(), out=out)
+
+
+def outer(left: Tensor, right: Tensor, total: Tensor) -> None:
+    """Add left^T right, the sum of the outer products of their rows, to `total`."""
+    if _takes_onednn(left, len(left), *total.shape):
+        total += torch.ops.mkldnn._linear_pointwise.default(right.t(), left.t(), None, "none", [], "").t()
+    else:
+        total.addmm_(left.t(), right)
+
+
+def step_product(weight: Tensor, rows: int) -> StepProduct:
+    """The product that each of many steps takes with the same weight.
+
+    Args:
+        weight: (columns, features), brought into the library's own order here, once.
+        rows: how many rows the inputs of each step have.
+    """
+    if _takes_onednn(weight, rows, *weight.shape):
+        ordered = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
+        multiply = torch.ops.mkldnn._linear_pointwise.default
+        return lambda inputs, addend, out: torch.add(addend, multiply(inputs, ordered, None, "none", [], ""), out=out)
+    transposed = weight.t()
+    return lambda inputs, addend, out: torch.addmm(addend, inputs, transposed, out=out)

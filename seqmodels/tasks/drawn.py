@@ -122,7 +122,8 @@ class DrawnTask(Task):
         rows = targets.reshape(len(targets), -1)
         cells = rows + self.output_size * torch.arange(rows.size(1))  # each step has a count of each class
         counts = torch.bincount(cells[rows != IGNORED], minlength=self.output_size * rows.size(1))
-        return (counts.view(*targets.shape[1:], self.output_size) + 1.0).log()  # Laplace's rule: nothing is impossible
+        # Counts start at one sequence for all classes together: nothing is impossible, and little is made of that.
+        return (counts.view(*targets.shape[1:], self.output_size) + 1 / self.output_size).log()
 
     def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         mixed = self.mixed_lengths and split == "train"

@@ -70,8 +70,8 @@ def span(shortest: int, longest: int) -> str:
     return str(longest) if shortest == longest else f"{shortest} to {longest}"
 
 
-def figure(value: float) -> str:
-    return f"{value:.4g}"
+def figure(value: float, digits: int = 4) -> str:
+    return f"{value:.{digits}g}"
 
 
 def plot_curves(task: Task, folder: Path) -> None:

@@ -36,8 +36,8 @@ class Task(ABC):
     metric_name: str
     """accuracy, cross_entropy (nats), bits (per symbol), mse, or rmse: what `metric` measures."""
     chance: float
-    """What the best answer that never looks at the inputs scores, in the test metric: by arithmetic where sequences are
-    drawn, else the best such answer on training, scored on the test."""
+    """What the best answer that never looks at the inputs scores, in the test metric. By arithmetic where it is known,
+    else the best such answer on training, scored on the test, or on other sequences where they are drawn."""
     solved_at: float
     """The test metric from which on the task counts as solved."""
     test_lengths: Sequence[int] = ()

@@ -6,11 +6,12 @@ Sepp Hochreiter and Juergen Schmidhuber, 1997; in this form Martin Arjovsky, Ama
 
 import math
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import Split, check_whole
 
 SHARES: list[Split] = ["train", "val", "test"]
@@ -27,8 +28,7 @@ class CopyMemory(DrawnTask):
     symbols * ln(classes) / (length + 2 * symbols). (The output has classes + 2 units; the go signal is never right.)
 
     Args:
-        length: how long the symbols are to be held, T in the papers; a range, `test_length` and
-            `doubling_batches` as in `DrawnTask`.
+        length: how long the symbols are to be held, T in the papers; see `DrawnTask`, and there for `lengths`.
         symbols: how many symbols are to be held.
         classes: how many different symbols there are.
 
@@ -43,32 +43,27 @@ class CopyMemory(DrawnTask):
     metric_name = "cross_entropy"
 
     def __init__(
-        self,
-        length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
-        symbols: int = 10,
-        classes: int = 8,
+        self, length: int | Sequence[int], symbols: int = 10, classes: int = 8, **lengths: Unpack[Lengths]
     ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         check_whole("symbols", symbols, 1)
         check_whole("classes", classes, 2)
         self.symbols = symbols
         self.classes = classes
         self.input_size = self.output_size = classes + 2
-        self.chance = symbols * math.log(classes) / (self.test_length + 2 * symbols)
         self.solved_at = 0.1 * self.chance
 
-    def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def chance_at(self, length: int) -> float:
+        return self.symbols * math.log(self.classes) / (length + 2 * self.symbols)
+
+    def draw_for(self, split: Split, size: int, length: int, generator: torch.Generator) -> Tensor:
         if self.classes**self.symbols < 500:
-            return super().batch(split, index, size, generator)
-        length = self._length(split, index, generator)
+            return self.draw(size, length, generator)
         kept = torch.empty(0, length + 2 * self.symbols, dtype=torch.long)
         while len(kept) < size:
             drawn = self.draw(2 * size, length, generator)
             kept = torch.cat([kept, drawn[self._owner(drawn) == SHARES.index(split)]])
-        inputs = kept[:size]
-        return inputs, self.solve(inputs)
+        return kept[:size]
 
     def _owner(self, inputs: Tensor) -> Tensor:
         """Which split each row of symbols belongs to: 0, 1 or 2 for train, val and test."""

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import check_whole
 
 FREQUENCIES = (0.2, 1.2)
@@ -22,7 +23,7 @@ class Sine(DrawnTask):
     hence the best constant answer is 0 and its error the variance k E[a^2] / 2.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least 3 * components.
+        length: see `DrawnTask`, and there for `lengths`; at least 3 * components.
         components: how many sines are mixed, k.
 
     Example:
@@ -37,21 +38,17 @@ class Sine(DrawnTask):
     every_step = True
     metric_name = "mse"
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
-        components: int = 2,
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], components: int = 2, **lengths: Unpack[Lengths]) -> None:
         check_whole("components", components, 1)
         self.components = components
         self.min_length = 3 * components
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
+        self.solved_at = 0.01 * self.chance
+
+    def chance_at(self, length: int) -> float:
         low, high = AMPLITUDES
         mean_square_amplitude = (high**3 - low**3) / (3 * (high - low))
-        self.chance = components * mean_square_amplitude / 2
-        self.solved_at = 0.01 * self.chance
+        return self.components * mean_square_amplitude / 2
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         def uniform(low: float, high: float) -> Tensor:

@@ -10,13 +10,12 @@ EMNLP 2014. As in `torch.nn.GRU` the reset gate acts on the product W_hn h and n
 the order r, z, n.
 """
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor, nn
 
 from seqmodels.layers.fused import GRUKernel
 from seqmodels.layers.recurrent import RecurrentLayer
+from seqmodels.layers.weights import Weights
 
 
 class ManualGRU(RecurrentLayer):
@@ -26,7 +25,7 @@ class ManualGRU(RecurrentLayer):
     reference = nn.GRU
     kernel = GRUKernel
 
-    def combine(self, projected: Tensor, recurrent: Tensor, state: Tensor, weights: SimpleNamespace) -> Tensor:
+    def combine(self, projected: Tensor, recurrent: Tensor, state: Tensor, weights: Weights) -> Tensor:
         input_reset, input_update, input_candidate = projected.chunk(3, dim=-1)
         recurrent_reset, recurrent_update, recurrent_candidate = recurrent.chunk(3, dim=-1)
         reset_gate = torch.sigmoid(input_reset + recurrent_reset)

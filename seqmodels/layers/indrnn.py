@@ -6,12 +6,11 @@ Shuai Li, Wanqing Li, Chris Cook, Ce Zhu and Yanbo Gao, "Independently Recurrent
 Longer and Deeper RNN", CVPR 2018.
 """
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from seqmodels.layers.recurrent import RecurrentLayer
+from seqmodels.layers.weights import Weights
 
 
 class IndRNN(RecurrentLayer):
@@ -31,5 +30,5 @@ class IndRNN(RecurrentLayer):
             if name.startswith("weight_hh"):
                 torch.nn.init.uniform_(parameter, 0, 1)
 
-    def step(self, projected: Tensor, state: Tensor, weights: SimpleNamespace) -> Tensor:
+    def step(self, projected: Tensor, state: Tensor, weights: Weights) -> Tensor:
         return torch.relu(projected + weights.weight_hh * state)

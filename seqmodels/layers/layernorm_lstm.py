@@ -9,13 +9,12 @@ where LN(a) = gain * (a - mean(a)) / sqrt(var(a) + 1e-5), over all gates togethe
 Jimmy Lei Ba, Jamie Ryan Kiros and Geoffrey Hinton, "Layer Normalization", arXiv:1607.06450, 2016, equations 20 to 22.
 """
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.layers.recurrent import RecurrentLayer
+from seqmodels.layers.weights import Weights
 
 
 class LayerNormLSTM(RecurrentLayer):
@@ -35,11 +34,11 @@ class LayerNormLSTM(RecurrentLayer):
             if name.startswith("gain"):
                 torch.nn.init.ones_(parameter)
 
-    def project(self, sequence: Tensor, weights: SimpleNamespace) -> Tensor:
+    def project(self, sequence: Tensor, weights: Weights) -> Tensor:
         sums = F.linear(sequence, weights.weight_ih)
         return F.layer_norm(sums, sums.shape[-1:], weights.gain_ih, weights.bias_ih)
 
-    def step(self, projected: Tensor, state: tuple[Tensor, Tensor], weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
+    def step(self, projected: Tensor, state: tuple[Tensor, Tensor], weights: Weights) -> tuple[Tensor, Tensor]:
         hidden, cell = state
         recurrent = F.linear(hidden, weights.weight_hh)
         gates = projected + F.layer_norm(recurrent, recurrent.shape[-1:], weights.gain_hh, weights.bias_hh)

@@ -10,7 +10,6 @@ D is a full matrix, for inputs of another width than the output.
 """
 
 import math
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from seqmodels.layers.linear_scan import linear_scan
 from seqmodels.layers.recurrent import RecurrentLayer
+from seqmodels.layers.weights import Weights
 
 
 class LRU(RecurrentLayer):
@@ -47,22 +47,22 @@ class LRU(RecurrentLayer):
                     weights.log_theta.uniform_(1e-3, math.pi / 10).log_()
                     weights.log_gamma.copy_(0.5 * torch.log1p(-(modulus**2)))
 
-    def step(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, ...]:
+    def step(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
         decay, drive, skip = self._parts(projected, weights)
         return self._read(decay * torch.complex(*state[1:]) + drive, skip, weights)
 
-    def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, tuple]:
+    def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, tuple]:
         decay, drive, skip = self._parts(projected, weights)
         outputs = self._read(linear_scan(decay.expand_as(drive), drive, torch.complex(*state[1:])), skip, weights)
         return outputs[0], tuple(part[-1] for part in outputs)
 
-    def _parts(self, projected: Tensor, weights: SimpleNamespace) -> tuple[Tensor, Tensor, Tensor]:
+    def _parts(self, projected: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
         """lambda, gamma * (B x) and D x."""
         decay = torch.exp(torch.complex(-weights.log_nu.exp(), weights.log_theta.exp()))
         projected = projected.to(weights.log_nu.dtype)  # autocast has no complex numbers of half precision
         real, imaginary, skip = projected.chunk(3, dim=-1)
         return decay, weights.log_gamma.exp() * torch.complex(real, imaginary), skip
 
-    def _read(self, hidden: Tensor, skip: Tensor, weights: SimpleNamespace) -> tuple[Tensor, ...]:
+    def _read(self, hidden: Tensor, skip: Tensor, weights: Weights) -> tuple[Tensor, ...]:
         output = F.linear(torch.cat([hidden.real, hidden.imag], dim=-1), weights.weight_hh) + skip
         return output, hidden.real, hidden.imag

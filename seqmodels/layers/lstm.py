@@ -12,7 +12,6 @@ projection: Hasim Sak, Andrew Senior and Francoise Beaufays, arXiv:1402.1128, 20
 i, f, g, o, as in `torch.nn.LSTM`.
 """
 
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 
 from seqmodels.layers.fused import LSTMKernel
 from seqmodels.layers.recurrent import RecurrentLayer
+from seqmodels.layers.weights import Weights
 
 
 class ManualLSTM(RecurrentLayer):
@@ -81,7 +81,7 @@ class ManualLSTM(RecurrentLayer):
         return super().shapes(input_size) | projection
 
     def combine(
-        self, projected: Tensor, recurrent: Tensor, state: tuple[Tensor, Tensor], weights: SimpleNamespace
+        self, projected: Tensor, recurrent: Tensor, state: tuple[Tensor, Tensor], weights: Weights
     ) -> tuple[Tensor, Tensor]:
         _, cell = state
         input_gate, forget_gate, candidate, output_gate = (projected + recurrent).chunk(4, dim=-1)

@@ -8,13 +8,12 @@ Guo-Bing Zhou, Jianxin Wu, Chen-Lin Zhang and Zhi-Hua Zhou, "Minimal Gated Unit 
 International Journal of Automation and Computing 13(3), 2016. Two biases where the paper has one, as in torch.
 """
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.layers.recurrent import RecurrentLayer
+from seqmodels.layers.weights import Weights
 
 
 class MGU(RecurrentLayer):
@@ -22,7 +21,7 @@ class MGU(RecurrentLayer):
 
     gates = 2
 
-    def step(self, projected: Tensor, state: Tensor, weights: SimpleNamespace) -> Tensor:
+    def step(self, projected: Tensor, state: Tensor, weights: Weights) -> Tensor:
         input_forget, input_candidate = projected.chunk(2, dim=-1)
         weight_forget, weight_candidate = weights.weight_hh.chunk(2)
         bias_forget, bias_candidate = (None, None) if weights.bias_hh is None else weights.bias_hh.chunk(2)

@@ -9,13 +9,12 @@ arXiv:2410.01201, 2024, section 3.1. The paper trains a variant with positive ca
 needs no logarithms, and so keeps this equation for candidates of any sign.
 """
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from seqmodels.layers.linear_scan import linear_scan
 from seqmodels.layers.recurrent import RecurrentLayer
+from seqmodels.layers.weights import Weights
 
 
 class MinGRU(RecurrentLayer):
@@ -26,11 +25,11 @@ class MinGRU(RecurrentLayer):
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         return {name: shape for name, shape in super().shapes(input_size).items() if name.endswith("_ih")}
 
-    def step(self, projected: Tensor, state: Tensor, weights: SimpleNamespace) -> Tensor:
+    def step(self, projected: Tensor, state: Tensor, weights: Weights) -> Tensor:
         update_gate, candidate = projected.chunk(2, dim=-1)
         return state + torch.sigmoid(update_gate) * (candidate - state)
 
-    def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, tuple]:
+    def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, tuple]:
         update_gate, candidate = projected.chunk(2, dim=-1)
         hidden = linear_scan(torch.sigmoid(-update_gate), torch.sigmoid(update_gate) * candidate, *state)
         return hidden, (hidden[-1],)

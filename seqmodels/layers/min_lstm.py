@@ -7,14 +7,13 @@
 Leo Feng et al., "Were RNNs All We Needed?", arXiv:2410.01201, 2024, section 3.2. See `MinGRU` for the scan.
 """
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.layers.linear_scan import linear_scan
 from seqmodels.layers.recurrent import RecurrentLayer
+from seqmodels.layers.weights import Weights
 
 
 class MinLSTM(RecurrentLayer):
@@ -25,11 +24,11 @@ class MinLSTM(RecurrentLayer):
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         return {name: shape for name, shape in super().shapes(input_size).items() if name.endswith("_ih")}
 
-    def step(self, projected: Tensor, state: Tensor, weights: SimpleNamespace) -> Tensor:
+    def step(self, projected: Tensor, state: Tensor, weights: Weights) -> Tensor:
         keep, term = self._shares(projected)
         return keep * state + term
 
-    def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, tuple]:
+    def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, tuple]:
         hidden = linear_scan(*self._shares(projected), *state)
         return hidden, (hidden[-1],)
 

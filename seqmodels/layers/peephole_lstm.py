@@ -10,12 +10,11 @@ Felix Gers and Juergen Schmidhuber, "Recurrent Nets that Time and Count", IJCNN 
 "Generating Sequences With Recurrent Neural Networks", arXiv:1308.0850, 2013, equations 7 to 11.
 """
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from seqmodels.layers.recurrent import RecurrentLayer
+from seqmodels.layers.weights import Weights
 
 
 class PeepholeLSTM(RecurrentLayer):
@@ -28,7 +27,7 @@ class PeepholeLSTM(RecurrentLayer):
         return super().shapes(input_size) | {"weight_ch": (3 * self.hidden_size,)}
 
     def combine(
-        self, projected: Tensor, recurrent: Tensor, state: tuple[Tensor, Tensor], weights: SimpleNamespace
+        self, projected: Tensor, recurrent: Tensor, state: tuple[Tensor, Tensor], weights: Weights
     ) -> tuple[Tensor, Tensor]:
         _, cell = state
         input_gate, forget_gate, candidate, output_gate = (projected + recurrent).chunk(4, dim=-1)

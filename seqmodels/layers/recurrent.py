@@ -17,7 +17,6 @@ therefore give equal initial weights, and a state dict loads strictly both ways.
 
 import math
 import warnings
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -27,6 +26,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from seqmodels.layers.checks import check_arguments, check_dimensions, check_features
 from seqmodels.layers.fused import DerivedKernel, Kernel, fused_scan
+from seqmodels.layers.weights import Weights
 
 State = Tensor | tuple[Tensor, ...]
 """One tensor, or a tuple where a cell has several states; the first one is what a step puts out."""
@@ -146,11 +146,11 @@ class RecurrentLayer(nn.Module):
     def flatten_parameters(self) -> None:
         """Nothing to do: there is no second copy of the weights. Here for code written for `torch.nn.RNN`."""
 
-    def project(self, sequence: Tensor, weights: SimpleNamespace) -> Tensor:
+    def project(self, sequence: Tensor, weights: Weights) -> Tensor:
         """The inputs' part of every step, W_ih x_t + b_ih: (..., features) to (..., gates * hidden_size)."""
         return F.linear(sequence, weights.weight_ih, weights.bias_ih)
 
-    def step(self, projected: Tensor, state: Any, weights: SimpleNamespace) -> State:
+    def step(self, projected: Tensor, state: Any, weights: Weights) -> State:
         """One step: the recurrent product, and the cell.
 
         Args:
@@ -165,7 +165,7 @@ class RecurrentLayer(nn.Module):
         hidden = state[0] if isinstance(state, tuple) else state
         return self.combine(projected, F.linear(hidden, weights.weight_hh, weights.bias_hh), state, weights)
 
-    def combine(self, projected: Tensor, recurrent: Tensor, state: Any, weights: SimpleNamespace) -> State:
+    def combine(self, projected: Tensor, recurrent: Tensor, state: Any, weights: Weights) -> State:
         """The cell, where it is element by element beyond its two products.
 
         Each unit of the next state may depend on that unit of the states before, of the gates' sums (every gate has a
@@ -182,7 +182,7 @@ class RecurrentLayer(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} gives neither combine nor step")
 
-    def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, Any]:
+    def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, Any]:
         """All steps, (time, batch, gates * hidden_size) to (time, batch, features), and the last state.
 
         A cell whose recurrence can be computed for all steps at once does so here.
@@ -269,12 +269,14 @@ class RecurrentLayer(nn.Module):
         return sequence, tuple(torch.stack(parts) for parts in zip(*finals, strict=True))
 
     def _read_dense(
-        self, sequence: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace
+        self, sequence: Tensor, state: tuple[Tensor, ...], weights: Weights
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A dense sequence (time, batch, features) through one layer in one direction."""
-        kernel = None if self.backend == "loop" else self._kernel()
-        result = None if kernel is None else fused_scan(kernel(self), sequence, state, weights)
-        return result or self.scan(self.project(sequence, weights), state, weights)
+        if self.backend != "loop" and not torch.compiler.is_compiling() and (kernel := self._kernel()):
+            result = fused_scan(kernel(self), sequence, state, weights)
+            if result is not None:
+                return result
+        return self.scan(self.project(sequence, weights), state, weights)
 
     def _kernel(self) -> type[Kernel] | None:
         """The kernel of the class that gives `combine`, as long as nothing else of a step is that of a subclass."""
@@ -288,7 +290,7 @@ class RecurrentLayer(nn.Module):
         return kernel
 
     def _scan_packed(
-        self, steps: tuple[Tensor, ...], state: tuple[Tensor, ...], weights: SimpleNamespace, reverse: bool
+        self, steps: tuple[Tensor, ...], state: tuple[Tensor, ...], weights: Weights, reverse: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """`scan` over the steps of a packed batch, whose longest sequences come first.
 
@@ -303,7 +305,7 @@ class RecurrentLayer(nn.Module):
             outputs.append(moved[0])
         return torch.cat(outputs[::-1] if reverse else outputs), state
 
-    def advance(self, projected: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace) -> tuple[Tensor, ...]:
+    def advance(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
         """`step`, with a tuple of states whatever their number."""
         after = self.step(projected, state if len(state) > 1 else state[0], weights)
         after = after if isinstance(after, tuple) else (after,)
@@ -312,11 +314,11 @@ class RecurrentLayer(nn.Module):
             raise RuntimeError(f"{type(self).__name__}.step should give the states {expected}, got {found}")
         return after
 
-    def weights(self, suffix: str = "_l0") -> SimpleNamespace:
+    def weights(self, suffix: str = "_l0") -> Weights:
         """The parameters of one layer in one direction, by their names without the ending; None for a missing bias."""
         names = self.shapes(self.input_size)
         absent = {"bias_ih": None, "bias_hh": None}
-        return SimpleNamespace(**absent | {name: getattr(self, name + suffix) for name in names})
+        return Weights(**absent | {name: getattr(self, name + suffix) for name in names})
 
     def _as_given(self, state: tuple[Tensor, ...]) -> State:
         return state if len(self.states) > 1 else state[0]

@@ -6,7 +6,6 @@ Jeffrey L. Elman, "Finding Structure in Time", Cognitive Science 14, 1990. Two b
 `torch.nn.RNN`, so that weights load from one to the other.
 """
 
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from seqmodels.layers.fused import ElmanKernel
 from seqmodels.layers.recurrent import RecurrentLayer
+from seqmodels.layers.weights import Weights
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
 
@@ -82,7 +82,7 @@ class ManualRNN(RecurrentLayer):
                 else:
                     nn.init.zeros_(parameter)
 
-    def combine(self, projected: Tensor, recurrent: Tensor, state: Tensor, weights: SimpleNamespace) -> Tensor:
+    def combine(self, projected: Tensor, recurrent: Tensor, state: Tensor, weights: Weights) -> Tensor:
         return ACTIVATIONS[self.nonlinearity](projected + recurrent)
 
     def extra_repr(self) -> str:

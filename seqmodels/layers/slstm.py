@@ -12,13 +12,12 @@ Maximilian Beck et al., "xLSTM: Extended Long Short-Term Memory", NeurIPS 2024, 
 gate (the paper allows it or exp). One head, so W_hh is dense; no block around the cell.
 """
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.layers.recurrent import RecurrentLayer
+from seqmodels.layers.weights import Weights
 
 
 class SLSTM(RecurrentLayer):
@@ -36,7 +35,7 @@ class SLSTM(RecurrentLayer):
         return *zeros, stabiliser.fill_(-torch.inf)
 
     def combine(
-        self, projected: Tensor, recurrent: Tensor, state: tuple[Tensor, ...], weights: SimpleNamespace
+        self, projected: Tensor, recurrent: Tensor, state: tuple[Tensor, ...], weights: Weights
     ) -> tuple[Tensor, ...]:
         _, cell, normaliser, stabiliser = state
         log_input_gate, forget_gate, candidate, output_gate = (projected + recurrent).chunk(4, dim=-1)

@@ -4,7 +4,6 @@
 loop will do, and the layer takes it instead.
 """
 
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,11 +14,12 @@ from seqmodels.layers.fused.elman import ElmanKernel
 from seqmodels.layers.fused.gru import GRUKernel
 from seqmodels.layers.fused.kernel import Kernel, State
 from seqmodels.layers.fused.lstm import LSTMKernel
+from seqmodels.layers.weights import Weights
 
 __all__ = ["DerivedKernel", "ElmanKernel", "GRUKernel", "Kernel", "LSTMKernel", "fused_scan"]
 
 
-def fused_scan(kernel: Kernel, sequence: Tensor, state: State, weights: SimpleNamespace) -> tuple[Tensor, State] | None:
+def fused_scan(kernel: Kernel, sequence: Tensor, state: State, weights: Weights) -> tuple[Tensor, State] | None:
     """The outputs (time, batch, features) and the final state; None for what only the loop can do.
 
     That is all but float32 and float64 on one device, autocast, and whatever follows each operation of the loop:
@@ -44,7 +44,6 @@ def _can_fuse(tensors: list[Tensor]) -> bool:
         and all(type(part) in (Tensor, torch.nn.Parameter) for part in tensors)
         and all(part.dtype == sequence.dtype and part.device == sequence.device for part in tensors)
         and not torch.is_autocast_enabled(sequence.device.type)
-        and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
         and not torch._C._len_torch_dispatch_stack()
@@ -63,9 +62,11 @@ class _BackPropagation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_output: Tensor, *d_final: Tensor) -> Any:
-        count = 1 + ctx.states + len(ctx.names)
-        given, (output, *kept) = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
-        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        saved, count = ctx.saved_tensors, 1 + ctx.states + len(ctx.names)
+        given, (output, *kept) = saved[:count], saved[count:]
+        # With `is_grads_batched` torch runs this under a vmap of its own, which knows no operation with out=.
+        batched = any("Batched" in torch._C._dispatch_key_set(part) for part in (d_output, *d_final))
+        if torch.is_grad_enabled() or batched:
             return None, None, None, *_by_autograd(ctx, given, (d_output, *d_final))
         sequence, state, weights = given[0], given[1 : 1 + ctx.states], _weights(ctx.names, given[1 + ctx.states :])
         with torch.autocast(sequence.device.type, enabled=False):
@@ -75,8 +76,8 @@ class _BackPropagation(torch.autograd.Function):
         return None, None, None, d_sequence, *d_state, *(d_weights[name] for name in ctx.names)
 
 
-def _weights(names: list[str], values: tuple[Tensor, ...]) -> SimpleNamespace:
-    return SimpleNamespace(**{"bias_ih": None, "bias_hh": None} | dict(zip(names, values, strict=True)))
+def _weights(names: list[str], values: tuple[Tensor, ...]) -> Weights:
+    return Weights(**{"bias_ih": None, "bias_hh": None} | dict(zip(names, values, strict=True)))
 
 
 def _by_autograd(ctx: Any, given: tuple[Tensor, ...], d_outputs: tuple[Tensor, ...]) -> list[Tensor | None]:

@@ -14,7 +14,6 @@ with a kernel by hand it recomputes the cell once more, and multiplies where a h
 twice.
 """
 
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 
 from seqmodels.layers.fused.kernel import Backward, Kernel, State
 from seqmodels.layers.fused.products import StepProduct
+from seqmodels.layers.weights import Weights
 
 
 class DerivedKernel(Kernel):
@@ -37,15 +37,15 @@ class DerivedKernel(Kernel):
     def kept(self) -> list[int]:
         return [self.layer.gates * self.size] + [self.size] * (len(self.layer.states) - 1)
 
-    def forward_weights(self, weights: SimpleNamespace, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
-        return weights.weight_ih, weights.weight_hh, weights.bias_ih
+    def projected_bias(self, weights: Weights) -> Tensor:
+        return weights.bias_ih
 
-    def combine(self, projected: Tensor, recurrent: Tensor, state: State, weights: SimpleNamespace) -> State:
+    def combine(self, projected: Tensor, recurrent: Tensor, state: State, weights: Weights) -> State:
         after = self.layer.combine(projected, recurrent, state if len(state) > 1 else state[0], weights)
         return after if isinstance(after, tuple) else (after,)
 
     def forward_steps(
-        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: SimpleNamespace
+        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: Weights
     ) -> State:
         projected, *others = kept
         recurrent = torch.empty_like(projected[0])
@@ -71,7 +71,7 @@ class DerivedKernel(Kernel):
                 for name, weight in vars(chunk.weights).items()
                 if weight is not None and name not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             }
-            weights = SimpleNamespace(**vars(chunk.weights) | further)
+            weights = Weights(**vars(chunk.weights) | further)
             states = self.combine(leaves[0], leaves[1], tuple(leaves[2:]), weights)
         jacobians = [
             torch.autograd.grad(part, leaves[1:], torch.ones_like(part), retain_graph=True, allow_unused=True)

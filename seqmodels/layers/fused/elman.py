@@ -9,29 +9,31 @@ h_t, so that the output is all that is kept, and
     dL/dh_{t-1} = dL/dy_{t-1} + W_hh^T dL/da_t            with dL/dy_t the gradient of the output of step t
 """
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from seqmodels.layers.fused.kernel import Backward, Kernel, State
 from seqmodels.layers.fused.pointwise import tanh_for
 from seqmodels.layers.fused.products import StepProduct
+from seqmodels.layers.weights import Weights
 
 
 class ElmanKernel(Kernel):
     width = 1
 
-    def forward_weights(self, weights: SimpleNamespace, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
-        bias = None if weights.bias_ih is None else weights.bias_ih + weights.bias_hh
-        return weights.weight_ih, weights.weight_hh, bias
+    @property
+    def tanh_gate(self) -> int | None:  # type: ignore[override]
+        return 0 if self.layer.nonlinearity == "tanh" else None
+
+    def projected_bias(self, weights: Weights) -> Tensor:
+        return weights.bias_ih + weights.bias_hh
 
     def forward_steps(
-        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: SimpleNamespace
+        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: Weights
     ) -> State:
         (hidden,) = state
         tanh = self.layer.nonlinearity == "tanh"
-        activate = tanh_for(hidden) if tanh else lambda inputs, out: out.clamp_min_(0)
+        activate = tanh_for(hidden, doubled=True) if tanh else lambda inputs, out: out.clamp_min_(0)
         for step in output.unbind(0):
             recur(hidden, step, step)
             activate(step, step)

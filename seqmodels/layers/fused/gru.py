@@ -18,40 +18,40 @@ sigmoid) and tanh' = 1 - tanh^2:
 Each is a factor, known from the forward pass, times dh_t. The state sees (dr, dz, dm), the inputs (dr, dz, dn).
 """
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from seqmodels.layers.fused.kernel import Backward, Kernel, State
-from seqmodels.layers.fused.pointwise import tanh_for
+from seqmodels.layers.fused.pointwise import tanh_for, tanh_is_slow
 from seqmodels.layers.fused.products import StepProduct
+from seqmodels.layers.weights import Weights
 
 
 class GRUKernel(Kernel):
     """Kept for the backward pass: the gates r, z, and m, and n."""
 
     width = 3
+    tanh_gate = 2
 
     def kept(self) -> list[int]:
         return [3 * self.size, self.size]
 
-    def forward_weights(self, weights: SimpleNamespace, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
-        if weights.bias_ih is None:
-            return weights.weight_ih, weights.weight_hh, None
+    def projected_bias(self, weights: Weights) -> Tensor:
         bias = weights.bias_ih.clone()
         bias[: 2 * self.size] += weights.bias_hh[: 2 * self.size]
-        return weights.weight_ih, weights.weight_hh, bias
+        return bias
 
     def forward_steps(
-        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: SimpleNamespace
+        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: Weights
     ) -> State:
         (hidden,) = state
-        tanh = tanh_for(hidden)
+        tanh = tanh_for(hidden, doubled=True)
         gates, candidates = kept
         reset, update, memory = gates.chunk(3, dim=-1)
         candidates.copy_(memory)  # what is there is W_in x + b_in
-        memory.copy_(torch.zeros_like(memory[0]) if weights.bias_hh is None else weights.bias_hh[2 * self.size :])
+        memory.zero_()
+        if weights.bias_hh is not None:
+            memory.add_(weights.bias_hh[2 * self.size :], alpha=2 if tanh_is_slow(hidden) else 1)
         parts = [gates, gates[..., : 2 * self.size], reset, update, memory, candidates, output]
         for sums, switches, reset, update, memory, candidate, after in zip(
             *(part.unbind(0) for part in parts), strict=True
@@ -74,7 +74,8 @@ class GRUKernel(Kernel):
         new = one - update
         torch.addcmul(one, candidate, candidate, value=-1, out=to_candidate).mul_(new)
         torch.mul(to_candidate, reset, out=to_memory)
-        torch.mul(to_memory, memory, out=to_reset).mul_(one - reset)
+        unit = 0.5 if tanh_is_slow(d_last) else 1.0  # of m, which is kept as the forward pass has it, doubled or not
+        torch.mul(to_memory, memory, out=to_reset).mul_(torch.sub(one * unit, reset, alpha=unit))
         torch.sub(chunk.before(chunk.output, 0), candidate, out=to_update).mul_(update).mul_(new)
 
         d_sums = chunk.buffer("sums", 3 * self.size)

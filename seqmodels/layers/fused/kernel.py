@@ -19,13 +19,14 @@ Autograd takes the same path one operation of one step at a time, and keeps ever
 """
 
 from abc import ABC, abstractmethod
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from seqmodels.layers.fused.pointwise import tanh_is_slow
 from seqmodels.layers.fused.products import StepProduct, linear, outer, step_product
+from seqmodels.layers.weights import Weights
 
 CHUNK = 2**18
 """Numbers in the widest buffer of a chunk: 1 MiB in single precision, a core's second cache."""
@@ -50,17 +51,20 @@ class Kernel(ABC):
         self.layer = layer
         self.size = layer.hidden_size
 
+    tanh_gate: int | None = None
+    """The gate whose sums are doubled on the way forwards, for tanh(a) = 2 sigmoid(2a) - 1, where tanh is slow."""
+
     def kept(self) -> list[int]:
         """The features of each tensor that `forward_steps` fills for `backward_steps`, beside the output."""
         return []
 
     @abstractmethod
-    def forward_weights(self, weights: SimpleNamespace, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
-        """W_ih, W_hh and the bias of the projected inputs, as `forward_steps` wants them."""
+    def projected_bias(self, weights: Weights) -> Tensor | None:
+        """What is added to W_ih x for all steps at once."""
 
     @abstractmethod
     def forward_steps(
-        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: SimpleNamespace
+        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: Weights
     ) -> State:
         """Take the steps of a chunk: fill `output` and `kept`, and return the state after it.
 
@@ -79,6 +83,14 @@ class Kernel(ABC):
         """dL/d(W_ih x + b_ih); where it differs from what `backward_steps` gave, which may be overwritten."""
         return d_sums
 
+    def doubled(self, weight: Tensor | None) -> Tensor | None:
+        """A copy with the rows of the gate `tanh_gate` doubled."""
+        if weight is None or self.tanh_gate is None:
+            return weight
+        copy = weight.clone()
+        copy[self.tanh_gate * self.size : (self.tanh_gate + 1) * self.size] *= 2
+        return copy
+
     def input_bias(self, d_weights: dict[str, Tensor]) -> None:
         """Add dL/db_ih, where it is not dL/db_hh, given that."""
         d_weights["bias_ih"].copy_(d_weights["bias_hh"])
@@ -87,16 +99,17 @@ class Kernel(ABC):
         steps = max(1, CHUNK // (batch * self.size * self.width))
         return [slice(start, min(start + steps, time)) for start in range(0, time, steps)]
 
-    def forward(
-        self, sequence: Tensor, state: State, weights: SimpleNamespace, keep: bool
-    ) -> tuple[Tensor, State, list]:
+    def forward(self, sequence: Tensor, state: State, weights: Weights, keep: bool) -> tuple[Tensor, State, list]:
         """The output, the final state, and what `backward` wants back, if anybody is to `keep` it."""
         time, batch, _ = sequence.shape
         chunks = self.chunks(time, batch)
         output = sequence.new_empty(time, batch, weights.weight_hh.size(1))
         kept = [sequence.new_empty(time if keep else chunks[0].stop, batch, size) for size in self.kept()]
         with self.mode():
-            weight_ih, weight_hh, bias = self.forward_weights(weights, state)
+            weight_ih, weight_hh = weights.weight_ih, weights.weight_hh
+            bias = None if weights.bias_ih is None else self.projected_bias(weights)
+            if self.tanh_gate is not None and tanh_is_slow(state[-1]):
+                weight_ih, weight_hh, bias = (self.doubled(part) for part in (weight_ih, weight_hh, bias))
             recur = step_product(weight_hh, batch)
             for chunk in chunks:
                 part = [whole[chunk] if keep else whole[: chunk.stop - chunk.start] for whole in kept]
@@ -106,7 +119,7 @@ class Kernel(ABC):
         return output, tuple(part.clone() for part in state), kept if keep else []
 
     def backward(
-        self, sequence: Tensor, state: State, weights: SimpleNamespace, output: Tensor, kept: list[Tensor],
+        self, sequence: Tensor, state: State, weights: Weights, output: Tensor, kept: list[Tensor],
         d_output: Tensor, d_final: State, needs_sequence: bool,
     ) -> tuple[Tensor | None, State, dict[str, Tensor]]:  # fmt: skip
         """The gradients of the sequence, the initial state and the weights."""

@@ -20,37 +20,29 @@ its sigmoid or tanh), as sigmoid' = sigmoid (1 - sigmoid) and tanh' = 1 - tanh^2
 Each is a factor, known from the forward pass, times dm_t or dc_t.
 """
 
-from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
 from seqmodels.layers.fused.kernel import Backward, Kernel, State
 from seqmodels.layers.fused.pointwise import tanh_for, tanh_is_slow
 from seqmodels.layers.fused.products import StepProduct, outer
+from seqmodels.layers.weights import Weights
 
 
 class LSTMKernel(Kernel):
     """Kept for the backward pass: the gates i, f, g, o, and the cells c."""
 
     width = 4
+    tanh_gate = 2
 
     def kept(self) -> list[int]:
         return [4 * self.size, self.size]
 
-    def forward_weights(self, weights: SimpleNamespace, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
-        bias = None if weights.bias_ih is None else weights.bias_ih + weights.bias_hh
-        if not tanh_is_slow(state[1]):
-            return weights.weight_ih, weights.weight_hh, bias
-        # With g's sums doubled, one sigmoid serves all four gates: tanh(a) = 2 sigmoid(2a) - 1.
-        doubled = weights.weight_hh.new_ones(4)
-        doubled[2] = 2
-        doubled = doubled.repeat_interleave(self.size)
-        bias = None if bias is None else bias * doubled
-        return weights.weight_ih * doubled.unsqueeze(1), weights.weight_hh * doubled.unsqueeze(1), bias
+    def projected_bias(self, weights: Weights) -> Tensor:
+        return weights.bias_ih + weights.bias_hh
 
     def forward_steps(
-        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: SimpleNamespace
+        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: Weights
     ) -> State:
         hidden, cell = state
         gates, cells = kept

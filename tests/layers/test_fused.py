@@ -1,0 +1,409 @@
+"""The fused backend gives the numbers of the plain loop, or leaves the work to it."""
+
+import contextlib
+
+import pytest
+import torch
+from test_contract import MODELS, build
+from test_torch_families import FAMILIES
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils import _pytree as pytree
+
+import seqmodels.layers.fused as fused
+from seqmodels.benchmark import peak_memory, training
+from seqmodels.layers import MGU, ManualGRU, ManualLSTM, ManualRNN, RecurrentLayer
+from seqmodels.layers.fused import kernel, pointwise, products
+
+FUSED = [model for model in MODELS if isinstance(layer := build(model), RecurrentLayer) and layer._kernel()]
+CASES = {
+    "one layer": {"num_layers": 1},
+    "stacked": {"num_layers": 3},
+    "both directions": {"bidirectional": True},
+    "no bias": {"bias": False, "bidirectional": True},
+    "time first": {"batch_first": False},
+    "dropout": {"dropout": 0.4},
+}
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Chunks of two or three steps, so that every test crosses their borders."""
+    monkeypatch.setattr(kernel, "CHUNK", 160)
+
+
+@contextlib.contextmanager
+def watched(monkeypatch):
+    """How often the fused backend came to a result, and how often it left it to the loop."""
+    counts = {"fused": 0, "loop": 0}
+    original = fused.fused_scan
+
+    def counting(*arguments):
+        result = original(*arguments)
+        counts["fused" if result is not None else "loop"] += 1
+        return result
+
+    monkeypatch.setattr("seqmodels.layers.recurrent.fused_scan", counting)
+    yield counts
+
+
+def twins(model, **options):
+    """The same layer with either backend."""
+    return build(model, **options, backend="fused"), build(model, **options, backend="loop")
+
+
+def everything(layer, inputs, state=None, seed=3):
+    """Outputs, final states, and the gradients of inputs, states and parameters for random gradients of all results."""
+    leaves, structure = pytree.tree_flatten(() if state is None else state)
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+    data = inputs.data if isinstance(inputs, nn.utils.rnn.PackedSequence) else inputs
+    data = data.detach().clone().requires_grad_()
+    fed = inputs._replace(data=data) if isinstance(inputs, nn.utils.rnn.PackedSequence) else data
+    torch.manual_seed(seed)
+    output, final = layer(fed, None if state is None else pytree.tree_unflatten(leaves, structure))
+    output = output.data if isinstance(output, nn.utils.rnn.PackedSequence) else output
+    results = [output, *pytree.tree_leaves(final)]
+    torch.manual_seed(seed)
+    weights = [torch.randn_like(result) for result in results]
+    gradients = torch.autograd.grad(results, [data, *leaves, *layer.parameters()], weights, allow_unused=True)
+    return [*results, *gradients]
+
+
+def assert_equal(found, expected, tolerance=1e-12):
+    for mine, other in zip(found, expected, strict=True):
+        if mine is None or other is None:
+            assert mine is other
+            continue
+        assert mine.shape == other.shape
+        assert mine.dtype == other.dtype
+        finite = other.isfinite()
+        assert torch.equal(mine[~finite], other[~finite])
+        scale = other[finite].abs().max().item() if finite.any() else 1.0
+        assert (mine - other)[finite].abs().max().item() <= tolerance * max(scale, 1e-3)
+
+
+def draw(*shape, dtype=torch.float64, seed=1):
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def test_most_layers_have_a_fused_form():
+    assert {"manual_rnn", "manual_gru", "manual_lstm", "peephole_lstm", "slstm", "irnn"} <= set(FUSED)
+    assert not {"mgu", "layernorm_lstm", "min_gru", "lru"} & set(FUSED)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("model", FUSED)
+def test_equals_the_loop(model, case, monkeypatch):
+    ours, loop = twins(model, **CASES[case])
+    inputs = draw(4, 9, 3)
+    with watched(monkeypatch) as counts:
+        assert_equal(everything(ours, inputs), everything(loop, inputs))
+        _, state = loop(draw(4, 2, 3, seed=5) if loop.batch_first else draw(2, 9, 3, seed=5))
+        assert_equal(everything(ours, inputs, state), everything(loop, inputs, state))
+    assert counts["fused"] == 2 * ours.num_layers * ours.num_directions
+    assert counts["loop"] == 0
+
+
+@pytest.mark.parametrize("model", FUSED)
+def test_equals_the_loop_on_packed_and_single_sequences(model):
+    ours, loop = twins(model, bidirectional=True)
+    packed = pack_padded_sequence(draw(4, 9, 3), torch.tensor([9, 2, 7, 7]), True, enforce_sorted=False)
+    assert_equal(everything(ours, packed), everything(loop, packed))
+    assert_equal(everything(ours, draw(9, 3)), everything(loop, draw(9, 3)))
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_equals_the_loop_with_either_nonlinearity(nonlinearity):
+    ours, loop = twins("manual_rnn", nonlinearity=nonlinearity)
+    assert_equal(everything(ours, draw(4, 9, 3)), everything(loop, draw(4, 9, 3)))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_equals_the_loop_with_a_projection(bidirectional):
+    layers = []
+    for backend in ("fused", "loop"):
+        torch.manual_seed(0)
+        layers.append(ManualLSTM(3, 6, 2, proj_size=2, bidirectional=bidirectional, backend=backend).double())
+    assert_equal(*(everything(layer, draw(9, 4, 3)) for layer in layers))
+
+
+@pytest.mark.parametrize("model", FUSED)
+def test_inference_equals_training(model):
+    layer = build(model, bidirectional=True, backend="fused")
+    expected = layer(draw(4, 9, 3))
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert_equal(pytree.tree_leaves(layer(draw(4, 9, 3))), pytree.tree_leaves(expected), 0)
+
+
+@pytest.mark.parametrize("model", FUSED)
+@pytest.mark.parametrize("sizes", [(8, 8), (64, 40)], ids=["short", "long"])
+def test_single_precision_is_as_close_to_double_as_the_loop(model, sizes):
+    """With 64 units and 40 rows tanh goes by way of the sigmoid."""
+    hidden, batch = sizes
+    exact = build(model, hidden_size=hidden, backend="loop")
+    inputs = draw(batch, 20, 3)
+    expected = everything(exact, inputs)
+    errors = []
+    for backend in ("fused", "loop"):
+        layer = build(model, hidden_size=hidden, backend=backend).float()
+        found = everything(layer, inputs.float())
+        pairs = [(a.double(), b) for a, b in zip(found, expected, strict=True) if b is not None and b.isfinite().all()]
+        gradients = pairs[1 + len(layer.states) :]  # whose output gradients were drawn in another precision
+        assert all(torch.isfinite(a).all() for a, _ in gradients)
+        errors.append(max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs[: 1 + len(layer.states)]))
+    assert errors[0] < 10 * errors[1] + 2e-6
+
+
+def test_the_sigmoid_gives_tanh_to_a_rounding():
+    inputs = torch.linspace(-20, 20, 100_001)
+    assert pointwise.tanh_is_slow(inputs)
+    assert not pointwise.tanh_is_slow(inputs.double())
+    for doubled in (False, True):
+        out = torch.empty_like(inputs)
+        pointwise.tanh_for(inputs, doubled)(inputs * 2 if doubled else inputs, out)
+        assert (out.double() - torch.tanh(inputs.double())).abs().max() < 1.8e-7
+
+
+@pytest.mark.parametrize("backend", ["fused", "loop"])
+@pytest.mark.parametrize("model", FUSED)
+def test_first_and_second_derivatives_by_finite_differences(model, backend):
+    layer = build(model, num_layers=1, hidden_size=3, backend=backend, bidirectional=model == "manual_rnn")
+    names = [name for name, _ in layer.named_parameters()]
+    state = layer(draw(2, 2, 3, seed=9))[1]  # one that the layer can be in
+    leaves, structure = pytree.tree_flatten(state)
+
+    def function(inputs, *rest):
+        parameters = dict(zip(names, rest[len(leaves) :], strict=True))
+        state = pytree.tree_unflatten(rest[: len(leaves)], structure)
+        output, final = torch.func.functional_call(layer, parameters, (inputs, state))
+        return output, *pytree.tree_leaves(final)
+
+    values = [value.detach().requires_grad_() for value in (draw(2, 3, 3), *leaves, *layer.parameters())]
+    assert torch.autograd.gradcheck(function, values)
+    assert torch.autograd.gradgradcheck(function, values)
+
+
+def hessian_vector(layer, inputs):
+    inputs = inputs.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(layer(inputs)[0].pow(3).sum(), inputs, create_graph=True)
+    return torch.autograd.grad(gradient.pow(2).sum(), [inputs, *layer.parameters()])
+
+
+@pytest.mark.parametrize("model", FUSED)
+def test_second_derivatives_equal_those_of_the_loop(model):
+    ours, loop = twins(model, num_layers=2)
+    assert_equal(hessian_vector(ours, draw(4, 9, 3)), hessian_vector(loop, draw(4, 9, 3)), 1e-11)
+
+
+# torch's own forward-mode derivatives are TorchScript.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("model", ["manual_rnn", "manual_gru", "manual_lstm", "slstm"])
+def test_everything_that_follows_single_operations_goes_by_the_loop(model, monkeypatch):
+    ours, loop = twins(model, num_layers=1)
+    inputs = draw(2, 4, 3)
+    parameters = {name: value.detach() for name, value in ours.named_parameters()}
+
+    def value(layer, parameters, inputs):
+        return torch.func.functional_call(layer, parameters, (inputs,))[0].pow(2).sum()
+
+    def forward_mode(layer):
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(inputs, torch.ones_like(inputs))
+            return torch.autograd.forward_ad.unpack_dual(layer(dual)[0]).tangent
+
+    many = torch.stack([inputs, 2 * inputs])
+    ways = {
+        "grad": lambda layer: torch.func.grad(value, argnums=1)(layer, parameters, inputs),
+        "vmap": lambda layer: torch.vmap(lambda each: layer(each)[0])(many),
+        "per-sample": lambda layer: torch.vmap(
+            lambda each: torch.func.grad(value, argnums=1)(layer, parameters, each[None])
+        )(inputs),
+        "jvp": lambda layer: torch.func.jvp(lambda each: layer(each)[0], (inputs,), (torch.ones_like(inputs),))[1],
+        "jacrev": lambda layer: torch.func.jacrev(lambda each: layer(each)[0])(inputs),
+        "hessian": lambda layer: torch.func.hessian(lambda each: value(layer, parameters, each))(inputs),
+        "forward mode": forward_mode,
+        "compile": lambda layer: torch.compile(lambda each: layer(each)[0], backend="eager", fullgraph=True)(inputs),
+        "export": lambda layer: torch.export.export(layer, (inputs,)).module()(inputs)[0],
+    }
+    for name, way in ways.items():
+        with watched(monkeypatch) as counts:
+            found = pytree.tree_leaves(way(ours))
+        assert counts["fused"] == 0, name
+        assert_equal(found, pytree.tree_leaves(way(loop)), 1e-12)
+
+
+def test_batched_gradients_equal_single_ones():
+    ours, _ = twins("manual_gru", num_layers=1)
+
+    def function(inputs):
+        return ours(inputs)[0].sum(0)
+
+    single = torch.autograd.functional.jacobian(function, draw(2, 4, 3))
+    together = torch.autograd.functional.jacobian(function, draw(2, 4, 3), vectorize=True)
+    assert_equal([together], [single])
+
+
+@pytest.mark.parametrize("model", FUSED)
+def test_reduced_precision_and_autocast_are_the_loops(model):
+    ours, loop = twins(model)
+    inputs = draw(4, 9, 3).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found, expected = (everything(layer.float(), inputs) for layer in (ours, loop))
+    assert_equal(found, expected, 0)
+    found, expected = (everything(layer.bfloat16(), inputs.bfloat16()) for layer in (ours, loop))
+    assert_equal(found, expected, 0)
+
+
+def test_a_backward_pass_within_autocast_is_not_cast():
+    layer = build("manual_rnn", backend="fused").float()
+    gradients = []
+    for enabled in (True, False):
+        output = layer(draw(4, 9, 3).float())[0]
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            gradients.append(torch.autograd.grad(output, list(layer.parameters()), torch.ones_like(output)))
+    assert_equal(*gradients, 0)
+
+
+@pytest.mark.parametrize("model", FUSED)
+def test_gradients_of_some_results_with_respect_to_some_tensors(model):
+    ours, loop = twins(model)
+    found, expected = [], []
+    for layer, results in ((ours, found), (loop, expected)):
+        inputs = draw(4, 9, 3).requires_grad_()
+        output, final = layer(inputs)
+        last = pytree.tree_leaves(final)[0]
+        results.append(torch.autograd.grad(last.sum(), inputs, retain_graph=True)[0])  # the final state alone
+        results.append(torch.autograd.grad(last.sum(), inputs, retain_graph=True)[0])  # a second time
+        results.append(torch.autograd.grad(output[:, 3].sum(), layer.weight_hh_l0)[0])  # one step, one weight
+        for name, parameter in layer.named_parameters():
+            parameter.requires_grad_(name == "bias_hh_l1")
+        layer(inputs.detach())[0].sum().backward()
+        results.append(layer.bias_hh_l1.grad)
+        assert layer.weight_hh_l0.grad is None
+    assert_equal(found, expected)
+
+
+def test_an_output_changed_in_place_is_an_error_and_not_a_wrong_gradient():
+    output, _ = build("manual_rnn", num_layers=1)(draw(4, 9, 3).requires_grad_())
+    output.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.sum().backward()
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_works_under_checkpointing_and_saved_tensor_hooks(checkpoint):
+    ours, loop = twins("manual_lstm")
+    gradients = []
+    for layer in (ours, loop):
+        inputs = draw(4, 9, 3).requires_grad_()
+        if checkpoint:
+            output = torch.utils.checkpoint.checkpoint(lambda each: layer(each)[0], inputs, use_reentrant=False)  # noqa: B023
+        else:
+            with torch.autograd.graph.save_on_cpu():
+                output = layer(inputs)[0]
+        gradients.append(torch.autograd.grad(output.pow(2).sum(), [inputs, *layer.parameters()]))
+    assert_equal(*gradients)
+
+
+class Halved(ManualRNN):
+    def combine(self, projected, recurrent, state, weights):
+        return 0.5 * super().combine(projected, recurrent, state, weights)
+
+
+class Forgetful(ManualGRU):
+    def step(self, projected, state, weights):
+        return super().step(projected, 0.9 * state, weights)
+
+
+class Shifted(ManualLSTM):
+    def project(self, sequence, weights):
+        return super().project(sequence, weights) + 1
+
+
+@pytest.mark.parametrize("layer_class", [Halved, Forgetful, Shifted])
+def test_what_a_subclass_changes_is_never_passed_over(layer_class):
+    base = layer_class.__mro__[1]
+    layers = []
+    for cls, backend in ((layer_class, "auto"), (layer_class, "loop"), (base, "auto")):
+        torch.manual_seed(0)
+        layers.append(cls(3, 5, 2, backend=backend).double())
+    found, expected, plain = (everything(layer, draw(9, 4, 3)) for layer in layers)
+    assert_equal(found, expected)
+    assert not torch.allclose(found[0], plain[0])
+
+
+def test_a_combine_put_on_an_object_is_used():
+    layer = build("manual_rnn", num_layers=1)
+    layer.combine = lambda projected, recurrent, state, weights: torch.zeros_like(state)
+    assert not layer(draw(4, 9, 3))[0].any()
+
+
+@pytest.mark.parametrize("model", FUSED)
+def test_a_combine_is_element_by_element(model):
+    """A change of the odd units, in every gate and state, leaves the even ones as they are."""
+    layer = build(model, num_layers=1)
+    weights = layer.weights()
+    size = layer.hidden_size
+    shapes = [(5, layer.gates * size)] * 2 + [(5, size)] * len(layer.states)
+    values = [draw(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    odd = torch.arange(size) % 2 == 1
+    changed = [
+        torch.where(odd.repeat(value.size(1) // size), value + draw(*value.shape, seed=9), value) for value in values
+    ]
+
+    def combined(projected, recurrent, *state):
+        after = layer.combine(projected, recurrent, state if len(state) > 1 else state[0], weights)
+        return after if isinstance(after, tuple) else (after,)
+
+    for before, after in zip(combined(*values), combined(*changed), strict=True):
+        assert torch.equal(before[:, ~odd], after[:, ~odd])
+
+
+def test_refuses_a_backend_there_is_not():
+    with pytest.raises(ValueError, match="backend should be 'auto', 'loop' or 'fused', got 'fast'"):
+        ManualRNN(3, 5, backend="fast")
+    with pytest.raises(ValueError, match="backend='fused' needs a cell that is a `combine`, which MGU is not"):
+        MGU(3, 5, backend="fused")
+    MGU(3, 5, backend="auto")
+
+
+@pytest.mark.skipif(not products.has_faster_onednn(), reason="no AMD processor with AVX-512")
+@pytest.mark.parametrize("model", FUSED)
+def test_products_by_onednn_give_the_same_numbers(model, monkeypatch):
+    layer = build(model, hidden_size=16, backend="fused").float()
+    inputs = draw(8, 9, 3).float()
+    expected = everything(layer, inputs)
+    monkeypatch.setattr(products, "SMALLEST", 0)
+    found = everything(layer, inputs)
+    assert any(not torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert_equal(found, expected, 1e-5)
+
+
+def test_products_against_matmul():
+    left, right, bias = draw(7, 4), draw(7, 5), draw(5)
+    out, total = torch.empty(7, 5, dtype=torch.float64), torch.ones(4, 5, dtype=torch.float64)
+    products.linear(left, right[:5, :4], bias, out)
+    torch.testing.assert_close(out, left @ right[:5, :4].T + bias)
+    products.outer(left, right, total)
+    torch.testing.assert_close(total, 1 + left.T @ right)
+    products.step_product(right[:5, :4], 7)(left, bias, out)
+    torch.testing.assert_close(out, left @ right[:5, :4].T + bias)
+
+
+@pytest.mark.parametrize(("ours", "share"), [(ManualRNN, 0.7), (ManualGRU, 0.7)])
+def test_training_takes_less_memory_than_torch(ours, share, monkeypatch):
+    """Allocations are the same on every machine, unlike times; LSTM's rival allocates outside of torch."""
+    monkeypatch.undo()
+    inputs, gradient = torch.randn(784, 16, 1), torch.randn(784, 16, 128)
+    peaks = [peak_memory(training(layer(1, 128), inputs, gradient), "cpu") for layer in (ours, FAMILIES[ours])]
+    assert peaks[0] < share * peaks[1]
+
+
+def test_derived_kernels_know_further_parameters():
+    """Those of the peephole get their gradients from the last pass of autograd."""
+    ours, loop = twins("peephole_lstm", num_layers=1)
+    for layer in (ours, loop):
+        layer(draw(4, 9, 3))[0].pow(2).sum().backward()
+    assert ours.weight_ch_l0.grad.any()
+    assert_equal([ours.weight_ch_l0.grad], [loop.weight_ch_l0.grad])

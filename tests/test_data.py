@@ -60,7 +60,7 @@ def test_no_sequence_is_shared_between_splits(task_name, tmp_path):
         batches = data.batches(split)
         sequences = [inputs for i in range(len(batches)) for inputs in batches[i][0]]
         seen[split] = {sequence.numpy().tobytes() for sequence in sequences if len(sequence) > 7}
-        assert seen[split] or task_name == "parity"
+        assert seen[split] or getattr(data.task, "doubling_batches", None)  # short ones, at first
     assert not seen["train"] & seen["val"]
     assert not seen["train"] & seen["test"]
     assert not seen["val"] & seen["test"]

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -54,6 +55,14 @@ class DrawnTask(Task):
     @abstractmethod
     def solve(self, inputs: Tensor) -> Tensor:
         """The exact targets of any inputs of this task."""
+
+    @cached_property
+    def chance(self) -> float:  # type: ignore[override]
+        return self.chance_at(self.test_length)
+
+    def chance_at(self, length: int) -> float:
+        """What the best answer scores that never looks at the inputs, at this length."""
+        raise NotImplementedError
 
     def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         inputs = self.draw(size, self._length(split, index, generator), generator)

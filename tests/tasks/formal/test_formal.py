@@ -1,0 +1,151 @@
+"""The formal tasks: solvers against plain Python, balance, guess lines, reproducible batches, and what is refused."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from formal_answers import ANSWERS, words
+
+from seqmodels.config import compose, instantiate
+from seqmodels.data import generator_for
+from seqmodels.tasks import formal
+from seqmodels.tasks.formal.formal_task import Transduction
+from seqmodels.tasks.task import IGNORED
+
+NAMES = list(ANSWERS)
+MANY = 1000
+
+
+def build(name, *overrides):
+    return instantiate(compose(f"task={name}", *overrides).task, "task")
+
+
+def draw(task, size, length, seed=0):
+    return task.draw(size, length, torch.Generator().manual_seed(seed))
+
+
+def agree(name, task, inputs):
+    """Solver and plain Python, on every row; empty tokens are not part of a word."""
+    asked = isinstance(task, Transduction)
+    empty = task.input_size - 1 if asked else None
+    for row, target in zip(inputs.tolist(), task.solve(inputs).tolist(), strict=True):
+        word = [token for token in row if token != empty]
+        expected = ANSWERS[name](task, word)
+        if asked:
+            expected = [None] * len(word) + expected + [None] * (len(row) - len(word) - len(expected))
+        if isinstance(expected, list):
+            expected = [IGNORED if answer is None else answer for answer in expected]
+        assert target == expected, (word, target, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_solve_agrees_with_plain_python_on_what_is_drawn(name):
+    task = build(name)
+    for length in (task.min_length, task.min_length + 1, 12, 13, 41):
+        inputs = draw(task, MANY, length, seed=length)
+        assert inputs.shape[0] == MANY
+        assert inputs.dtype == torch.long
+        assert 0 <= inputs.min() <= inputs.max() < task.input_size
+        agree(name, task, inputs)
+    agree(name, task, draw(task, 20, 500))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_solve_agrees_with_plain_python_on_all_short_inputs(name):
+    task = build(name)
+    for length in itertools.count(task.min_length):
+        inputs = torch.tensor(list(itertools.islice(words(name, length), 5000)))
+        if len(inputs) == 5000:
+            break
+        if isinstance(task, Transduction):
+            empty = torch.full((len(inputs), task.answer_length(inputs.size(1))), task.input_size - 1)
+            inputs = torch.cat([inputs, empty], dim=1)
+        agree(name, task, inputs)
+        drawn = draw(task, 20 * len(inputs), length)
+        if len(inputs) < 100:  # and all of them are drawn
+            assert {tuple(row) for row in drawn.tolist()} == {tuple(row) for row in inputs.tolist()}
+    assert length > task.min_length + 1
+
+
+def scores(task, answers, targets):
+    """For each sequence, how many answers are right, and how many are scored."""
+    counts = targets != IGNORED
+    right = ((answers == targets) & counts).flatten(1) if task.every_step else (answers == targets).unsqueeze(1)
+    return right.sum(1).double(), counts.reshape(len(targets), -1).sum(1).double()
+
+
+@pytest.mark.parametrize("length", [8, 41])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_guess_line_is_what_the_best_input_blind_answer_scores(name, length):
+    """The most frequent answer at each position of 16,384 sequences, scored on as many others; five standard errors."""
+    task = build(name)
+    train, test = (task.solve(draw(task, 16384, length, seed)) for seed in (1, 2))
+    counts = torch.stack([(train == answer).sum(0) for answer in range(task.output_size)])
+    right, scored = scores(task, counts.argmax(0).expand_as(test), test)
+    found = (right.sum() / scored.sum()).item()
+    error = ((right - found * scored).std() / scored.mean() / 128).item()
+    tolerance = 5 * error + (0.002 if name in NEARLY_TIED else 0.0)
+    assert math.isclose(found, task.chance_at(length), abs_tol=tolerance), (found, task.chance_at(length), error)
+
+
+NEARLY_TIED: set[str] = set()
+"""Where several answers are about as frequent, and a sample may pick the wrong one."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solver_counts_as_solved_and_chance_does_not(name):
+    task = build(name)
+    inputs, targets = task.batch("test", 0, 100, generator_for(0, "test", 0))
+    answers = torch.nn.functional.one_hot(task.solve(inputs).clamp(min=0), task.output_size) * 100.0
+    metric = task.metric()
+    metric.update(*task.scored(answers, targets))
+    assert task.is_solved(metric.compute().item())
+    assert not task.is_solved(task.chance)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_generators_draw_equal_inputs_and_nothing_else_is_used(name):
+    task = build(name)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first, again, other = (draw(task, 64, 31, seed) for seed in (7, 7, 8))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("EvenPairs", 1), "length should be a whole number from 2 on, got 1"),
+        (("CycleNavigation", 5, None, None, 1), "cycle should be a whole number from 2 on, got 1"),
+        (("ModularArithmeticSimple", 5, None, None, 2.5), "modulus should be a whole number from 2 on, got 2.5"),
+        (("WordProblem", 5, None, None, "A5"), "group should be one of S3, S4, S5, got 'A5'"),
+    ],
+    ids=str,
+)
+def test_refuses_impossible_knobs(arguments, message):
+    name, *values = arguments
+    with pytest.raises((TypeError, ValueError), match=message):
+        getattr(formal, name)(*values)
+
+
+@pytest.mark.parametrize("cycle", [2, 3, 7])
+def test_other_cycles(cycle):
+    task = formal.CycleNavigation(9, cycle=cycle)
+    agree("cycle_navigation", task, draw(task, MANY, 9))
+
+
+@pytest.mark.parametrize("modulus", [2, 4, 9])
+def test_other_moduli(modulus):
+    task = formal.ModularArithmeticSimple(9, modulus=modulus)
+    agree("modular_arithmetic_simple", task, draw(task, MANY, 9))
+    counts = task.solve(draw(task, 16384, 9, seed=1)).bincount() / 16384
+    assert math.isclose(counts.max(), task.chance, abs_tol=0.02)  # five standard errors
+
+
+@pytest.mark.parametrize("group", ["S4", "S5"])
+def test_other_groups(group):
+    task = formal.WordProblem(9, group=group)
+    agree("word_problem", task, draw(task, MANY, 9))

@@ -1,17 +1,30 @@
 """Formal languages: tasks whose inputs and answers are symbols, and whose rules are exact."""
 
+from seqmodels.tasks.formal.binary_arithmetic import BinaryAddition, BinaryMultiplication
+from seqmodels.tasks.formal.compute_sqrt import ComputeSqrt
 from seqmodels.tasks.formal.cycle_navigation import CycleNavigation
 from seqmodels.tasks.formal.majority import Majority
 from seqmodels.tasks.formal.modular_arithmetic_simple import ModularArithmeticSimple
 from seqmodels.tasks.formal.parity import CumulativeParity, EvenPairs, Parity
+from seqmodels.tasks.formal.stack_manipulation import StackManipulation
+from seqmodels.tasks.formal.strings import BucketSort, Duplicate, MissingDuplicate, OddsFirst, Reverse
 from seqmodels.tasks.formal.word_problem import WordProblem
 
 __all__ = [
+    "BinaryAddition",
+    "BinaryMultiplication",
+    "BucketSort",
+    "ComputeSqrt",
     "CumulativeParity",
     "CycleNavigation",
+    "Duplicate",
     "EvenPairs",
     "Majority",
+    "MissingDuplicate",
     "ModularArithmeticSimple",
+    "OddsFirst",
     "Parity",
+    "Reverse",
+    "StackManipulation",
     "WordProblem",
 ]

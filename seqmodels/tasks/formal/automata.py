@@ -25,11 +25,12 @@ class Automaton:
             self._walks = walks / walks.max()
         return self._second[remaining - 1]
 
-    def draw(self, starts: Tensor, length: int, generator: torch.Generator) -> Tensor:
-        """Ways taken (batch, length), 0 or 1, by random accepted walks from the states `starts` (batch,)."""
+    def draw(self, starts: Tensor, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Random accepted walks from the states `starts` (batch,): before each step the state, and the way then taken,
+        0 or 1; both (batch, length)."""
         lots = torch.rand(length, len(starts), generator=generator, dtype=torch.float64)
-        state, ways = starts, []
+        states, ways = [starts], []
         for place, lot in enumerate(lots.unbind(0)):
-            ways.append((lot < self.second(length - place)[state]).long())
-            state = self.table[state, ways[-1]]
-        return torch.stack(ways, dim=1)
+            ways.append((lot < self.second(length - place)[states[-1]]).long())
+            states.append(self.table[states[-1], ways[-1]])
+        return torch.stack(states[:-1], dim=1), torch.stack(ways, dim=1)

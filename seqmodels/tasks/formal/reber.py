@@ -66,12 +66,8 @@ class Reber(FormalTask):
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         begin, top, bottom, end = (torch.full((size, 1), SYMBOLS.index(symbol)) for symbol in "BTPE")
         outer = torch.where(torch.rand(size, 1, generator=generator) < 0.5, top, bottom)
-        ways = self.automaton.draw(torch.zeros(size, dtype=torch.long), length - 6, generator)
-        state, inner = torch.zeros(size, dtype=torch.long), []
-        for way in ways.unbind(1):
-            inner.append(self.symbols[state, way])
-            state = self.automaton.table[state, way]
-        return torch.cat([begin, outer, begin, torch.stack(inner, dim=1), end, outer, end], dim=1)
+        states, ways = self.automaton.draw(torch.zeros(size, dtype=torch.long), length - 6, generator)
+        return torch.cat([begin, outer, begin, self.symbols[states, ways], end, outer, end], dim=1)
 
     def solve(self, inputs: Tensor) -> Tensor:
         states = [torch.zeros_like(inputs[:, 0])]

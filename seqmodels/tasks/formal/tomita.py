@@ -91,7 +91,8 @@ class Tomita(FormalTask):
         if self.grammar in (2, 5):
             length -= length % 2
         kinds = torch.randint(0, 4, (size,), generator=generator)
-        return self.automaton.draw(self.starts[kinds], length, generator)
+        _, bits = self.automaton.draw(self.starts[kinds], length, generator)
+        return bits
 
     def solve(self, inputs: Tensor) -> Tensor:
         state = torch.zeros_like(inputs[:, 0])

@@ -1,6 +1,7 @@
 """The formal tasks: solvers against plain Python, balance, guess lines, reproducible batches, and what is refused."""
 
 import collections
+import functools
 import itertools
 import math
 
@@ -22,6 +23,7 @@ NEARLY_TIED = ["bucket_sort", "reber"]
 """Where several answers are about as frequent, and a sample may pick the wrong one."""
 
 
+@functools.cache
 def build(name, *overrides):
     return instantiate(compose(f"task={name}", *overrides).task, "task")
 

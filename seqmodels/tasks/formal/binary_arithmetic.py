@@ -98,14 +98,13 @@ class BinaryMultiplication(BinaryArithmetic):
     """
 
     def answer(self, words: Tensor) -> Tensor:
-        size, length = words.shape
+        length = words.size(1)  # and no product is longer
         shifts = torch.arange(WORD)
         bits = F.pad(torch.stack(self.numbers(words)), (0, -length % WORD)).unflatten(2, (-1, WORD))
         first, second = (bits << shifts).sum(dim=3)  # numbers in base 2^WORD
-        count = first.size(1)
-        product = words.new_zeros(size, 2 * count)
-        for place in range(count):
-            product[:, place : place + count] += first[:, place : place + 1] * second
-        for place in range(2 * count - 1):
+        product = torch.zeros_like(first)
+        for place in range(product.size(1)):
+            product[:, place:] += first[:, place : place + 1] * second[:, : product.size(1) - place]
+        for place in range(product.size(1) - 1):
             product[:, place + 1] += product[:, place] >> WORD
         return self.written((product.unsqueeze(2) >> shifts & 1).flatten(1)[:, :length])

@@ -69,8 +69,8 @@ def test_solve_agrees_with_plain_python_on_all_short_inputs(name):
             empty = torch.full((len(inputs), task.answer_length(inputs.size(1))), task.input_size - 1)
             inputs = torch.cat([inputs, empty], dim=1)
         agree(name, task, inputs)
-        drawn = draw(task, 20 * len(inputs), length)
-        if len(inputs) < 100 and not name.startswith("an_bn"):  # and all of them are drawn
+        drawn = draw(task, 50 * len(inputs), length)
+        if len(inputs) < 200 and not name.startswith("an_bn"):  # and all of them are drawn
             assert {tuple(row) for row in drawn.tolist()} == {tuple(row) for row in inputs.tolist()}
     assert length > task.min_length + 1
 
@@ -196,6 +196,20 @@ def test_square_roots_next_to_squares(length):
     task = formal.ComputeSqrt(length)
     words = torch.tensor([list(map(int, f"{number:b}".zfill(length))) for number in near])
     agree("compute_sqrt", task, torch.cat([words, torch.full((len(near), length // 2), 2)], dim=1))
+
+
+def test_expressions_share_out_their_symbols_evenly():
+    task = formal.ModularArithmetic(20)
+    inputs = draw(task, 16384, 20)
+    outermost = ((inputs == 8).long() - (inputs == 9).long()).cumsum(1) == 1
+    operator = (inputs >= 5) & (inputs < 8)
+    after_operand = torch.nn.functional.pad((inputs < 5) | (inputs == 9), (1, -1))
+    places = (outermost & operator & after_operand).nonzero()
+    assert places[:, 0].tolist() == list(range(16384))
+    shares = (places[:, 1] - 1).bincount() / 16384  # the length of the left operand, 1 to 16
+    assert shares[0] == 0
+    assert len(shares) == 17
+    assert (shares[1:] - 1 / 16).abs().max() < 5 * math.sqrt(1 / 16 / 16384)
 
 
 def test_expressions_as_deeply_nested_as_can_be():

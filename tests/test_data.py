@@ -9,6 +9,8 @@ from torch.utils.data import DataLoader
 from seqmodels.config import CONF, compose, instantiate
 from seqmodels.data import SequenceData
 
+FEW_WORDS = ["an_bn", "an_bn_cn", "reber"]
+"""Languages with so few words of a length that validation, at a length of training, repeats some of them."""
 TASKS = sorted(file.stem for file in (CONF / "task").glob("*.yaml") if file.stem != "csv")
 
 
@@ -61,7 +63,7 @@ def test_no_sequence_is_shared_between_splits(task_name, tmp_path):
         sequences = [inputs for i in range(len(batches)) for inputs in batches[i][0]]
         seen[split] = {sequence.numpy().tobytes() for sequence in sequences if len(sequence) > 7}
         assert seen[split] or getattr(data.task, "doubling_batches", None)  # short ones, at first
-    assert not seen["train"] & seen["val"]
+    assert task_name in FEW_WORDS or not seen["train"] & seen["val"]
     assert not seen["train"] & seen["test"]
     assert not seen["val"] & seen["test"]
 

@@ -5,7 +5,7 @@ Languages", IEEE Transactions on Neural Networks 12(6), 2001, predict the next s
 There is one such string of each length, so where all strings of a batch have one length its symbols follow from their
 places, and a guess would be right everywhere. Strings are therefore to be recognised among others like them, as Gail
 Weiss, Yoav Goldberg and Eran Yahav do, "On the Practical Computational Power of Finite Precision RNNs for Language
-Recognition", ACL 2018.
+Recognition", ACL 2018. At a length of training, validation meets the same string again; a longer test does not.
 """
 
 import torch

@@ -154,7 +154,8 @@ class SolveEquation(BracketTask):
     def solve(self, inputs: Tensor) -> Tensor:
         expressions, values = inputs[:, :-2], inputs[:, -1]
         unknown = expressions == self.modulus + UNKNOWN
-        at_zero, at_one = (self.evaluate(expressions.masked_fill(unknown, x)) for x in (0, 1))
+        both = torch.cat([expressions.masked_fill(unknown, x) for x in (0, 1)])
+        at_zero, at_one = self.evaluate(both).chunk(2)
         return (values - at_zero) * (at_one - at_zero) % self.modulus  # the slope is its own inverse: 1 or -1
 
     def chance_at(self, length: int) -> float:

@@ -238,9 +238,9 @@ def show(table: pd.DataFrame, console: Console) -> None:
     view = Table(title="times faster than the reference, over all sizes")
     for heading in ("layer", "threads", "mode", "geometric mean", "worst", "share of bare products", "memory, median"):
         view.add_column(heading)
-    for row in summary(table).itertuples():
-        ratios = [f"{value:.2f}" for value in (row.ratio, row.worst, row.share_of_products, row.memory)]
-        view.add_row(str(row.layer), str(row.threads), str(row.mode), *ratios)
+    for row in summary(table).to_dict("records"):
+        ratios = [f"{row[name]:.2f}" for name in ("ratio", "worst", "share_of_products", "memory")]
+        view.add_row(*(str(row[name]) for name in ("layer", "threads", "mode")), *ratios)
     console.print(view)
 
 

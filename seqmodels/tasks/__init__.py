@@ -6,7 +6,7 @@ from seqmodels.tasks.digits import Digits
 from seqmodels.tasks.drawn import DrawnTask
 from seqmodels.tasks.finite import FiniteTask
 from seqmodels.tasks.forecast import Forecast
-from seqmodels.tasks.parity import Parity
+from seqmodels.tasks.formal import Parity
 from seqmodels.tasks.sine import Sine
 from seqmodels.tasks.task import Split, Task
 from seqmodels.tasks.text import Text

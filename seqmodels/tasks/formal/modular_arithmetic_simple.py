@@ -1,0 +1,76 @@
+"""Modular arithmetic without brackets: what is 1 + 2 * 3 - 4, modulo 5?
+
+A regular task of Grégoire Delétang et al., "Neural Networks and the Chomsky Hierarchy", ICLR 2023: the sum of the
+closed terms and the term still open, both modulo 5, are all that needs to be kept.
+"""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from seqmodels.tasks.drawn import Lengths
+from seqmodels.tasks.formal.formal_task import FormalTask
+from seqmodels.tasks.task import check_whole
+
+
+class ModularArithmeticSimple(FormalTask):
+    """Inputs (batch, length): random digits below `modulus` and, between them, random operators `modulus` (+),
+    `modulus` + 1 (-) and `modulus` + 2 (*); target: the value modulo `modulus`, multiplication first.
+
+    Products are more often 0 than a digit is, so the guess line lies above 1/modulus for short expressions; it is
+    exact, by carrying the distribution of (sum of the closed terms, open term) over the expression.
+
+    Args:
+        length: see `DrawnTask`, and there for `lengths`; expressions have odd lengths, so an even one is made
+            shorter by one, and the least is 1.
+        modulus: what numbers are taken modulo of.
+
+    Example:
+        >>> task = ModularArithmeticSimple(length=7)
+        >>> task.solve(torch.tensor([[1, 5, 2, 7, 3, 6, 4], [1, 6, 1, 6, 1, 5, 0]]))  # 1+2*3-4 = 3; 1-1-1+0 = -1
+        tensor([3, 4])
+    """
+
+    def __init__(
+        self,
+        length: int | Sequence[int],
+        modulus: int = 5,
+        **lengths: Unpack[Lengths],
+    ) -> None:
+        super().__init__(length, **lengths)
+        check_whole("modulus", modulus, 2)
+        self.modulus = self.output_size = modulus
+        self.input_size = modulus + 3
+
+    def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
+        length -= 1 - length % 2
+        inputs = torch.randint(0, self.modulus, (size, length), generator=generator)
+        inputs[:, 1::2] = self.modulus + torch.randint(0, 3, (size, length // 2), generator=generator)
+        return inputs
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        operators, digits = inputs[:, 1::2] - self.modulus, inputs[:, 2::2]
+        multiplied, signed = operators == 2, torch.where(operators == 1, -digits, digits)
+        total, term = torch.zeros_like(inputs[:, 0]), inputs[:, 0]
+        for step in range(digits.size(1)):
+            total = total + term.masked_fill(multiplied[:, step], 0)
+            term = torch.where(multiplied[:, step], term * digits[:, step] % self.modulus, signed[:, step])
+        return (total + term) % self.modulus
+
+    def chance_at(self, length: int) -> float:
+        digits = torch.arange(self.modulus)
+        products = digits.outer(digits) % self.modulus
+        multiply = torch.zeros(self.modulus, self.modulus, dtype=torch.float64)
+        multiply.scatter_add_(1, products, torch.full_like(multiply, 1 / self.modulus))
+        sums = ((digits.unsqueeze(1) + digits) % self.modulus).flatten()
+
+        def add(state: Tensor) -> Tensor:
+            return torch.zeros(self.modulus, dtype=torch.float64).index_add(0, sums, state.flatten())
+
+        state = torch.zeros(self.modulus, self.modulus, dtype=torch.float64)  # of total and term
+        state[0] = 1 / self.modulus
+        for _ in range((length - 1) // 2):
+            state = state @ multiply / 3 + 2 / 3 * add(state).unsqueeze(1) / self.modulus
+        return add(state).max().item()

@@ -1,0 +1,70 @@
+"""Parity: is the number of ones odd? And two variations on what a machine of two states can tell.
+
+Parity and even pairs are regular tasks of Grégoire Delétang et al., "Neural Networks and the Chomsky Hierarchy",
+ICLR 2023. In parity every bit matters, so nothing short of the two-state machine does better than a guess; in even
+pairs only the first and the last bit do, if one sees it.
+"""
+
+import torch
+from torch import Tensor
+
+from seqmodels.tasks.formal.formal_task import FormalTask
+
+
+class Parity(FormalTask):
+    """Inputs (batch, length): random bits as tokens; target: the number of ones modulo 2.
+
+    A guess is right half of the time.
+
+    Example:
+        >>> Parity(length=4).solve(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 1]]))
+        tensor([1, 0])
+    """
+
+    input_size = 2
+    output_size = 2
+
+    def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(0, 2, (size, length), generator=generator)
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        return inputs.sum(dim=1) % 2
+
+    def chance_at(self, length: int) -> float:
+        return 0.5
+
+
+class CumulativeParity(Parity):
+    """Parity at every step: targets (batch, length) are the number of ones so far, modulo 2.
+
+    A guess is right half of the time, at each step.
+
+    Example:
+        >>> CumulativeParity(length=4).solve(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 1]]))
+        tensor([[1, 1, 0, 1],
+                [0, 0, 1, 0]])
+    """
+
+    every_step = True
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        return inputs.cumsum(dim=1) % 2
+
+
+class EvenPairs(Parity):
+    """Inputs (batch, length): random bits as tokens; target: the number of pairs 01 and 10 in them, modulo 2.
+
+    That is 0 if and only if the first bit is the last one, so a guess is right half of the time.
+
+    Args:
+        length: see `DrawnTask`, and there for `lengths`; at least 2, as one bit makes no pair.
+
+    Example:
+        >>> EvenPairs(length=6).solve(torch.tensor([[0, 0, 1, 1, 1, 0], [0, 1, 0, 0, 1, 1]]))  # 01 10; 01 10 01
+        tensor([0, 1])
+    """
+
+    min_length = 2
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        return inputs[:, 0] ^ inputs[:, -1]

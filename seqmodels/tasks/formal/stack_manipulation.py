@@ -1,0 +1,74 @@
+"""Stack manipulation: what is left on a stack after pushing and popping?
+
+A context-free task of Grégoire Delétang et al., "Neural Networks and the Chomsky Hierarchy", ICLR 2023.
+"""
+
+import torch
+from torch import Tensor
+
+from seqmodels.tasks.formal.formal_task import Transduction, ended
+
+POP, PUSH, EMPTY = 2, 3, 5
+END = 2
+
+
+class StackManipulation(Transduction):
+    """Inputs (batch, 2 * length + 1): a stack of random bits, bottom first; random actions POP (2), PUSH 0 (3) and
+    PUSH 1 (4), `length` symbols together; then `length` + 1 empty tokens (5). Targets, at the empty tokens: the bits
+    left, top first, then the end (2), after which nothing is scored. To pop from the empty stack does nothing.
+
+    The stack has 1 to `length` - 1 bits, each equally likely. (The paper's loss, though not its accuracy, also counts
+    zeros that pad the answers to equal length.)
+
+    Bits are uniform and independent of how many are left, so the best blind answer at place i is a bit or the end,
+    whichever of P(more than i left) / 2 and P(exactly i left) is larger. The guess line carries the distribution of
+    the height over the input, and is exact.
+
+    Args:
+        length: see `DrawnTask`, and there for `lengths`; of stack and actions together, at least 2.
+
+    Example:
+        >>> task = StackManipulation(length=5)
+        >>> task.solve(torch.tensor([[1, 0, 0, 2, 4] + [5] * 6, [1, 2, 2, 3, 2] + [5] * 6]))[:, 5:]
+        tensor([[   1,    0,    1,    2, -100, -100],
+                [   2, -100, -100, -100, -100, -100]])
+    """
+
+    input_size = 6
+    output_size = 3
+    min_length = 2
+
+    def answer_length(self, length: int) -> int:
+        return length + 1
+
+    def draw_words(self, size: int, length: int, generator: torch.Generator) -> Tensor:
+        bits = torch.randint(0, 2, (size, length), generator=generator)
+        actions = torch.randint(POP, EMPTY, (size, length), generator=generator)
+        heights = torch.randint(1, length, (size, 1), generator=generator)
+        return torch.where(torch.arange(length) < heights, bits, actions)
+
+    def answer(self, words: Tensor) -> Tensor:
+        pops = words == POP
+        walk = (1 - 2 * pops.long()).cumsum(dim=1)
+        heights = walk - walk.cummin(dim=1).values.clamp(max=0)
+        left = heights[:, -1]
+        # A bit stays if the stack is never again lower than it is with that bit on top.
+        lowest_later = heights.flip(1).cummin(dim=1).values.flip(1)
+        stays = (heights == lowest_later) & ~pops
+        places = torch.where(stays, left.unsqueeze(1) - heights, words.size(1))
+        bits = torch.where(words >= PUSH, words - PUSH, words)
+        answers = words.new_zeros(words.size(0), words.size(1) + 1).scatter_(1, places, bits)
+        return ended(answers, left, END)
+
+    def chance_at(self, length: int) -> float:
+        heights = torch.zeros(length + 1, dtype=torch.float64)  # probabilities, of those whose actions have begun
+        for symbols in range(1, length + 1):
+            after = torch.zeros_like(heights)
+            after[1:] += heights[:-1] * 2 / 3
+            after[:-1] += heights[1:] / 3
+            after[0] += heights[0] / 3
+            if symbols < length:
+                after[symbols] += 1 / (length - 1)
+            heights = after
+        at_least = heights.flip(0).cumsum(0).flip(0)
+        return (torch.maximum((at_least - heights) / 2, heights).sum() / at_least.sum()).item()

@@ -24,7 +24,7 @@ def test_layers_and_tasks_stand_without_lightning_and_hydra(module):
 def test_the_floors_import_only_downwards():
     """layers and tasks know neither each other nor anything above them."""
     for floor, own in [("layers", "seqmodels.layers"), ("tasks", "seqmodels.tasks")]:
-        for file in (ROOT / "seqmodels" / floor).glob("*.py"):
+        for file in (ROOT / "seqmodels" / floor).rglob("*.py"):
             imported = re.findall(r"^\s*(?:from|import) (seqmodels\S*)", file.read_text(), re.MULTILINE)
             assert all(name.startswith(own) for name in imported), file
 

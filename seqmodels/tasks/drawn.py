@@ -47,6 +47,14 @@ class DrawnTask(Task):
         self.test_length = test_length or self.longest
         self.doubling_batches = doubling_batches
 
+    @property
+    def chance(self) -> float:  # type: ignore[override]
+        return self.chance_at(self.test_length)
+
+    def chance_at(self, length: int) -> float:
+        """What the best answer scores that never looks at the inputs, at this length."""
+        raise NotImplementedError
+
     @abstractmethod
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         """`size` random inputs."""

@@ -48,10 +48,12 @@ class Sine(DrawnTask):
         self.components = components
         self.min_length = 3 * components
         super().__init__(length, test_length, doubling_batches)
+        self.solved_at = 0.01 * self.chance
+
+    def chance_at(self, length: int) -> float:
         low, high = AMPLITUDES
         mean_square_amplitude = (high**3 - low**3) / (3 * (high - low))
-        self.chance = components * mean_square_amplitude / 2
-        self.solved_at = 0.01 * self.chance
+        return self.components * mean_square_amplitude / 2
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         def uniform(low: float, high: float) -> Tensor:

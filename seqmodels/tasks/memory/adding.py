@@ -29,7 +29,6 @@ class Adding(DrawnTask):
     input_size = 2
     output_size = 1
     metric_name = "mse"
-    chance = 1 / 6
     solved_at = 0.01
     min_length = 2
 
@@ -42,6 +41,9 @@ class Adding(DrawnTask):
     ) -> None:
         super().__init__(length, test_length, doubling_batches)
         self.halves = halves
+
+    def chance_at(self, length: int) -> float:
+        return 1 / 6
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         numbers = torch.rand(size, length, generator=generator)

@@ -56,8 +56,10 @@ class CopyMemory(DrawnTask):
         self.symbols = symbols
         self.classes = classes
         self.input_size = self.output_size = classes + 2
-        self.chance = symbols * math.log(classes) / (self.test_length + 2 * symbols)
         self.solved_at = 0.1 * self.chance
+
+    def chance_at(self, length: int) -> float:
+        return self.symbols * math.log(self.classes) / (length + 2 * self.symbols)
 
     def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if self.classes**self.symbols < 500:

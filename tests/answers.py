@@ -55,3 +55,15 @@ def check_reproducible(task):
     first, again, other = draw(task, 8, seed=3), draw(task, 8, seed=3), draw(task, 8, seed=4)
     torch.testing.assert_close(first, again, rtol=0, atol=0, equal_nan=True)
     assert not torch.equal(first[0], other[0])
+
+
+def check_balanced(task, size=4096):
+    """The scored targets are 1 / chance many classes, equally frequent within five standard errors."""
+    _, targets = draw(task, size, seed=5)
+    frequencies = torch.stack(
+        [F.one_hot(part[part != IGNORED], task.output_size).double().mean(0) for part in targets.chunk(32)]
+    )
+    kinds = frequencies.sum(dim=0) > 0
+    assert kinds.sum() == round(1 / task.chance)
+    errors = frequencies.std(dim=0)[kinds] / 32**0.5
+    assert ((frequencies.mean(dim=0)[kinds] - task.chance).abs() < 5 * errors).all()

@@ -77,7 +77,7 @@ class MackeyGlass(Signal):
     def extend(self, signal: Tensor, steps: int) -> Tensor:
         values = signal[:, :, 0]
         for _ in range(steps):
-            following = (1 - GAMMA) * values[:, -1:] + driven(values[:, -self.tau - 1 : values.size(1) - self.tau])
+            following = (1 - GAMMA) * values[:, -1:] + driven(values[:, -self.tau - 1 : -self.tau])
             values = torch.cat([values, following], dim=1)
         return values[:, -steps:].unsqueeze(2)
 

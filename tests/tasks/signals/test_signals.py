@@ -90,14 +90,16 @@ def test_mackey_glass_steps_the_map_from_the_inputs_alone(tau, length):
             assert target[step] == pytest.approx([first, second], abs=3e-6)
 
 
-def test_mackey_glass_on_all_small_inputs():
+@pytest.mark.parametrize("tau", [1, 2, 4])
+def test_mackey_glass_on_all_small_inputs(tau):
     rows = list(itertools.product((0.0, 0.5, 1.0, 1.5), repeat=5))
     inputs = torch.tensor(rows, dtype=torch.float64).unsqueeze(2)
-    targets = MackeyGlass(5, tau=2, ahead=2).solve(inputs)
+    targets = MackeyGlass(5, tau=tau, ahead=2).solve(inputs)
     for row, target in zip(rows, targets[:, -1].tolist(), strict=True):
-        first = mackey_glass(row, 2)
-        assert target == pytest.approx([first, mackey_glass([*row, first], 2)], abs=1e-12)
-    assert targets[:, 2, 0].tolist() == [row[3] for row in rows]
+        first = mackey_glass(row, tau)
+        assert target == pytest.approx([first, mackey_glass([*row, first], tau)], abs=1e-12)
+    for step in range(tau, 4):
+        assert targets[:, step, 0].tolist() == [row[step + 1] for row in rows]
 
 
 def test_mackey_glass_begins_anywhere_in_its_swing_and_is_chaotic():
@@ -133,6 +135,8 @@ def test_lorenz_on_a_grid_and_on_its_attractor():
 @pytest.mark.parametrize("length", [1, 9, 10, 11, 50])
 def test_narma_against_its_equation(length):
     inputs, targets = draw(NARMA10(max(length, 30)), 1000, length)
+    assert 0 <= inputs.min() < 0.01
+    assert 0.49 < inputs.max() <= 0.5
     for noise, target in zip(inputs[:, :, 0].tolist(), targets[:, :, 0].tolist(), strict=True):
         assert target == pytest.approx(narma10(noise), abs=1e-6)
 

@@ -19,7 +19,7 @@ from seqmodels.config import UserError, arguments_of, check_seed, instantiate, n
 from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
 from seqmodels.model import SequenceModel
-from seqmodels.tasks import Split, Task
+from seqmodels.tasks import DrawnTask, Split, Task
 from seqmodels.tasks.task import check_whole
 
 
@@ -50,7 +50,7 @@ def build_task(config: DictConfig) -> Task:
 
 def build_model(config: DictConfig, task: Task) -> SequenceModel:
     with user_errors("model", config.model):
-        return SequenceModel(
+        model = SequenceModel(
             lambda input_size: instantiate(config.model, "model", input_size=input_size),
             task.input_size,
             task.output_size,
@@ -58,6 +58,12 @@ def build_model(config: DictConfig, task: Task) -> SequenceModel:
             task.every_step,
             config.embedding_size,
         )
+    if isinstance(task, DrawnTask) and task.mixed_lengths and not model.takes_lengths:
+        raise UserError(
+            f"task.mixed_lengths=True needs a layer that reads packed sequences, or in one direction only: "
+            f"model={config.model_name} does neither"
+        )
+    return model
 
 
 def build_optimizer(config: DictConfig) -> tuple[Callable[..., Any], Callable[..., Any] | None]:

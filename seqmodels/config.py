@@ -189,20 +189,12 @@ def check_arguments(target: Any, config: DictConfig, name: str) -> None:
     """Compare a node with the signature it is meant for: unknown names, and values of another type."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    signed = signed_by(target)
-    try:
-        parameters = inspect.signature(signed).parameters
-    except ValueError:  # some functions of C have no signature to look at
+    hints = accepted_by(target)
+    if hints is None:
         return
-    try:
-        hints = typing.get_type_hints(signed)
-    except NameError:  # types that are imported for type checkers only
-        hints = {}
-    takes_any_name = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for key, value in arguments_of(config).items():
-        if key not in parameters and not takes_any_name:
-            choices = [known for known in parameters if known != "self"]
-            hint = f"{nearest(key, choices)} (~{name}.{key} leaves it out)"
+        if key not in hints and ANY_NAME not in hints:
+            hint = f"{nearest(key, hints)} (~{name}.{key} leaves it out)"
             raise UserError(f"{name}.{key} is not an argument of {config._target_}{hint}")
         try:
             TypeAdapter(hints.get(key, Any), config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
@@ -213,6 +205,36 @@ def check_arguments(target: Any, config: DictConfig, name: str) -> None:
             raise UserError(f"{name}.{key}={value}: {key} {problem}, got {value!r}{hint}") from error
         except (TypeError, ValueError):
             continue  # a type that pydantic cannot check
+
+
+ANY_NAME = "**"
+
+
+def accepted_by(target: Any) -> dict[str, Any] | None:
+    """The names that a class or function takes, and their types; None where that cannot be known.
+
+    One that takes `**arguments: Unpack[Names]` takes those of the TypedDict, any other `**arguments` is `ANY_NAME`.
+    """
+    signed = signed_by(target)
+    try:
+        parameters = inspect.signature(signed).parameters
+    except ValueError:  # some functions of C have no signature to look at
+        return None
+    try:
+        hints = typing.get_type_hints(signed)
+    except NameError:  # types that are imported for type checkers only
+        hints = {}
+    accepted: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        hint = hints.get(name, Any)
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            accepted[name] = hint
+        elif typing.get_origin(hint) is typing.Unpack:
+            accepted |= typing.get_type_hints(typing.get_args(hint)[0])
+        else:
+            accepted[ANY_NAME] = hint
+    accepted.pop("self", None)
+    return accepted
 
 
 def signed_by(target: Any) -> Any:

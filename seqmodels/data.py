@@ -21,15 +21,16 @@ def generator_for(seed: int, split: Split, index: int) -> torch.Generator:
 
 
 class Batches(Dataset):
-    """The first `count` batches of a split, by index. Any number of workers may share them out."""
+    """The batches of a split that have these indices. Any number of workers may share them out."""
 
-    def __init__(self, task: Task, split: Split, seed: int, size: int, count: int) -> None:
-        self.task, self.split, self.seed, self.size, self.count = task, split, seed, size, count
+    def __init__(self, task: Task, split: Split, seed: int, size: int, indices: range) -> None:
+        self.task, self.split, self.seed, self.size, self.indices = task, split, seed, size, indices
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, position: int) -> tuple[Tensor, ...]:
+        index = self.indices[position]
         return self.task.batch(self.split, index, self.size, generator_for(self.seed, self.split, index))
 
 
@@ -41,8 +42,8 @@ class SequenceData(pl.LightningDataModule):
         train_batches: how many batches training reads.
         seed: another seed, other batches.
         batch_size: sequences in a batch.
-        eval_batches: batches to validate on, and again to test on, where a task draws its sequences. A task with
-            a fixed set of examples is evaluated on all of its split.
+        eval_batches: batches to validate on, and again to test on at each length, where a task draws its sequences.
+            A task with a fixed set of examples is evaluated on all of its split.
         num_workers: processes that prepare batches; 0 prepares them in this one.
     """
 
@@ -64,7 +65,8 @@ class SequenceData(pl.LightningDataModule):
         self.task, self.train_batches, self.seed = task, train_batches, seed
         self.batch_size, self.eval_batches, self.num_workers = batch_size, eval_batches, num_workers
 
-    def batches(self, split: Split) -> Batches:
+    def batches(self, split: Split, test: int = 0) -> Batches:
+        """Those of a split; where there are several tests, one for each of the task's lengths, those of one of them."""
         examples = self.task.examples(split)
         if split == "train":
             count = self.train_batches
@@ -72,12 +74,13 @@ class SequenceData(pl.LightningDataModule):
             count = self.eval_batches
         else:
             count = math.ceil(examples / self.batch_size)
-        return Batches(self.task, split, self.seed, self.batch_size, count)
+        tests = max(len(self.task.test_lengths), 1) if split == "test" else 1
+        return Batches(self.task, split, self.seed, self.batch_size, range(test, tests * count, tests))
 
-    def _loader(self, split: Split) -> DataLoader:
+    def _loader(self, split: Split, test: int = 0) -> DataLoader:
         # batch_size=None: the dataset gives whole batches. The generator keeps the loader away from the global one.
         return DataLoader(
-            self.batches(split), batch_size=None, num_workers=self.num_workers, generator=torch.Generator()
+            self.batches(split, test), batch_size=None, num_workers=self.num_workers, generator=torch.Generator()
         )
 
     def train_dataloader(self) -> DataLoader:
@@ -86,5 +89,6 @@ class SequenceData(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         return self._loader("val")
 
-    def test_dataloader(self) -> DataLoader:
-        return self._loader("test")
+    def test_dataloader(self) -> DataLoader | list[DataLoader]:
+        loaders = [self._loader("test", test) for test in range(max(len(self.task.test_lengths), 1))]
+        return loaders if len(loaders) > 1 else loaders[0]

@@ -1,9 +1,11 @@
 """Training and evaluation of a model on a task, as Lightning wants it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -13,6 +15,8 @@ from seqmodels.tasks import Task
 
 class Learner(pl.LightningModule):
     """Loss and metric come from the task. Logs `train_loss`, `val_loss` and, named after it, the task's metric.
+
+    A task that is tested at several lengths has `test_accuracy_at_80` and so on, and their mean as `test_accuracy`.
 
     Args:
         model: inputs to answers, as the task states their shapes.
@@ -34,10 +38,11 @@ class Learner(pl.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.val_metric = task.metric()
-        self.test_metric = task.metric()
+        self.test_metrics: Any = nn.ModuleList(task.metric() for _ in range(max(len(task.test_lengths), 1)))
+        self.test_names = [f"_at_{length}" for length in task.test_lengths] if len(task.test_lengths) > 1 else [""]
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.model(inputs)
+    def forward(self, inputs: Tensor, *lengths: Tensor) -> Tensor:
+        return self.model(inputs, *lengths)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.model.parameters())
@@ -45,25 +50,31 @@ class Learner(pl.LightningModule):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
-    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        inputs, targets = batch
-        loss = self.task.loss(self.model(inputs), targets)
+    def training_step(self, batch: tuple[Tensor, ...]) -> Tensor:
+        inputs, targets, *lengths = batch
+        loss = self.task.loss(self.model(inputs, *lengths), targets)
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        self._evaluate("val", self.val_metric, batch)
+    def validation_step(self, batch: tuple[Tensor, ...]) -> None:
+        self._evaluate("val", "", self.val_metric, batch)
 
-    def test_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        self._evaluate("test", self.test_metric, batch)
+    def test_step(self, batch: tuple[Tensor, ...], batch_idx: int = 0, dataloader_idx: int = 0) -> None:
+        self._evaluate("test", self.test_names[dataloader_idx], self.test_metrics[dataloader_idx], batch)
 
-    def _evaluate(self, split: str, metric: Any, batch: tuple[Tensor, Tensor]) -> None:
-        inputs, targets = batch
-        outputs = self.model(inputs)
+    def _evaluate(self, split: str, name: str, metric: Any, batch: tuple[Tensor, ...]) -> None:
+        inputs, targets, *lengths = batch
+        outputs = self.model(inputs, *lengths)
         answers, scored_targets = self.task.scored(outputs, targets)
         metric.update(answers, scored_targets)
-        self.log(f"{split}_loss", self.task.loss(outputs, targets), batch_size=len(scored_targets))
-        self.log(f"{split}_{self.task.metric_name}", metric, on_epoch=True, prog_bar=True)
+        log = partial(self.log, on_step=False, on_epoch=True, add_dataloader_idx=False)
+        log(f"{split}_loss{name}", self.task.loss(outputs, targets), batch_size=len(scored_targets))
+        log(f"{split}_{self.task.metric_name}{name}", metric, prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        if len(self.test_metrics) > 1:
+            mean = torch.stack([metric.compute() for metric in self.test_metrics]).mean()
+            self.log(f"test_{self.task.metric_name}", mean)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model_arguments"] = getattr(self.model, "arguments", None)

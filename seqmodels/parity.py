@@ -230,7 +230,7 @@ def compare_configured(config: DictConfig, task: Task) -> ParityReport | None:
         check_whole("batch_size", config.data.batch_size, 1)
     # At least two sequences, so that one that reads another shows.
     size = max(config.data.batch_size, 2)
-    inputs, _ = task.batch("val", 0, size, torch.Generator().manual_seed(config.seed))
+    inputs = task.batch("val", 0, size, torch.Generator().manual_seed(config.seed))[0]
     input_size = config.embedding_size or task.input_size
     with torch.random.fork_rng(devices=[]):
         layer = instantiate(config.model, "model", input_size=input_size)

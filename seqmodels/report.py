@@ -1,4 +1,4 @@
-"""What a run leaves behind: its config, its result, and two pictures."""
+"""What a run leaves behind: its config, its result, and its pictures."""
 
 import json
 from pathlib import Path
@@ -49,8 +49,29 @@ def result_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def figure(value: float) -> str:
-    return f"{value:.4g}"
+def lengths_table(result: dict[str, Any]) -> Table:
+    """The score at each length of the test, beside that of a guess, and their means."""
+    shortest, longest = result["trained_lengths"]
+    table = Table(title=f"trained at length {span(shortest, longest)}")
+    for name in ("length", f"test {result['metric']}", "chance", ""):
+        table.add_column(name, justify="right")
+    for row in result["lengths"]:
+        note = "unseen" if row["unseen"] else ""
+        table.add_row(str(row["length"]), figure(row["test"]), figure(row["chance"]), note)
+    table.add_section()
+    table.add_row("mean", figure(result["test"]), figure(result["chance"]))
+    if result["unseen"] is not None:
+        chances = [row["chance"] for row in result["lengths"] if row["unseen"]]
+        table.add_row("mean of the unseen", figure(result["unseen"]), figure(sum(chances) / len(chances)))
+    return table
+
+
+def span(shortest: int, longest: int) -> str:
+    return str(longest) if shortest == longest else f"{shortest} to {longest}"
+
+
+def figure(value: float, digits: int = 4) -> str:
+    return f"{value:.{digits}g}"
 
 
 def plot_curves(task: Task, folder: Path) -> None:
@@ -79,6 +100,30 @@ def plot_curves(task: Task, folder: Path) -> None:
         metric_axes.set_yscale("log")
     metric_axes.legend()
     picture.savefig(folder / "curves.png", dpi=120)
+
+
+def plot_lengths(result: dict[str, Any], folder: Path) -> None:
+    """The metric against the length of the test, between chance and solved, with what training had: lengths.png."""
+    picture = Figure(figsize=(6, 3.5), layout="constrained")
+    axes: Axes = picture.subplots()
+    rows = sorted(result["lengths"], key=lambda row: row["length"])
+    lengths = [row["length"] for row in rows]
+    shortest, longest = result["trained_lengths"]
+    axes.axvspan(shortest - 0.5, longest + 0.5, color="gray", alpha=0.15, label=f"trained, {span(shortest, longest)}")
+    axes.plot(
+        lengths, [row["test"] for row in rows], marker="o", color="C3", label=f"test, mean {figure(result['test'])}"
+    )
+    axes.plot(
+        lengths, [row["chance"] for row in rows], "--", color="gray", label=f"chance, mean {figure(result['chance'])}"
+    )
+    axes.axhline(
+        result["solved_at"], linestyle="--", color="C2", label=f"solved from a mean of {figure(result['solved_at'])}"
+    )
+    axes.set(xlabel="length", ylabel=result["metric"], title=f"{result['model']} on {result['task']}")
+    if result["metric"] != "accuracy":
+        axes.set_yscale("log")
+    axes.legend()
+    picture.savefig(folder / "lengths.png", dpi=120)
 
 
 def plot_predictions(task: Task, outputs: Tensor, targets: Tensor, folder: Path) -> None:

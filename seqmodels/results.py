@@ -19,6 +19,7 @@ COLUMNS = {
     "seed": "seed",
     "metric": "metric",
     "test": "test",
+    "unseen": "unseen",
     "chance": "chance",
     "solved": "solved",
     "steps": "steps",
@@ -30,6 +31,8 @@ COLUMNS = {
 def collect(folder: Path) -> pd.DataFrame:
     """One row for each `result.json` below a folder, by task and from the best to the worst test metric.
 
+    `unseen`, the mean over test lengths that training did not have, is there if any run has one.
+
     Raises:
         FileNotFoundError: there is none.
         ValueError: one of them is not the result of a run.
@@ -37,13 +40,15 @@ def collect(folder: Path) -> pd.DataFrame:
     results = []
     for file in sorted(folder.rglob("result.json")):
         try:
-            result = json.loads(file.read_text())
+            result = {"unseen": None} | json.loads(file.read_text())  # older runs do not say
             results.append({name: result[name] for name in COLUMNS})
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"expected the result of a run in {file}, got {type(error).__name__}: {error}") from error
     if not results:
         raise FileNotFoundError(f"expected run folders with a result.json below {folder}, found none")
     table = pd.DataFrame(results)[list(COLUMNS)].rename(columns=COLUMNS)
+    if table["unseen"].isna().all():
+        table = table.drop(columns="unseen")
     table["order"] = table["test"].where(table["metric"] != "accuracy", -table["test"])
     return table.sort_values(["task", "order", "model", "seed"]).drop(columns="order")
 
@@ -51,8 +56,8 @@ def collect(folder: Path) -> pd.DataFrame:
 def shown(table: pd.DataFrame) -> list[list[str]]:
     """The cells as text: four digits of measurements, whole steps per second."""
     text = table.astype(object)
-    for name in ("test", "chance"):
-        text[name] = [f"{value:.4g}" for value in table[name]]
+    for name in {"test", "unseen", "chance"} & set(table):
+        text[name] = ["" if pd.isna(value) else f"{value:.4g}" for value in table[name]]
     text["steps/s"] = [f"{value:.0f}" for value in table["steps/s"]]
     text["solved"] = ["yes" if solved else "no" for solved in table["solved"]]
     return [[str(cell) for cell in row] for row in text.to_numpy()]

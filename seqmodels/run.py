@@ -32,7 +32,7 @@ from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
 from seqmodels.model import SequenceModel
 from seqmodels.parity import ParityReport, compare_configured
-from seqmodels.tasks import Task
+from seqmodels.tasks import DrawnTask, Task
 
 
 def run(config: DictConfig, folder: Path) -> dict[str, Any]:
@@ -78,7 +78,9 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
 
     # Test that checkpoint, once.
     load_weights(model, folder / "checkpoints" / "best.ckpt")
-    test = trainer.test(learner, data, verbose=False)[0][f"test_{task.metric_name}"]
+    trainer.test(learner, data, verbose=False)
+    scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    test = scores[f"test_{task.metric_name}"]
     if not math.isfinite(test):
         raise UserError(
             f"training diverged, the test {task.metric_name} is {test}: try a smaller optimizer.lr ({folder})"
@@ -93,6 +95,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         "seed": config.seed,
         "metric": task.metric_name,
         "test": test,
+        **by_length(task, scores),
         "chance": task.chance,
         "baselines": task.baselines,
         "solved": task.is_solved(test),
@@ -112,6 +115,9 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     report.plot_curves(task, folder)
     report.plot_predictions(task, *answers(model, data), folder)
     console.print(report.result_table(result))
+    if len(result["lengths"]) > 1:
+        report.plot_lengths(result, folder)
+        console.print(report.lengths_table(result))
     console.print(f"Results are in [bold]{folder}[/bold]", soft_wrap=True)
     return result
 
@@ -185,9 +191,31 @@ def answers(model: SequenceModel, data: SequenceData) -> tuple[Tensor, Tensor]:
     count = 1 if data.task.examples("test") is None else len(batches)
     model = model.cpu().float().eval()
     with torch.inference_mode():
-        pairs = [(model(inputs), targets) for inputs, targets in (batches[i] for i in range(count))]
+        pairs = [(model(inputs, *lengths), targets) for inputs, targets, *lengths in (batches[i] for i in range(count))]
     outputs, targets = zip(*pairs, strict=True)
     return torch.cat(outputs), torch.cat(targets)
+
+
+def by_length(task: Task, scores: dict[str, float]) -> dict[str, Any]:
+    """The test at each of its lengths, and the mean over those that training did not have; of drawn tasks."""
+    if not isinstance(task, DrawnTask):
+        return {"unseen": None, "trained_lengths": None, "lengths": []}
+    test = f"test_{task.metric_name}"
+    lengths = [
+        {
+            "length": length,
+            "test": scores.get(f"{test}_at_{length}", scores[test]),
+            "chance": task.chance_at(length),
+            "unseen": not task.shortest <= length <= task.longest,
+        }
+        for length in task.test_lengths
+    ]
+    unseen = [row["test"] for row in lengths if row["unseen"]]
+    return {
+        "unseen": sum(unseen) / len(unseen) if unseen else None,
+        "trained_lengths": [task.shortest, task.longest],
+        "lengths": lengths,
+    }
 
 
 def git_revision() -> str | None:

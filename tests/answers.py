@@ -8,7 +8,7 @@ from seqmodels.tasks.task import IGNORED
 
 def draw(task, size, length=None, seed=0):
     """Inputs and targets of `size` sequences, by default of the test's length."""
-    inputs = task.draw(size, length or task.test_length, torch.Generator().manual_seed(seed))
+    inputs = task.draw(size, length or task.test_lengths[0], torch.Generator().manual_seed(seed))
     return inputs, task.solve(inputs)
 
 

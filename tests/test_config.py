@@ -41,6 +41,14 @@ MISTAKES = {
     "task.length=forty": ["task.length=forty"],
     "task.length=[9,3]": ["[shortest, longest], got [9, 3]"],
     "task.test_length=-1": ["task.test_length=-1", "got -1"],
+    "task.test_lengths=[]": ["task.test_lengths=[]", "a list of lengths such as [40, 80]"],
+    "task.test_lengths=[40,0]": ["task.test_lengths=[40, 0]", "from 1 on, got 0"],
+    "task.test_lengths=[40,40]": ["task.test_lengths=[40, 40]", "name each length once"],
+    "task.test_lengths=[40,x]": ["task.test_lengths=[40, 'x']", "'x'"],
+    "task.test_lengths=40": ["task.test_lengths=40"],
+    "task.test_lenghts=[40]": ["did you mean 'test_lengths'?"],
+    "+task.test_lenghts=[40]": ["task.test_lenghts", "did you mean 'test_lengths'?"],
+    "task.mixed_lengths=perhaps": ["task.mixed_lengths=perhaps", "boolean"],
     "optimizer.lr=fast": ["optimizer.lr=fast", "'fast'"],
     "optimizer.lr=-1": ["optimizer", "-1"],
     "optimizer.betas=[2,3]": ["optimizer", "2"],
@@ -106,6 +114,16 @@ def test_a_mistake_in_a_file_of_ones_own(type_command, tmp_path, words, message)
     assert message in complaint
     assert complaint.count("\n") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["mine.csv"]
+
+
+def test_names_that_a_task_hands_on_are_checked_as_its_own(type_command, tmp_path):
+    for override, hint in [("+task.halve=true", "'halves'"), ("+task.mixed_length=true", "'mixed_lengths'")]:
+        code, _, complaint = type_command("trainer=smoke", "task=adding", override)
+        assert code == 1
+        assert f"is not an argument of seqmodels.tasks.Adding; did you mean {hint}?" in complaint
+    code, _, complaint = type_command("trainer=smoke", "task=adding", "task.test_length=long")
+    assert code == 1
+    assert "task.test_length=long: test_length should be a valid integer" in complaint
 
 
 def test_an_unwritable_output_folder(type_command, tmp_path):

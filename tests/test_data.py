@@ -1,15 +1,11 @@
 """Batches are a pure function of (seed, split, index)."""
 
-import random
-
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from seqmodels.config import CONF, compose, instantiate
-from seqmodels.data import SequenceData
-
-TASKS = sorted(file.stem for file in (CONF / "task").glob("*.yaml") if file.stem != "csv")
+from seqmodels.config import compose, instantiate
+from seqmodels.data import SequenceData, generator_for
 
 
 def data_of(task_name, *overrides, **arguments):
@@ -25,15 +21,9 @@ def same(batches, others):
     )
 
 
-@pytest.mark.parametrize("task_name", TASKS)
-def test_equal_seeds_and_indices_give_equal_batches_in_any_order(task_name):
-    torch.manual_seed(0)
-    batches = data_of(task_name, seed=5).batches("train")
-    forwards = [batches[i] for i in range(12)]
-    torch.manual_seed(99)
-    again = data_of(task_name, seed=5).batches("train")
-    assert same(forwards, [again[i] for i in reversed(range(12))][::-1])
-    assert not same(forwards[1:2], [data_of(task_name, seed=6).batches("train")[1]])
+def test_every_batch_has_a_generator_of_its_own():
+    streams = [(seed, split, index) for seed in range(5) for split in ("train", "val", "test") for index in range(200)]
+    assert len({generator_for(*stream).initial_seed() for stream in streams}) == len(streams)
 
 
 def test_workers_change_nothing():
@@ -43,29 +33,18 @@ def test_workers_change_nothing():
     assert same(*(list(loader) for loader in loaders))
 
 
-@pytest.mark.parametrize("task_name", TASKS)
-def test_no_sequence_is_shared_between_splits(task_name, tmp_path):
-    """Of long enough sequences: short ones of few symbols repeat by chance, as they do within a split.
-
-    The text is one that does not repeat itself, as source code does.
-    """
-    overrides = []
-    if task_name == "noiseless_memory":  # of the 5-bit problem there are 32 sequences, for all splits
-        overrides = ["task.symbols=10", "task.classes=5"]
-    if task_name == "text":
-        letters = random.Random(0).choices("abcdefgh", k=20000)
-        (tmp_path / "letters.txt").write_text("".join(letters))
-        overrides = [f"task.path={tmp_path / 'letters.txt'}"]
-    data = data_of(task_name, *overrides, batch_size=64, train_batches=100)
-    seen = {}
-    for split in ("train", "val", "test"):
-        batches = data.batches(split)
-        sequences = [inputs for i in range(len(batches)) for inputs in batches[i][0]]
-        seen[split] = {sequence.numpy().tobytes() for sequence in sequences if len(sequence) > 7}
-        assert seen[split] or task_name == "parity"
-    assert not seen["train"] & seen["val"]
-    assert not seen["train"] & seen["test"]
-    assert not seen["val"] & seen["test"]
+def test_each_test_length_has_batches_of_its_own():
+    """Those of one length are no other than those it has among others, in turn."""
+    data = data_of("parity", "task.test_lengths=[30,60]")
+    loaders = data.test_dataloader()
+    assert [len(loader) for loader in loaders] == [3, 3]
+    for position, loader in enumerate(loaders):
+        for number, batch in enumerate(loader):
+            index = 2 * number + position
+            assert batch[0].size(1) == [30, 60][position]
+            assert same([batch], [data.task.batch("test", index, 16, generator_for(1, "test", index))])
+    first = [[batch[0][:, :30] for batch in loader] for loader in loaders]
+    assert not any(torch.equal(*pair) for pair in zip(*first, strict=True))
 
 
 def test_given_data_are_evaluated_whole():

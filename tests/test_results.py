@@ -21,6 +21,21 @@ def test_runs_are_listed_from_best_to_worst(train, tmp_path, capsys):
     assert "parity" in capsys.readouterr().out
 
 
+def test_the_mean_over_unseen_lengths_has_a_column_where_there_is_one(train, tmp_path, capsys):
+    short = ["trainer=smoke", "model.hidden_size=4"]
+    train(*short, "task=adding", name="seen")
+
+    def table():
+        capsys.readouterr()
+        main([str(tmp_path), "--markdown"])
+        header, _, *rows = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()]
+        return [dict(zip(map(str.strip, header), map(str.strip, row), strict=True)) for row in rows]
+
+    assert "unseen" not in table()[0]
+    train(*short, "task=adding", "task.test_lengths=[5,20,30]", name="unseen")
+    assert {bool(row["unseen"]) for row in table()} == {True, False}
+
+
 def test_a_folder_without_runs_is_an_error(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main([str(tmp_path)])

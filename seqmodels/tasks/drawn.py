@@ -1,19 +1,37 @@
 """Tasks whose sequences are drawn at random, at any length and without end."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.task import Split, Task, check_whole
+from seqmodels.tasks.task import IGNORED, Split, Task, check_whole
+
+GROUPS = 8
+"""At most so many lengths in a training batch of mixed lengths."""
+
+SAMPLE = 4096
+"""Sequences from which a guess line is measured that no arithmetic gives."""
+
+
+class Lengths(TypedDict, total=False):
+    """What a task takes as `**lengths: Unpack[Lengths]`, beside `length` and knobs of its own, and hands on."""
+
+    test_length: int | None
+    doubling_batches: int | None
+    test_lengths: Sequence[int] | None
+    mixed_lengths: bool
 
 
 class DrawnTask(Task):
-    """Base class of the synthetic tasks; a subclass gives `draw` and `solve`.
+    """Base class of the synthetic tasks; a subclass gives `draw` and `solve`, and `chance_at` where it is known.
 
-    All sequences of a batch have one length. Training draws it uniformly from `length`, validation takes the
-    longest of these, and the test `test_length`.
+    Training draws lengths uniformly from `length`: one for each batch, or with `mixed_lengths` one for each eighth of
+    it. Validation takes the longest of them, the test `test_length`, or `test_lengths` in turn.
 
     Args:
         length: a length, or the shortest and the longest of a range.
@@ -21,16 +39,24 @@ class DrawnTask(Task):
         doubling_batches: a curriculum. Lengths start at the shortest of the range, or 2 where that is 1, and
             the longest one drawn doubles each time this many batches are through, until the range is reached.
             Without it all lengths are drawn from the first batch on; a single length leaves nothing to grow.
+        test_lengths: several lengths to test at, in place of `test_length`.
+        mixed_lengths: a training batch has sequences of several lengths, padded, and so comes with `lengths`.
 
     Raises:
-        TypeError, ValueError: a length is not a whole number, too short for the task, or the range is empty.
+        TypeError, ValueError: a length is not a whole number, too short for the task, or named twice, or the range
+            or `test_lengths` is empty.
     """
 
     min_length: int = 1
     """The shortest length at which the task makes sense."""
 
     def __init__(
-        self, length: int | Sequence[int], test_length: int | None = None, doubling_batches: int | None = None
+        self,
+        length: int | Sequence[int],
+        test_length: int | None = None,
+        doubling_batches: int | None = None,
+        test_lengths: Sequence[int] | None = None,
+        mixed_lengths: bool = False,
     ) -> None:
         bounds = [length, length] if isinstance(length, int) else length
         if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
@@ -44,21 +70,17 @@ class DrawnTask(Task):
         if doubling_batches is not None:
             check_whole("doubling_batches", doubling_batches, 1)
         self.shortest, self.longest = bounds
-        self.test_length = test_length or self.longest
+        if test_lengths is None:
+            test_lengths = [test_length or self.longest]
+        if not isinstance(test_lengths, Sequence) or isinstance(test_lengths, str) or not test_lengths:
+            raise TypeError(f"test_lengths should be a list of lengths such as [40, 80], got {test_lengths!r}")
+        for tested in test_lengths:
+            check_whole("test_lengths", tested, self.min_length)
+        if len(set(test_lengths)) < len(test_lengths):
+            raise ValueError(f"test_lengths should name each length once, got {list(test_lengths)}")
+        self.test_lengths = list(test_lengths)
         self.doubling_batches = doubling_batches
-
-    @property
-    def chance(self) -> float:  # type: ignore[override]
-        return self.chance_at(self.test_length)
-
-    def chance_at(self, length: int) -> float:
-        """What the best answer scores that never looks at the inputs, at this length.
-
-        A subclass gives it wherever arithmetic does. Else it is measured, for numbers: the mean at each step of half of
-        4,096 sequences answers the other half.
-        """
-        known, asked = self.solve(self.draw(4096, length, torch.Generator().manual_seed(0))).chunk(2)
-        return self.loss(known.nanmean(dim=0).expand_as(asked), asked).item()
+        self.mixed_lengths = mixed_lengths
 
     @abstractmethod
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
@@ -68,13 +90,67 @@ class DrawnTask(Task):
     def solve(self, inputs: Tensor) -> Tensor:
         """The exact targets of any inputs of this task."""
 
-    def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        inputs = self.draw(size, self._length(split, index, generator), generator)
-        return inputs, self.solve(inputs)
+    def draw_for(self, split: Split, size: int, length: int, generator: torch.Generator) -> Tensor:
+        """`draw`; a task that keeps its splits apart by their content does so here."""
+        return self.draw(size, length, generator)
+
+    @cached_property
+    def chance(self) -> float:  # type: ignore[override]
+        """The guess line of the test: the mean over its lengths, as the test's own score is."""
+        return sum(map(self.chance_at, self.test_lengths)) / len(self.test_lengths)
+
+    def chance_at(self, length: int) -> float:
+        """What the best answer scores, at a length, that never looks at the inputs.
+
+        A subclass gives it wherever arithmetic does. Else it is measured on training sequences, always the same ones:
+        the frequencies of the classes (of numbers, the mean) at each scored step in one half answer the other half,
+        both ways round.
+        """
+        generator = torch.Generator().manual_seed(0)
+        halves = [self.solve(self.draw_for("train", SAMPLE // 2, length, generator)) for _ in range(2)]
+        metric = self.metric()
+        for known, asked in (halves, reversed(halves)):
+            answer = self._best_constant(known)
+            for part in asked.split(256):
+                metric.update(*self.scored(answer.expand(len(part), *answer.shape), part))
+        return metric.compute().item()
+
+    def _best_constant(self, targets: Tensor) -> Tensor:
+        """One answer for all sequences, (output_size,) or (time, output_size)."""
+        if targets.is_floating_point():
+            return targets.nanmean(dim=0).nan_to_num()
+        rows = targets.reshape(len(targets), -1)
+        cells = rows + self.output_size * torch.arange(rows.size(1))  # each step has a count of each class
+        counts = torch.bincount(cells[rows != IGNORED], minlength=self.output_size * rows.size(1))
+        # Counts start at one sequence for all classes together: nothing is impossible, and little is made of that.
+        return (counts.view(*targets.shape[1:], self.output_size) + 1 / self.output_size).log()
+
+    def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        mixed = self.mixed_lengths and split == "train"
+        groups = []
+        for group in torch.arange(size).chunk(GROUPS if mixed else 1):
+            inputs = self.draw_for(split, len(group), self._length(split, index, generator), generator)
+            groups.append((inputs, self.solve(inputs)))
+        return self._padded(groups) if mixed else groups[0]
+
+    def _padded(self, groups: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Groups of sequences, each of one length, as one batch with its lengths."""
+        longest = max(inputs.size(1) for inputs, _ in groups)
+
+        def pad(part: Tensor, value: float) -> Tensor:
+            missing = longest - part.size(1)
+            return torch.cat([part, part.new_full((len(part), missing, *part.shape[2:]), value)], dim=1)
+
+        inputs = torch.cat([pad(inputs, 0) for inputs, _ in groups])
+        lengths = torch.cat([torch.full((len(inputs),), inputs.size(1)) for inputs, _ in groups])
+        if not self.every_step:
+            return inputs, torch.cat([targets for _, targets in groups]), lengths
+        unscored = math.nan if groups[0][1].is_floating_point() else IGNORED
+        return inputs, torch.cat([pad(targets, unscored) for _, targets in groups]), lengths
 
     def _length(self, split: Split, index: int, generator: torch.Generator) -> int:
         if split == "test":
-            return self.test_length
+            return self.test_lengths[index % len(self.test_lengths)]
         if split == "val":
             return self.longest
         longest = self.longest

@@ -22,8 +22,10 @@ class Parity(DrawnTask):
     output_size = 2
     tokens = True
     metric_name = "accuracy"
-    chance = 0.5
     solved_at = 0.99
+
+    def chance_at(self, length: int) -> float:
+        return 0.5
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         return torch.randint(0, 2, (size, length), generator=generator)

@@ -1,6 +1,7 @@
 """The contract between a task and everything that trains on it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -35,10 +36,12 @@ class Task(ABC):
     metric_name: str
     """accuracy, cross_entropy (nats), bits (per symbol), mse, or rmse: what `metric` measures."""
     chance: float
-    """What the best answer that never looks at the inputs scores, in the test metric: by arithmetic where sequences are
-    drawn, else the best such answer on training, scored on the test."""
+    """What the best answer that never looks at the inputs scores, in the test metric. By arithmetic where it is known,
+    else the best such answer on training, scored on the test, or on other sequences where they are drawn."""
     solved_at: float
     """The test metric from which on the task counts as solved."""
+    test_lengths: Sequence[int] = ()
+    """The lengths to be tested at, where a task has a choice: batch i of the test has the i-th of them, in turn."""
 
     @property
     def higher_is_better(self) -> bool:
@@ -55,8 +58,12 @@ class Task(ABC):
         return {}
 
     @abstractmethod
-    def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of batch `index` of a split, with any randomness from `generator`."""
+    def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Batch `index` of a split, with any randomness from `generator`: inputs, targets, and lengths or not.
+
+        Where its sequences differ in length, inputs and targets are padded at the end (targets with what is not
+        scored), and `lengths` (batch,) says how many steps of each belong to it.
+        """
 
     def examples(self, split: Split) -> int | None:
         """How many examples a split of validation or test holds; None where they can be drawn without end."""

@@ -1,13 +1,19 @@
 """The synthetic tasks: their solvers against plain Python, their guess lines, and their lengths."""
 
 import itertools
+import math
 
 import pytest
 import torch
 from answers import check_guess_line, check_reproducible, check_solved_line, draw
 
 from seqmodels.data import generator_for
-from seqmodels.tasks import Parity
+from seqmodels.tasks import Adding, CopyMemory, DrawnTask, Parity, Sine
+from seqmodels.tasks.task import IGNORED
+
+
+def batch(task, split, index, size):
+    return task.batch(split, index, size, generator_for(0, split, index))
 
 
 def test_parity_against_counting_on_all_short_and_many_long_inputs():
@@ -26,8 +32,70 @@ def test_lines_and_batches(check):
     check(Parity(20))
 
 
+@pytest.mark.parametrize("mixed_lengths", [False, True])
+def test_copy_memory_keeps_its_few_rows_of_symbols_apart(mixed_lengths):
+    task = CopyMemory([2, 4], symbols=3, mixed_lengths=mixed_lengths)
+    held = {
+        split: {tuple(row) for i in range(40) for row in batch(task, split, i, 128)[0][:, :3].tolist()}
+        for split in ("train", "val", "test")
+    }
+    assert len(held["train"] | held["val"] | held["test"]) == 8**3
+    assert sum(map(len, held.values())) == 8**3
+    assert len(held["train"]) > 0.75 * 8**3
+
+
+@pytest.mark.parametrize(
+    ("task", "lengths"),
+    [(Parity(9), [1, 30]), (Adding(9), [2, 30]), (Sine(9), [9]), (CopyMemory(5, symbols=3), [1, 20])],
+    ids=str,
+)
+def test_the_guess_line_that_is_measured_is_the_one_of_the_arithmetic(task, lengths):
+    """4,096 sequences: five standard errors of a coin are .04; the rest vary less."""
+    for length in lengths:
+        measured = DrawnTask.chance_at(task, length)
+        assert measured == DrawnTask.chance_at(task, length)
+        assert math.isclose(measured, task.chance_at(length), rel_tol=0.08)
+    assert DrawnTask.chance_at(Parity(1), 1) != task.chance_at(1)  # measured indeed
+
+
+def test_a_measured_guess_knows_the_frequencies_at_each_step():
+    class Biased(Parity):
+        """The first of two answers is 1 in nine cases of ten, the second 0 always, and the third is not asked for."""
+
+        every_step = True
+
+        def draw(self, size, length, generator):
+            return (torch.rand(size, length, generator=generator) < 0.9).long()
+
+        def solve(self, inputs):
+            targets = torch.full_like(inputs, IGNORED)
+            targets[:, 0], targets[:, 1] = inputs[:, 0], 0
+            return targets
+
+    class Bits(Biased):
+        metric_name = "cross_entropy"
+
+    for task, expected in [(Biased(3), 0.95), (Bits(3), (-0.9 * math.log(0.9) - 0.1 * math.log(0.1)) / 2)]:
+        assert math.isclose(DrawnTask.chance_at(task, 3), expected, abs_tol=0.02)
+
+
+def test_a_measured_guess_is_not_asked_about_the_sequences_it_knows():
+    class Many(Parity):
+        """One of a thousand equally likely answers: the most frequent of 2,048 has come up ten times, by chance."""
+
+        input_size = output_size = 1000
+
+        def draw(self, size, length, generator):
+            return torch.randint(1000, (size, length), generator=generator)
+
+        def solve(self, inputs):
+            return inputs[:, 0]
+
+    assert 0 < DrawnTask.chance_at(Many(1), 1) < 0.003
+
+
 def lengths(task, split, indices):
-    return [task.batch(split, i, 1, generator_for(0, split, i))[0].size(1) for i in indices]
+    return [batch(task, split, i, 1)[0].size(1) for i in indices]
 
 
 def test_lengths_are_drawn_from_the_range_and_tested_at_another():
@@ -37,6 +105,65 @@ def test_lengths_are_drawn_from_the_range_and_tested_at_another():
     assert lengths(task, "test", range(3)) == [50] * 3
     assert lengths(Parity(7), "train", range(5)) == [7] * 5
     assert lengths(Parity(7, doubling_batches=10), "train", range(5)) == [7] * 5
+
+
+def test_several_test_lengths_take_turns_and_chance_is_their_mean():
+    task = CopyMemory(5, test_length=7, test_lengths=[5, 50, 9], symbols=1, classes=2)
+    assert lengths(task, "test", range(6)) == [7, 52, 11] * 2  # of the inputs: length + 2 * symbols
+    assert math.isclose(task.chance, math.log(2) * (1 / 7 + 1 / 52 + 1 / 11) / 3)
+    assert math.isclose(task.solved_at, 0.1 * task.chance)
+    assert Parity([1, 5], test_length=7).test_lengths == [7]
+    assert Parity([1, 5]).test_lengths == [5]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        Parity([3, 12], mixed_lengths=True),
+        Adding([3, 12], mixed_lengths=True),
+        CopyMemory([3, 12], symbols=4, mixed_lengths=True),
+        Sine([7, 12], mixed_lengths=True),
+    ],
+    ids=str,
+)
+def test_mixed_batches_are_padded_where_nothing_is_scored(task):
+    """Each sequence, cut to its own length, is one of the task, and its targets are those that it has alone."""
+    seen = set()
+    for index in range(30):
+        inputs, targets, own = batch(task, "train", index, 128)
+        assert len(inputs) == len(targets) == len(own) == 128
+        assert inputs.size(1) == own.max()
+        seen |= set(own.tolist())
+        assert 2 <= len(own.unique()) <= 8
+        for length in own.unique().tolist():
+            rows = own == length
+            alone = task.solve(inputs[rows, :length])
+            found = targets[rows, :length] if task.every_step else targets[rows]
+            torch.testing.assert_close(found, alone, rtol=0, atol=0, equal_nan=True)
+            assert not inputs[rows, length:].any()
+            if task.every_step:
+                padding = targets[rows, length:]
+                assert padding.isnan().all() if padding.is_floating_point() else (padding == IGNORED).all()
+    extra = 8 if isinstance(task, CopyMemory) else 0
+    assert seen == set(range(task.shortest + extra, task.longest + extra + 1))
+    assert len(batch(task, "val", 0, 4)) == 2
+    assert len(batch(task, "test", 0, 4)) == 2
+
+
+def test_mixed_lengths_are_drawn_uniformly_for_any_batch_size():
+    task = Parity([1, 10], mixed_lengths=True)
+    drawn = torch.cat([batch(task, "train", i, 10)[2] for i in range(1000)])
+    counts = drawn.bincount(minlength=11)[1:]
+    assert counts.sum() == 10000
+    assert ((counts - 1000).abs() < 210).all()  # five groups of two: five standard errors are 5 * 2 * sqrt(450)
+
+
+def test_mixed_lengths_double_over_training():
+    task = Parity([1, 40], doubling_batches=100, mixed_lengths=True)
+    for start, bound in [(0, 2), (100, 5), (200, 11), (300, 22), (10**9, 40)]:
+        batches = [batch(task, "train", i, 64)[2] for i in range(start, start + 50)]
+        longest = max(int(own.max()) for own in batches)
+        assert bound - 2 <= longest <= bound
 
 
 def test_lengths_double_over_training():
@@ -58,6 +185,12 @@ def test_lengths_double_over_training():
         (lambda: Parity([1, 2.5]), "got 2.5"),
         (lambda: Parity(5, test_length=0), "test_length should be a whole number from 1 on, got 0"),
         (lambda: Parity([1, 5], doubling_batches=0), "doubling_batches should be a whole number from 1 on"),
+        (lambda: Parity(5, test_lengths=[]), r"test_lengths should be a list of lengths such as \[40, 80\], got \[\]"),
+        (lambda: Parity(5, test_lengths=7), "test_lengths should be a list of lengths .* got 7"),
+        (lambda: Parity(5, test_lengths=[7, 0]), "test_lengths should be a whole number from 1 on, got 0"),
+        (lambda: Parity(5, test_lengths=[7, 8, 7]), r"test_lengths should name each length once, got \[7, 8, 7\]"),
+        (lambda: Adding(5, test_lengths=[1]), "test_lengths should be a whole number from 2 on, got 1"),
+        (lambda: Sine(50, test_lengths=[5]), "test_lengths should be a whole number from 6 on, got 5"),
     ],
 )
 def test_refuses_impossible_lengths_and_knobs(build, message):

@@ -4,11 +4,12 @@ Sepp Hochreiter and Juergen Schmidhuber, "Long Short-Term Memory", Neural Comput
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 
 
 class Adding(DrawnTask):
@@ -17,7 +18,7 @@ class Adding(DrawnTask):
     The best constant answer is 1, with the variance of the sum of two uniform numbers, 1/6, as its error.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least 2.
+        length: see `DrawnTask`, and there for `lengths`; at least 2.
         halves: one marker lies in each half of the sequence, as in the paper, rather than both anywhere.
 
     Example:
@@ -32,14 +33,8 @@ class Adding(DrawnTask):
     solved_at = 0.01
     min_length = 2
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
-        halves: bool = True,
-    ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+    def __init__(self, length: int | Sequence[int], halves: bool = True, **lengths: Unpack[Lengths]) -> None:
+        super().__init__(length, **lengths)
         self.halves = halves
 
     def chance_at(self, length: int) -> float:

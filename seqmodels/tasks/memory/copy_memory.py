@@ -12,11 +12,12 @@ Ilya Sutskever, "Learning Recurrent Neural Networks with Hessian-Free Optimizati
 
 import math
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import IGNORED, Split, check_whole
 
 SHARES: list[Split] = ["train", "val", "test"]
@@ -33,8 +34,7 @@ class CopyMemory(DrawnTask):
     symbols * ln(classes) / (length + 2 * symbols). (The output has classes + 2 units; the go signal is never right.)
 
     Args:
-        length: how long the symbols are to be held, T in the papers; a range, `test_length` and
-            `doubling_batches` as in `DrawnTask`.
+        length: how long the symbols are to be held, T in the papers; see `DrawnTask`, and there for `lengths`.
         symbols: how many symbols are to be held.
         classes: how many different symbols there are.
 
@@ -51,12 +51,11 @@ class CopyMemory(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         symbols: int = 10,
         classes: int = 8,
+        **lengths: Unpack[Lengths],
     ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         check_whole("symbols", symbols, 1)
         check_whole("classes", classes, 2)
         self.symbols = symbols
@@ -67,16 +66,14 @@ class CopyMemory(DrawnTask):
     def chance_at(self, length: int) -> float:
         return self.symbols * math.log(self.classes) / (length + 2 * self.symbols)
 
-    def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw_for(self, split: Split, size: int, length: int, generator: torch.Generator) -> Tensor:
         if self.classes**self.symbols < 500:
-            return super().batch(split, index, size, generator)
-        length = self._length(split, index, generator)
+            return self.draw(size, length, generator)
         kept = torch.empty(0, length + 2 * self.symbols, dtype=torch.long)
         while len(kept) < size:
             drawn = self.draw(2 * size, length, generator)
             kept = torch.cat([kept, drawn[self._owner(drawn) == SHARES.index(split)]])
-        inputs = kept[:size]
-        return inputs, self.solve(inputs)
+        return kept[:size]
 
     def _owner(self, inputs: Tensor) -> Tensor:
         """Which split each row of symbols belongs to: 0, 1 or 2 for train, val and test."""
@@ -137,12 +134,11 @@ class NoiselessMemory(DelayedRecall):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         symbols: int = 5,
         classes: int = 2,
+        **lengths: Unpack[Lengths],
     ) -> None:
-        super().__init__(length, test_length, doubling_batches, symbols, classes)
+        super().__init__(length, symbols, classes, **lengths)
         self.solved_at = 0.99
 
     def chance_at(self, length: int) -> float:

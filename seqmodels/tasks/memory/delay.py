@@ -5,11 +5,12 @@ The memory of Herbert Jaeger, "Short Term Memory in Echo State Networks", GMD Re
 
 import math
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import check_whole
 
 
@@ -19,7 +20,7 @@ class Delay(DrawnTask):
     The first `lag` steps are not scored. The best constant answer is 0, and its error the signal's variance, 1.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; more than `lag`.
+        length: see `DrawnTask`, and there for `lengths`; more than `lag`.
         lag: how many inputs are to be remembered.
 
     Example:
@@ -36,14 +37,13 @@ class Delay(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         lag: int = 10,
+        **lengths: Unpack[Lengths],
     ) -> None:
         check_whole("lag", lag, 1)
         self.lag = lag
         self.min_length = lag + 1
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
 
     def chance_at(self, length: int) -> float:
         return 1.0

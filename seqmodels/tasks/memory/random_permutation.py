@@ -6,11 +6,12 @@ this form in James Martens and Ilya Sutskever, "Learning Recurrent Neural Networ
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import check_whole
 
 
@@ -22,7 +23,7 @@ class RandomPermutation(DrawnTask):
     Here it predicts the last one only. A guess is right half of the times.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`.
+        length: see `DrawnTask`, and there for `lengths`.
         symbols: the size of the vocabulary.
 
     Example:
@@ -38,11 +39,10 @@ class RandomPermutation(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         symbols: int = 100,
+        **lengths: Unpack[Lengths],
     ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         check_whole("symbols", symbols, 3)
         self.input_size = symbols
 

@@ -4,11 +4,12 @@ Sepp Hochreiter and Juergen Schmidhuber, "Long Short-Term Memory", Neural Comput
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import check_whole
 
 DISTRACTORS = 4
@@ -26,7 +27,7 @@ class TemporalOrder(DrawnTask):
     orders are equally frequent, so that a guess is right once in as many times.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least 10. The paper's is 100 to 110.
+        length: see `DrawnTask`, and there for `lengths`; at least 10. The paper's is 100 to 110.
         symbols: how many are marked, 2 or 3.
 
     Example:
@@ -45,11 +46,10 @@ class TemporalOrder(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         symbols: int = 2,
+        **lengths: Unpack[Lengths],
     ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         check_whole("symbols", symbols, 2)
         if symbols > 3:
             raise ValueError(f"symbols should be 2 or 3, got {symbols}")

@@ -6,11 +6,12 @@ recurrent layer, while attention is free to look back.
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import IGNORED, check_whole
 
 
@@ -22,7 +23,7 @@ class Compression(DrawnTask):
     The tokens are uniform, so that a guess is right once in `classes` times.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`.
+        length: see `DrawnTask`, and there for `lengths`.
         classes: how many different tokens there are to pack.
 
     Example:
@@ -38,11 +39,10 @@ class Compression(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         classes: int = 15,
+        **lengths: Unpack[Lengths],
     ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         check_whole("classes", classes, 2)
         self.classes = classes
         self.input_size = classes + 2

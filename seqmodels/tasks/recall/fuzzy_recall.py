@@ -6,12 +6,13 @@ there keys have full length in the test, here the test is drawn as training is.
 
 import itertools
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import IGNORED, check_whole
 
 BLANK = -1
@@ -27,7 +28,7 @@ class FuzzyRecall(DrawnTask):
     Values are uniform, so that a guess is right once in `values` times.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least 3 * `motif`.
+        length: see `DrawnTask`, and there for `lengths`; at least 3 * `motif`.
         keys, values: how many tokens there are for each.
         motif: how many tokens a motif has at most.
 
@@ -49,18 +50,17 @@ class FuzzyRecall(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         keys: int = 7,
         values: int = 8,
         motif: int = 3,
+        **lengths: Unpack[Lengths],
     ) -> None:
         check_whole("motif", motif, 1)
         check_whole("keys", keys, max(motif, 2))
         check_whole("values", values, max(motif, 2))
         self.keys, self.values, self.motif = keys, values, motif
         self.min_length = 3 * motif
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         self.input_size = keys + values + 1
         self.output_size = keys + values
         self.key_motifs, self.key_bounds = motifs(range(keys), motif)

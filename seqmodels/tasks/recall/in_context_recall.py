@@ -5,11 +5,12 @@ With noise it is the paper's noisy recall.
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import IGNORED, check_whole
 
 
@@ -23,7 +24,7 @@ class InContextRecall(DrawnTask):
     twice in `vocabulary` times.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least 3, and rounded down to an odd number.
+        length: see `DrawnTask`, and there for `lengths`; at least 3, and rounded down to an odd number.
         vocabulary: how many keys and values there are together, an even number.
         noise: the share of pairs that are noise.
         noise_vocabulary: how many tokens there are that noise is made of.
@@ -43,13 +44,12 @@ class InContextRecall(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         vocabulary: int = 16,
         noise: float = 0.0,
         noise_vocabulary: int = 0,
+        **lengths: Unpack[Lengths],
     ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         check_whole("vocabulary", vocabulary, 4)
         if vocabulary % 2:
             raise ValueError(f"vocabulary should be even, half keys and half values, got {vocabulary}")

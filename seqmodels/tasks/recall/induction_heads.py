@@ -6,11 +6,12 @@ Hippos", ICLR 2023, and in Albert Gu and Tri Dao, "Mamba: Linear-Time Sequence M
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import check_whole
 
 
@@ -22,7 +23,7 @@ class InductionHeads(DrawnTask):
     `classes` times.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least 3.
+        length: see `DrawnTask`, and there for `lengths`; at least 3.
         classes: how many tokens there are besides the special one.
 
     Example:
@@ -38,11 +39,10 @@ class InductionHeads(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         classes: int = 15,
+        **lengths: Unpack[Lengths],
     ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         check_whole("classes", classes, 2)
         self.classes = classes
         self.input_size = classes + 1

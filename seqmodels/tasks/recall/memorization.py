@@ -4,11 +4,12 @@ Michael Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures", I
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import IGNORED, check_whole
 
 
@@ -21,7 +22,7 @@ class Memorization(DrawnTask):
     once in `keys` times.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least 2, and rounded down to an even number.
+        length: see `DrawnTask`, and there for `lengths`; at least 2, and rounded down to an even number.
         keys: how many keys there are, and how many values.
         seed: which of the possible maps from keys to values is to be learned.
 
@@ -41,12 +42,11 @@ class Memorization(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         keys: int = 127,
         seed: int = 0,
+        **lengths: Unpack[Lengths],
     ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         check_whole("keys", keys, 2)
         check_whole("seed", seed, 0)
         self.keys = keys

@@ -5,11 +5,12 @@ generator in its code (without the random tokens which that can put in place of 
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import IGNORED, check_whole
 
 
@@ -23,7 +24,7 @@ class MQAR(DrawnTask):
     are uniform, so that a guess is right twice in `vocabulary` times.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least 4 * `pairs`.
+        length: see `DrawnTask`, and there for `lengths`; at least 4 * `pairs`.
         pairs: how many keys with a value there are.
         vocabulary: how many tokens there are, an even number.
         power: of the law that the places follow, greater than 0.
@@ -42,11 +43,10 @@ class MQAR(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         pairs: int = 8,
         vocabulary: int = 8192,
         power: float = 0.01,
+        **lengths: Unpack[Lengths],
     ) -> None:
         check_whole("pairs", pairs, 1)
         check_whole("vocabulary", vocabulary, 2 * pairs + 2)  # as many keys as pairs, besides the blank
@@ -56,7 +56,7 @@ class MQAR(DrawnTask):
             raise ValueError(f"power should be greater than 0, got {power}")
         self.pairs, self.power = pairs, power
         self.min_length = 4 * pairs
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         self.input_size = self.output_size = vocabulary
 
     def chance_at(self, length: int) -> float:

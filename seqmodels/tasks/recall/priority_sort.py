@@ -5,11 +5,12 @@ Alex Graves, Greg Wayne and Ivo Danihelka, "Neural Turing Machines", arXiv:1410.
 
 import math
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import check_whole
 
 
@@ -21,7 +22,7 @@ class PrioritySort(DrawnTask):
     The best constant answer is 1/2 for each bit, its error 1/4. Solved is a hundredth of it: one bit in 100 unknown.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least `kept`.
+        length: see `DrawnTask`, and there for `lengths`; at least `kept`.
         kept: how many vectors are to be given back.
         bits: how many bits a vector has.
 
@@ -41,16 +42,15 @@ class PrioritySort(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         kept: int = 16,
         bits: int = 8,
+        **lengths: Unpack[Lengths],
     ) -> None:
         check_whole("kept", kept, 1)
         check_whole("bits", bits, 1)
         self.kept = kept
         self.min_length = kept
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         self.input_size = bits + 2
         self.output_size = bits
 

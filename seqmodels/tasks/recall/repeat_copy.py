@@ -5,11 +5,12 @@ a vector of 8 bits and the count a number on a channel of its own; here both are
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import IGNORED, check_whole
 
 
@@ -23,7 +24,7 @@ class RepeatCopy(DrawnTask):
     the share of those with more repeats to come, of which one in `classes` is right.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`.
+        length: see `DrawnTask`, and there for `lengths`.
         repeats: how often the data are asked for at most.
         classes: how many different data tokens there are.
 
@@ -43,12 +44,11 @@ class RepeatCopy(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         repeats: int = 10,
         classes: int = 8,
+        **lengths: Unpack[Lengths],
     ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         check_whole("repeats", repeats, 1)
         check_whole("classes", classes, 2)
         self.repeats, self.classes = repeats, classes

@@ -5,11 +5,12 @@ copy of Michael Poli et al., "Mechanistic Design and Scaling of Hybrid Architect
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import IGNORED, check_whole
 
 
@@ -21,7 +22,7 @@ class SelectiveCopy(DrawnTask):
     All sets of places are equally likely, and the data uniform, so that a guess is right once in `classes` times.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least `symbols`.
+        length: see `DrawnTask`, and there for `lengths`; at least `symbols`.
         symbols: how many data tokens are to be copied.
         classes: how many different data tokens there are.
 
@@ -39,16 +40,15 @@ class SelectiveCopy(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         symbols: int = 16,
         classes: int = 14,
+        **lengths: Unpack[Lengths],
     ) -> None:
         check_whole("symbols", symbols, 1)
         check_whole("classes", classes, 2)
         self.symbols, self.classes = symbols, classes
         self.min_length = symbols
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         self.input_size = classes + 2
         self.output_size = classes
 

@@ -24,7 +24,7 @@ class DampedOscillator(Signal):
     over all times scored, where E[exp(-2 g t)] = (exp(-2 g_min t) - exp(-2 g_max t)) / (2 t (g_max - g_min)).
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least 4.
+        length: see `DrawnTask`, and there for `lengths`; at least 4.
         ahead: see `Signal`.
 
     Example:

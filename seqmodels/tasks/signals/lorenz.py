@@ -31,7 +31,7 @@ class Lorenz(Signal):
     ones. The variance, which is chance, is no matter of arithmetic: it is measured.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`.
+        length: see `DrawnTask`, and there for `lengths`.
         ahead: see `Signal`.
 
     Example:

@@ -9,10 +9,12 @@ the values seen: x_{t+1} = x_t + beta x_{t-tau} / (1 + x_{t-tau}^10) - gamma x_t
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
+from seqmodels.tasks.drawn import Lengths
 from seqmodels.tasks.signals.signal import Signal
 from seqmodels.tasks.task import check_whole
 
@@ -31,7 +33,7 @@ class MackeyGlass(Signal):
     The variance, which is chance, is no matter of arithmetic: it is measured.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; more than `tau`.
+        length: see `DrawnTask`, and there for `lengths`; more than `tau`.
         tau: the delay. Signals are periodic below about 17.
         ahead: see `Signal`.
 
@@ -45,15 +47,14 @@ class MackeyGlass(Signal):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         tau: int = 17,
         ahead: int = 1,
+        **lengths: Unpack[Lengths],
     ) -> None:
         check_whole("tau", tau, 1)
         self.tau = tau
         self.min_length = tau + 1
-        super().__init__(length, test_length, doubling_batches, ahead)
+        super().__init__(length, ahead, **lengths)
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         """tau + 1 values at a time: what drives them is known, and the rest is linear.

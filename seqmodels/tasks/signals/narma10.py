@@ -10,11 +10,12 @@ held at 1, which it exceeds at one step in 20,000.
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 
 ORDER = 10
 
@@ -29,7 +30,7 @@ class NARMA10(DrawnTask):
     inputs. Solved is a tenth of `linear`.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`.
+        length: see `DrawnTask`, and there for `lengths`.
 
     Example:
         0.1, then 0.3 * 0.1 + 0.05 * 0.1 * 0.1 + 0.1, and so on: the inputs matter after ten steps.
@@ -43,15 +44,13 @@ class NARMA10(DrawnTask):
     every_step = True
     metric_name = "mse"
 
-    def __init__(
-        self, length: int | Sequence[int], test_length: int | None = None, doubling_batches: int | None = None
-    ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+    def __init__(self, length: int | Sequence[int], **lengths: Unpack[Lengths]) -> None:
+        super().__init__(length, **lengths)
         self.solved_at = 0.1 * self.baselines["linear"]
 
     @property
     def baselines(self) -> dict[str, float]:
-        inputs = self.draw(1024, self.test_length, torch.Generator().manual_seed(0))
+        inputs = self.draw(1024, max(self.test_lengths), torch.Generator().manual_seed(0))
         targets = self.solve(inputs)
         padded = torch.cat([torch.zeros(1024, ORDER - 1, 1), inputs], dim=1)
         recent = padded.unfold(1, ORDER, 1).squeeze(2)

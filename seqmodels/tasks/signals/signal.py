@@ -3,11 +3,12 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import check_whole
 
 
@@ -22,7 +23,7 @@ class Signal(DrawnTask):
     persistence where that is less.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`.
+        length: see `DrawnTask`, and there for `lengths`.
         ahead: how many next values are to be predicted.
     """
 
@@ -33,11 +34,10 @@ class Signal(DrawnTask):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         ahead: int = 1,
+        **lengths: Unpack[Lengths],
     ) -> None:
-        super().__init__(length, test_length, doubling_batches)
+        super().__init__(length, **lengths)
         check_whole("ahead", ahead, 1)
         self.ahead = ahead
         self.input_size = self.channels
@@ -61,5 +61,8 @@ class Signal(DrawnTask):
 
     @property
     def baselines(self) -> dict[str, float]:
-        inputs = self.draw(1024, self.test_length, torch.Generator().manual_seed(0))
-        return {"persistence": self.loss(inputs.repeat(1, 1, self.ahead), self.solve(inputs)).item()}
+        errors = []
+        for length in self.test_lengths:
+            inputs = self.draw(1024, length, torch.Generator().manual_seed(0))
+            errors.append(self.loss(inputs.repeat(1, 1, self.ahead), self.solve(inputs)).item())
+        return {"persistence": sum(errors) / len(errors)}

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
+from seqmodels.tasks.drawn import Lengths
 from seqmodels.tasks.signals.signal import Signal
 from seqmodels.tasks.task import check_whole
 
@@ -22,7 +24,7 @@ class Sine(Signal):
     hence the best constant answer is 0 and its error the variance k E[a^2] / 2.
 
     Args:
-        length, test_length, doubling_batches: see `DrawnTask`; at least 3 * components.
+        length: see `DrawnTask`, and there for `lengths`; at least 3 * components.
         components: how many sines are mixed, k.
         ahead: see `Signal`.
 
@@ -36,15 +38,14 @@ class Sine(Signal):
     def __init__(
         self,
         length: int | Sequence[int],
-        test_length: int | None = None,
-        doubling_batches: int | None = None,
         components: int = 2,
         ahead: int = 1,
+        **lengths: Unpack[Lengths],
     ) -> None:
         check_whole("components", components, 1)
         self.components = components
         self.min_length = 3 * components
-        super().__init__(length, test_length, doubling_batches, ahead)
+        super().__init__(length, ahead, **lengths)
 
     def chance_at(self, length: int) -> float:
         low, high = AMPLITUDES

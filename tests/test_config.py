@@ -120,7 +120,7 @@ def test_names_that_a_task_hands_on_are_checked_as_its_own(type_command, tmp_pat
     for override, hint in [("+task.halve=true", "'halves'"), ("+task.mixed_length=true", "'mixed_lengths'")]:
         code, _, complaint = type_command("trainer=smoke", "task=adding", override)
         assert code == 1
-        assert f"is not an argument of seqmodels.tasks.Adding; did you mean {hint}?" in complaint
+        assert f"is not an argument of seqmodels.tasks.memory.Adding; did you mean {hint}?" in complaint
     code, _, complaint = type_command("trainer=smoke", "task=adding", "task.test_length=long")
     assert code == 1
     assert "task.test_length=long: test_length should be a valid integer" in complaint

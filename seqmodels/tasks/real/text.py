@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from seqmodels.tasks.finite import FiniteTask
 from seqmodels.tasks.task import check_whole
 
-SOURCES = Path(__file__).parents[1]
+SOURCES = Path(__file__).parents[2]
 
 
 class Text(FiniteTask):

@@ -1,7 +1,13 @@
-"""Copy memory: hold a few symbols over a long silence, then repeat them.
+"""Copy memory: hold a few symbols over a long silence, then repeat them; and two tasks that score the repeats alone.
 
 Sepp Hochreiter and Juergen Schmidhuber, 1997; in this form Martin Arjovsky, Amar Shah and Yoshua Bengio,
 "Unitary Evolution Recurrent Neural Networks", ICML 2016, section 5.1.
+
+Delayed recall: the copying task of Albert Gu, Karan Goel and Christopher Ré, "Efficiently Modeling Long Sequences with
+Structured State Spaces", ICLR 2022, in its code.
+
+Noiseless memory: the 5-bit and 20-bit problems of Hochreiter and Schmidhuber's line, in the form of James Martens and
+Ilya Sutskever, "Learning Recurrent Neural Networks with Hessian-Free Optimization", ICML 2011.
 """
 
 import math
@@ -12,7 +18,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import Split, check_whole
+from seqmodels.tasks.task import IGNORED, Split, check_whole
 
 SHARES: list[Split] = ["train", "val", "test"]
 
@@ -43,7 +49,11 @@ class CopyMemory(DrawnTask):
     metric_name = "cross_entropy"
 
     def __init__(
-        self, length: int | Sequence[int], symbols: int = 10, classes: int = 8, **lengths: Unpack[Lengths]
+        self,
+        length: int | Sequence[int],
+        symbols: int = 10,
+        classes: int = 8,
+        **lengths: Unpack[Lengths],
     ) -> None:
         super().__init__(length, **lengths)
         check_whole("symbols", symbols, 1)
@@ -83,3 +93,58 @@ class CopyMemory(DrawnTask):
         targets = torch.zeros_like(inputs)
         targets[:, -self.symbols :] = inputs[:, : self.symbols]
         return targets
+
+
+class DelayedRecall(CopyMemory):
+    """Inputs and arguments as in `CopyMemory`, but nothing is scored except the recalled symbols.
+
+    Nobody is rewarded for blanks, and a guess costs ln(classes) at any length.
+
+    Example:
+        >>> task = DelayedRecall(length=3, symbols=2, classes=8)
+        >>> task.solve(torch.tensor([[5, 7, 0, 0, 9, 9, 9]]))
+        tensor([[-100, -100, -100, -100, -100,    5,    7]])
+    """
+
+    def chance_at(self, length: int) -> float:
+        return math.log(self.classes)
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        targets = torch.full_like(inputs, IGNORED)
+        targets[:, -self.symbols :] = inputs[:, : self.symbols]
+        return targets
+
+
+class NoiselessMemory(DelayedRecall):
+    """As `DelayedRecall`, but recall is announced only once: inputs (batch, length + 2 * symbols) are the symbols,
+    `length` - 1 blanks (0), one cue (`classes` + 1), and blanks again while the symbols are to be given.
+
+    Five symbols of 2 kinds are the 5-bit problem, ten of 5 kinds (23 bits) what is called the 20-bit problem. The score
+    is accuracy, and a guess is right once in `classes` times. The 32 possible rows of the 5-bit problem are in every
+    split, as in the paper; the 9,765,625 of the other are shared out as in `CopyMemory`.
+
+    Example:
+        >>> task = NoiselessMemory(length=3, symbols=2, classes=2)
+        >>> task.solve(torch.tensor([[2, 1, 0, 0, 3, 0, 0]]))
+        tensor([[-100, -100, -100, -100, -100,    2,    1]])
+    """
+
+    metric_name = "accuracy"
+
+    def __init__(
+        self,
+        length: int | Sequence[int],
+        symbols: int = 5,
+        classes: int = 2,
+        **lengths: Unpack[Lengths],
+    ) -> None:
+        super().__init__(length, symbols, classes, **lengths)
+        self.solved_at = 0.99
+
+    def chance_at(self, length: int) -> float:
+        return 1 / self.classes
+
+    def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
+        inputs = super().draw(size, length, generator)
+        inputs[:, -self.symbols :] = 0
+        return inputs

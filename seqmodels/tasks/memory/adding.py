@@ -1,6 +1,6 @@
-"""The adding problem: remember two marked numbers among many and give their sum.
+"""The adding problem: remember two marked numbers among many and give their sum; and the same with their product.
 
-Sepp Hochreiter and Juergen Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, section 5.4.
+Sepp Hochreiter and Juergen Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, sections 5.4 and 5.5.
 """
 
 from collections.abc import Sequence
@@ -54,3 +54,25 @@ class Adding(DrawnTask):
 
     def solve(self, inputs: Tensor) -> Tensor:
         return inputs.prod(dim=2).sum(dim=1, keepdim=True)
+
+
+class Multiplication(Adding):
+    """Inputs and arguments as in `Adding`; target: the product of the two marked numbers.
+
+    The best constant answer is 1/4, with the variance of the product, E[u^2]^2 - 1/16 = 1/9 - 1/16 = 7/144, as its
+    error.
+
+    Example:
+        >>> task = Multiplication(length=4)
+        >>> task.solve(torch.tensor([[[0.5, 0.0], [0.25, 1.0], [0.5, 1.0], [0.1, 0.0]]]))
+        tensor([[0.1250]])
+    """
+
+    solved_at = 0.003
+
+    def chance_at(self, length: int) -> float:
+        return 7 / 144
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        numbers, markers = inputs.unbind(dim=2)
+        return torch.where(markers == 1, numbers, 1).prod(dim=1, keepdim=True)

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from seqmodels.data import generator_for
-from seqmodels.tasks import Digits, Forecast, Text
+from seqmodels.tasks.real import Digits, Forecast, Text
 
-SUNSPOTS = pd.read_csv(Path(__file__).parents[2] / "data" / "sunspots.csv")["sunspots"].to_numpy()
-CO2 = pd.read_csv(Path(__file__).parents[2] / "data" / "co2.csv")["co2"].to_numpy()
+SUNSPOTS = pd.read_csv(Path(__file__).parents[3] / "data" / "sunspots.csv")["sunspots"].to_numpy()
+CO2 = pd.read_csv(Path(__file__).parents[3] / "data" / "co2.csv")["co2"].to_numpy()
 
 
 def whole(task, split):

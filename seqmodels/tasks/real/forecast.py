@@ -139,7 +139,7 @@ def read_column(path: str, column: str) -> np.ndarray:
 
 
 def find_file(path: str) -> Path:
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     bundled = Path(path).parts[:1] == ("data",)
     # an installed package carries data/ inside, a checkout has it beside the package
     for folder in (Path(), package, package.parent) if bundled else (Path(),):

@@ -7,7 +7,8 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
+from seqmodels.tasks.drawn import Lengths
+from seqmodels.tasks.signals.signal import Signal
 from seqmodels.tasks.task import check_whole
 
 FREQUENCIES = (0.2, 1.2)
@@ -15,8 +16,8 @@ FREQUENCIES = (0.2, 1.2)
 AMPLITUDES = (0.5, 1.0)
 
 
-class Sine(DrawnTask):
-    """Inputs (batch, length, 1): x_t = sum_i a_i sin(w_i t + phi_i); target at every step: x_{t+1}.
+class Sine(Signal):
+    """Inputs (batch, length, 1): x_t = sum_i a_i sin(w_i t + phi_i); targets: the next values, see `Signal`.
 
     Frequency, amplitude and phase of each component are drawn uniformly. A mixture of k sines is determined by
     3k values (k frequencies, 2k coefficients), so the first 3k - 1 steps are not scored. Phases are uniform,
@@ -25,6 +26,7 @@ class Sine(DrawnTask):
     Args:
         length: see `DrawnTask`, and there for `lengths`; at least 3 * components.
         components: how many sines are mixed, k.
+        ahead: see `Signal`.
 
     Example:
         sin(t pi/2) for t = 1, 2, 3, 4; the last one of the targets continues it, the first two are not scored.
@@ -33,17 +35,17 @@ class Sine(DrawnTask):
         tensor([nan, nan, 0., 1.])
     """
 
-    input_size = 1
-    output_size = 1
-    every_step = True
-    metric_name = "mse"
-
-    def __init__(self, length: int | Sequence[int], components: int = 2, **lengths: Unpack[Lengths]) -> None:
+    def __init__(
+        self,
+        length: int | Sequence[int],
+        components: int = 2,
+        ahead: int = 1,
+        **lengths: Unpack[Lengths],
+    ) -> None:
         check_whole("components", components, 1)
         self.components = components
         self.min_length = 3 * components
-        super().__init__(length, **lengths)
-        self.solved_at = 0.01 * self.chance
+        super().__init__(length, ahead, **lengths)
 
     def chance_at(self, length: int) -> float:
         low, high = AMPLITUDES
@@ -58,24 +60,23 @@ class Sine(DrawnTask):
         signal = (amplitude * torch.sin(frequency * torch.arange(length) + phase)).sum(dim=1)
         return signal.unsqueeze(2).float()
 
-    def solve(self, inputs: Tensor) -> Tensor:
-        """The next values, the last one by the recurrence that the mixture obeys (Prony's method).
+    def extend(self, signal: Tensor, steps: int) -> Tensor:
+        """By the recurrence that the mixture obeys (Prony's method).
 
         prod_i (1 - 2 cos(w_i) B + B^2) x_t = 0 with the backshift B is a palindrome: with c_k counted once,
         x_t + x_{t-2k} = sum_{j=1..k} c_j (x_{t-j} + x_{t-2k+j}). Its k unknowns are fitted to the whole window.
         """
         order, half = 2 * self.components, self.components
-        signal = inputs[:, :, 0].double()
-        lags = signal.unfold(1, order + 1, 1).flip(2)  # (batch, equations, x_t .. x_{t-2k})
+        values = signal[:, :, 0]
+        lags = values.unfold(1, order + 1, 1).flip(2)  # (batch, equations, x_t .. x_{t-2k})
         pairs = lags + lags.flip(2)
         pairs[:, :, half] /= 2
         coefficients = torch.linalg.lstsq(pairs[:, :, 1 : half + 1], pairs[:, :, :1]).solution
 
-        last = signal[:, -order:].flip(1)  # x_t .. x_{t-2k+1}, to predict x_{t+1}
-        inner = last[:, : order - 1] + last[:, : order - 1].flip(1)
-        inner[:, half - 1] /= 2
-        following = (inner[:, :half].unsqueeze(1) @ coefficients).squeeze(1) - last[:, -1:]
-
-        targets = torch.cat([signal[:, 1:], following], dim=1)
-        targets[:, : 3 * self.components - 1] = math.nan
-        return targets.unsqueeze(2).to(inputs.dtype)
+        for _ in range(steps):
+            last = values[:, -order:].flip(1)  # x_t .. x_{t-2k+1}, to predict x_{t+1}
+            inner = last[:, : order - 1] + last[:, : order - 1].flip(1)
+            inner[:, half - 1] /= 2
+            following = (inner[:, :half].unsqueeze(1) @ coefficients).squeeze(1) - last[:, -1:]
+            values = torch.cat([values, following], dim=1)
+        return values[:, -steps:].unsqueeze(2)

@@ -1,0 +1,131 @@
+"""Fuzzy recall: in-context recall where keys and values are not single tokens but motifs of up to a few.
+
+Michael Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures", ICML 2024 (MAD), in its multi-query form;
+there keys have full length in the test, here the test is drawn as training is.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seqmodels.tasks.drawn import DrawnTask, Lengths
+from seqmodels.tasks.task import IGNORED, check_whole
+
+BLANK = -1
+
+
+class FuzzyRecall(DrawnTask):
+    """Inputs (batch, length) of tokens: key, value, key, value, ..., and a key at the end. A key is a motif of 1 to
+    `motif` different key tokens (0 to `keys` - 1), a value such a motif of value tokens (`keys` to `keys` + `values` -
+    1); a key has the same value throughout a sequence. Blanks (`keys` + `values`) fill up the start. Targets: after a
+    key that was there before each token of its value, one step ahead; of the last key, the value's first token.
+
+    Sizes of motifs are uniform, and so are motifs of a size. The key at the end is that of a pair drawn uniformly.
+    Values are uniform, so that a guess is right once in `values` times.
+
+    Args:
+        length: see `DrawnTask`, and there for `lengths`; at least 3 * `motif`.
+        keys, values: how many tokens there are for each.
+        motif: how many tokens a motif has at most.
+
+    Example:
+        Key 0 1 has the value 5 3, key 1 the value 4.
+
+        >>> task = FuzzyRecall(length=11, keys=3, values=3, motif=2)
+        >>> task.solve(torch.tensor([[6, 0, 1, 5, 3, 1, 4, 0, 1, 5, 3]]))
+        tensor([[-100, -100, -100, -100, -100, -100, -100, -100,    5,    3, -100]])
+        >>> task.solve(torch.tensor([[6, 6, 6, 6, 0, 1, 5, 3, 1, 4, 1]]))[0, -1]
+        tensor(4)
+    """
+
+    tokens = True
+    every_step = True
+    metric_name = "accuracy"
+    solved_at = 0.99
+
+    def __init__(
+        self,
+        length: int | Sequence[int],
+        keys: int = 7,
+        values: int = 8,
+        motif: int = 3,
+        **lengths: Unpack[Lengths],
+    ) -> None:
+        check_whole("motif", motif, 1)
+        check_whole("keys", keys, max(motif, 2))
+        check_whole("values", values, max(motif, 2))
+        self.keys, self.values, self.motif = keys, values, motif
+        self.min_length = 3 * motif
+        super().__init__(length, **lengths)
+        self.input_size = keys + values + 1
+        self.output_size = keys + values
+        self.key_motifs, self.key_bounds = motifs(range(keys), motif)
+        self.value_motifs, self.value_bounds = motifs(range(keys, keys + values), motif)
+
+    def chance_at(self, length: int) -> float:
+        return 1 / self.values
+
+    def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
+        def some(count: int, bounds: Tensor) -> Tensor:
+            """(size, count) numbers of motifs, uniform over sizes and then over the motifs of a size."""
+            sizes = torch.randint(0, self.motif, (size, count), generator=generator)
+            low, high = bounds[sizes], bounds[sizes + 1]
+            return low + (torch.rand(size, count, generator=generator) * (high - low)).long()
+
+        keys = some(length // 2, self.key_bounds)  # more pairs than may fit
+        value_of = some(len(self.key_motifs), self.value_bounds)
+        pairs = torch.cat([self.key_motifs[keys], self.value_motifs[value_of.gather(1, keys)]], dim=2)
+
+        # From the right: room for the key at the end, then as many whole pairs as fit.
+        end = (
+            (pairs != BLANK).sum(dim=2).flip(1).cumsum(dim=1).flip(1)
+        )  # tokens from a pair's first to the last pair's last
+        fits = end <= length - self.motif
+        count = fits.sum(dim=1, keepdim=True)
+        asked = length // 2 - 1 - (torch.rand(size, 1, generator=generator) * count).long()
+        last = self.key_motifs[keys.gather(1, asked)]
+        pairs = torch.where(fits.unsqueeze(2), pairs, BLANK)
+        rows = torch.cat([pairs.flatten(1), last.flatten(1)], dim=1)
+        present = rows != BLANK
+        places = length - present.flip(1).cumsum(dim=1).flip(1)
+        inputs = torch.full((size, length + 1), self.input_size - 1)
+        return inputs.scatter_(1, torch.where(present, places, length), rows)[:, :length]
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        size, length = inputs.shape
+        steps = torch.arange(length)
+        is_key = inputs < self.keys
+        is_value = ~is_key & (inputs < self.keys + self.values)
+
+        # A number for the key that ends at a step: its tokens, plus one, as digits.
+        number, within = torch.zeros_like(inputs), torch.ones_like(is_key)
+        for back in range(self.motif):
+            within &= F.pad(is_key, (back, 0))[:, :length]
+            digit = F.pad(inputs + 1, (back, 0))[:, :length]
+            number += within * digit * (self.keys + 1) ** back
+        ends = is_key & ~F.pad(is_key, (0, 1))[:, 1:]
+        number = torch.where(ends, number, 0)
+
+        first = torch.full((size, (self.keys + 1) ** self.motif), length)
+        first.scatter_reduce_(1, number, steps.expand_as(number), "amin")
+        first = first.gather(1, number)  # where each step's key first ended
+        asked = ends & (first < steps)
+        targets = torch.where(asked, inputs.gather(1, (first + 1).clamp(max=length - 1)), IGNORED)
+        # Then the rest of the value, as long as there is more of it.
+        following = F.pad(inputs, (0, 1))[:, 1:]
+        continues = is_value & F.pad(is_value, (0, 1))[:, 1:]
+        for _ in range(self.motif - 1):
+            asked = F.pad(asked, (1, 0))[:, :length] & continues
+            targets = torch.where(asked, following, targets)
+        return targets
+
+
+def motifs(tokens: Sequence[int], longest: int) -> tuple[Tensor, Tensor]:
+    """All motifs of 1 to `longest` different tokens, filled up with BLANK, by size; and where each size begins."""
+    found = [list(itertools.permutations(tokens, size)) for size in range(1, longest + 1)]
+    rows = [[*motif, *[BLANK] * (longest - len(motif))] for group in found for motif in group]
+    return torch.tensor(rows), torch.tensor([0, *itertools.accumulate(map(len, found))])

@@ -1,0 +1,89 @@
+"""Multi-query associative recall: pairs of keys and values, then the keys again, each time to be answered by its value.
+
+Simran Arora et al., "Zoology: Measuring and Improving Recall in Efficient Language Models", ICLR 2024, and the
+generator in its code (without the random tokens which that can put in place of the blanks).
+"""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from seqmodels.tasks.drawn import DrawnTask, Lengths
+from seqmodels.tasks.task import IGNORED, check_whole
+
+
+class MQAR(DrawnTask):
+    """Inputs (batch, length) of tokens: `pairs` times a key (1 to vocabulary / 2 - 1) and its value (vocabulary / 2 to
+    `vocabulary` - 1), then each key once more, at places 2, 4, 6, ... steps after the pairs, among blanks (0). Targets:
+    the value at each repeated key, nothing elsewhere.
+
+    In one sequence all keys differ, and all values. The places are drawn one after the other without replacement, the
+    i-th place with a probability proportional to i^(power - 1): a small power asks soon, 1 asks anywhere. The values
+    are uniform, so that a guess is right twice in `vocabulary` times.
+
+    Args:
+        length: see `DrawnTask`, and there for `lengths`; at least 4 * `pairs`.
+        pairs: how many keys with a value there are.
+        vocabulary: how many tokens there are, an even number.
+        power: of the law that the places follow, greater than 0.
+
+    Example:
+        >>> task = MQAR(length=8, pairs=2, vocabulary=8)
+        >>> task.solve(torch.tensor([[1, 6, 3, 5, 3, 0, 1, 0]]))
+        tensor([[-100, -100, -100, -100,    5, -100,    6, -100]])
+    """
+
+    tokens = True
+    every_step = True
+    metric_name = "accuracy"
+    solved_at = 0.99
+
+    def __init__(
+        self,
+        length: int | Sequence[int],
+        pairs: int = 8,
+        vocabulary: int = 8192,
+        power: float = 0.01,
+        **lengths: Unpack[Lengths],
+    ) -> None:
+        check_whole("pairs", pairs, 1)
+        check_whole("vocabulary", vocabulary, 2 * pairs + 2)  # as many keys as pairs, besides the blank
+        if vocabulary % 2:
+            raise ValueError(f"vocabulary should be even, half keys and half values, got {vocabulary}")
+        if not power > 0:
+            raise ValueError(f"power should be greater than 0, got {power}")
+        self.pairs, self.power = pairs, power
+        self.min_length = 4 * pairs
+        super().__init__(length, **lengths)
+        self.input_size = self.output_size = vocabulary
+
+    def chance_at(self, length: int) -> float:
+        return 2 / self.output_size
+
+    def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
+        half, context = self.input_size // 2, 2 * self.pairs
+
+        def some(choices: int) -> Tensor:
+            """`pairs` of the numbers 0 to choices - 1, all different."""
+            return torch.rand(size, choices, generator=generator).topk(self.pairs, dim=1).indices
+
+        keys, values = 1 + some(half - 1), half + some(half)
+        # The largest of log(weight) + Gumbel noise are a draw without replacement with these weights.
+        places = torch.arange(1, 1 + (length - context + 1) // 2)
+        gumbel = -torch.empty(size, len(places)).exponential_(generator=generator).log()
+        chosen = ((self.power - 1) * places.log() + gumbel).topk(self.pairs, dim=1).indices
+        inputs = torch.zeros(size, length, dtype=torch.long)
+        inputs[:, 0:context:2] = keys
+        inputs[:, 1:context:2] = values
+        return inputs.scatter_(1, context + 2 * chosen, keys)
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        context = 2 * self.pairs
+        keys, values = inputs[:, 0:context:2], inputs[:, 1:context:2]
+        asked = inputs[:, context:, None] == keys[:, None]  # (batch, step, pair)
+        answers = (asked * values[:, None]).sum(dim=2)  # 0 where no key is asked for, which is no value
+        targets = torch.full_like(inputs, IGNORED)
+        targets[:, context:] = torch.where(answers > 0, answers, IGNORED)
+        return targets

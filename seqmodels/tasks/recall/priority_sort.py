@@ -1,0 +1,73 @@
+"""Priority sort: random vectors come with priorities; give back the most important ones in order.
+
+Alex Graves, Greg Wayne and Ivo Danihelka, "Neural Turing Machines", arXiv:1410.5401, 2014, section 4.5.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from seqmodels.tasks.drawn import DrawnTask, Lengths
+from seqmodels.tasks.task import check_whole
+
+
+class PrioritySort(DrawnTask):
+    """Inputs (batch, length + kept, bits + 2): `length` vectors of random bits, each with a priority from U[-1, 1] and
+    a 0; then `kept` times zeros and a 1, which asks for an answer. Targets (batch, length + kept, bits): at these steps
+    the bits of the `kept` highest priorities, the highest first; of equal ones the earlier first.
+
+    The best constant answer is 1/2 for each bit, its error 1/4. Solved is a hundredth of it: one bit in 100 unknown.
+
+    Args:
+        length: see `DrawnTask`, and there for `lengths`; at least `kept`.
+        kept: how many vectors are to be given back.
+        bits: how many bits a vector has.
+
+    Example:
+        Of 1, 0 and 1 with the priorities -0.5, 0.9 and 0.1 the last two are kept:
+
+        >>> task = PrioritySort(length=3, kept=2, bits=1)
+        >>> vectors = [[1.0, -0.5, 0.0], [0.0, 0.9, 0.0], [1.0, 0.1, 0.0]]
+        >>> task.solve(torch.tensor([[*vectors, [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]])).squeeze()
+        tensor([nan, nan, nan, 0., 1.])
+    """
+
+    every_step = True
+    metric_name = "mse"
+    solved_at = 0.0025
+
+    def __init__(
+        self,
+        length: int | Sequence[int],
+        kept: int = 16,
+        bits: int = 8,
+        **lengths: Unpack[Lengths],
+    ) -> None:
+        check_whole("kept", kept, 1)
+        check_whole("bits", bits, 1)
+        self.kept = kept
+        self.min_length = kept
+        super().__init__(length, **lengths)
+        self.input_size = bits + 2
+        self.output_size = bits
+
+    def chance_at(self, length: int) -> float:
+        return 0.25
+
+    def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
+        inputs = torch.zeros(size, length + self.kept, self.input_size)
+        bits = torch.randint(0, 2, (size, length, self.output_size), generator=generator)
+        inputs[:, :length, : self.output_size] = bits
+        inputs[:, :length, -2] = 2 * torch.rand(size, length, generator=generator) - 1
+        inputs[:, length:, -1] = 1
+        return inputs
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        vectors = inputs[:, : -self.kept, : self.output_size]
+        priorities = inputs[:, : -self.kept, -2]
+        order = priorities.argsort(dim=1, descending=True, stable=True)[:, : self.kept]
+        answers = vectors.gather(1, order.unsqueeze(2).expand(-1, -1, self.output_size))
+        return torch.cat([torch.full_like(vectors, math.nan), answers], dim=1)

@@ -1,0 +1,75 @@
+"""NARMA-10: follow a nonlinear system of order ten that is driven by noise.
+
+Amir Atiya and Alexander Parlos, "New Results on Recurrent Network Training: Unifying the Algorithms and Accelerating
+Convergence", IEEE Transactions on Neural Networks 11(3), 2000:
+
+    y_{t+1} = 0.3 y_t + 0.05 y_t (y_t + ... + y_{t-9}) + 1.5 u_{t-9} u_t + 0.1
+
+Now and then the noise drives y over an edge behind which it grows without bound (once in some 300,000 steps). Here y is
+held at 1, which it exceeds at one step in 20,000.
+"""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from seqmodels.tasks.drawn import DrawnTask, Lengths
+
+ORDER = 10
+
+
+class NARMA10(DrawnTask):
+    """Inputs (batch, length, 1): noise u_t, uniform in [0, 0.5]; target at each step t: y_{t+1}, where u and y are 0
+    before the start.
+
+    Targets are a function of the inputs, computed in double precision and rounded to single. Their variance, which is
+    chance, is no matter of arithmetic: it is measured. The baseline `linear` is the best weighted sum of the last ten
+    inputs and a constant, which takes memory but nothing nonlinear; persistence is none, as no target is among the
+    inputs. Solved is a tenth of `linear`.
+
+    Args:
+        length: see `DrawnTask`, and there for `lengths`.
+
+    Example:
+        0.1, then 0.3 * 0.1 + 0.05 * 0.1 * 0.1 + 0.1, and so on: the inputs matter after ten steps.
+
+        >>> NARMA10(length=2).solve(torch.tensor([[[0.5], [0.25]]])).squeeze()
+        tensor([0.1000, 0.1305])
+    """
+
+    input_size = 1
+    output_size = 1
+    every_step = True
+    metric_name = "mse"
+
+    def __init__(self, length: int | Sequence[int], **lengths: Unpack[Lengths]) -> None:
+        super().__init__(length, **lengths)
+        self.solved_at = 0.1 * self.baselines["linear"]
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        inputs = self.draw(1024, max(self.test_lengths), torch.Generator().manual_seed(0))
+        targets = self.solve(inputs)
+        padded = torch.cat([torch.zeros(1024, ORDER - 1, 1), inputs], dim=1)
+        recent = padded.unfold(1, ORDER, 1).squeeze(2)
+        features = torch.cat([recent, torch.ones_like(inputs)], dim=2)
+        weights = torch.linalg.lstsq(features.flatten(0, 1), targets.flatten(0, 1)).solution
+        return {"linear": self.loss(features @ weights, targets).item()}
+
+    def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
+        return 0.5 * torch.rand(size, length, 1, generator=generator)
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        noise = inputs[:, :, 0].double().T  # time first, so that a step is contiguous
+        length, size = noise.shape
+        earlier = torch.cat([noise.new_zeros(ORDER - 1, size), noise])[:length]
+        drive = 1.5 * earlier * noise + 0.1
+        values = list(noise.new_zeros(ORDER, size))
+        total = noise.new_zeros(size)  # of the last ten
+        for step in range(length):
+            value = torch.addcmul(drive[step], values[-1], 0.3 + 0.05 * total).clamp_(max=1)
+            total = total + value - values[-ORDER]
+            values.append(value)
+        return torch.stack(values[ORDER:], dim=1).unsqueeze(2).to(inputs.dtype)

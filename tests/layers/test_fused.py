@@ -86,9 +86,9 @@ def draw(*shape, dtype=torch.float64, seed=1):
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
-def test_most_layers_have_a_fused_form():
-    assert {"manual_rnn", "manual_gru", "manual_lstm", "peephole_lstm", "slstm", "irnn"} <= set(FUSED)
-    assert not {"mgu", "layernorm_lstm", "min_gru", "lru"} & set(FUSED)
+def test_what_has_a_kernel():
+    assert {"manual_rnn", "irnn", "manual_gru", "manual_lstm"} <= set(FUSED)
+    assert not {"mgu", "min_gru"} & set(FUSED)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -198,7 +198,7 @@ def test_second_derivatives_equal_those_of_the_loop(model):
 
 # torch's own forward-mode derivatives are TorchScript.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("model", ["manual_rnn", "manual_gru", "manual_lstm", "slstm"])
+@pytest.mark.parametrize("model", FUSED)
 def test_everything_that_follows_single_operations_goes_by_the_loop(model, monkeypatch):
     ours, loop = twins(model, num_layers=1)
     inputs = draw(2, 4, 3)
@@ -307,13 +307,13 @@ def test_works_under_checkpointing_and_saved_tensor_hooks(checkpoint):
 
 
 class Halved(ManualRNN):
-    def combine(self, projected, recurrent, state, weights):
-        return 0.5 * super().combine(projected, recurrent, state, weights)
+    def step(self, projected, state, weights):
+        return 0.5 * super().step(projected, state, weights)
 
 
 class Forgetful(ManualGRU):
-    def step(self, projected, state, weights):
-        return super().step(projected, 0.9 * state, weights)
+    def advance(self, projected, state, weights):
+        return super().advance(projected, (0.9 * state[0],), weights)
 
 
 class Shifted(ManualLSTM):
@@ -333,37 +333,16 @@ def test_what_a_subclass_changes_is_never_passed_over(layer_class):
     assert not torch.allclose(found[0], plain[0])
 
 
-def test_a_combine_put_on_an_object_is_used():
+def test_a_step_put_on_an_object_is_used():
     layer = build("manual_rnn", num_layers=1)
-    layer.combine = lambda projected, recurrent, state, weights: torch.zeros_like(state)
+    layer.step = lambda projected, state, weights: torch.zeros_like(state)
     assert not layer(draw(4, 9, 3))[0].any()
-
-
-@pytest.mark.parametrize("model", FUSED)
-def test_a_combine_is_element_by_element(model):
-    """A change of the odd units, in every gate and state, leaves the even ones as they are."""
-    layer = build(model, num_layers=1)
-    weights = layer.weights()
-    size = layer.hidden_size
-    shapes = [(5, layer.gates * size)] * 2 + [(5, size)] * len(layer.states)
-    values = [draw(*shape, seed=seed) for seed, shape in enumerate(shapes)]
-    odd = torch.arange(size) % 2 == 1
-    changed = [
-        torch.where(odd.repeat(value.size(1) // size), value + draw(*value.shape, seed=9), value) for value in values
-    ]
-
-    def combined(projected, recurrent, *state):
-        after = layer.combine(projected, recurrent, state if len(state) > 1 else state[0], weights)
-        return after if isinstance(after, tuple) else (after,)
-
-    for before, after in zip(combined(*values), combined(*changed), strict=True):
-        assert torch.equal(before[:, ~odd], after[:, ~odd])
 
 
 def test_refuses_a_backend_there_is_not():
     with pytest.raises(ValueError, match="backend should be 'auto', 'loop' or 'fused', got 'fast'"):
         ManualRNN(3, 5, backend="fast")
-    with pytest.raises(ValueError, match="backend='fused' needs a cell that is a `combine`, which MGU is not"):
+    with pytest.raises(ValueError, match="backend should be 'auto' or 'loop', as MGU has no kernel, got 'fused'"):
         MGU(3, 5, backend="fused")
     MGU(3, 5, backend="auto")
 
@@ -398,12 +377,3 @@ def test_training_takes_less_memory_than_torch(ours, share, monkeypatch):
     inputs, gradient = torch.randn(784, 16, 1), torch.randn(784, 16, 128)
     peaks = [peak_memory(training(layer(1, 128), inputs, gradient), "cpu") for layer in (ours, FAMILIES[ours])]
     assert peaks[0] < share * peaks[1]
-
-
-def test_derived_kernels_know_further_parameters():
-    """Those of the peephole get their gradients from the last pass of autograd."""
-    ours, loop = twins("peephole_lstm", num_layers=1)
-    for layer in (ours, loop):
-        layer(draw(4, 9, 3))[0].pow(2).sum().backward()
-    assert ours.weight_ch_l0.grad.any()
-    assert_equal([ours.weight_ch_l0.grad], [loop.weight_ch_l0.grad])

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqmodels.layers.fused.derived import DerivedKernel
 from seqmodels.layers.fused.elman import ElmanKernel
 from seqmodels.layers.fused.gru import GRUKernel
 from seqmodels.layers.fused.kernel import Kernel, State
 from seqmodels.layers.fused.lstm import LSTMKernel
 from seqmodels.layers.weights import Weights
 
-__all__ = ["DerivedKernel", "ElmanKernel", "GRUKernel", "Kernel", "LSTMKernel", "fused_scan"]
+__all__ = ["ElmanKernel", "GRUKernel", "Kernel", "LSTMKernel", "fused_scan"]
 
 
 def fused_scan(kernel: Kernel, sequence: Tensor, state: State, weights: Weights) -> tuple[Tensor, State] | None:

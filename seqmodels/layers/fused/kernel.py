@@ -41,9 +41,6 @@ class Kernel(ABC):
     sums are stacked as the layer's weights are.
     """
 
-    mode: Any = staticmethod(torch.inference_mode)
-    """What the kernel works under: outside of autograd, and with the least that a call of torch costs."""
-
     width: int
     """Numbers for each unit in the widest buffer of a chunk."""
 
@@ -105,7 +102,7 @@ class Kernel(ABC):
         chunks = self.chunks(time, batch)
         output = sequence.new_empty(time, batch, weights.weight_hh.size(1))
         kept = [sequence.new_empty(time if keep else chunks[0].stop, batch, size) for size in self.kept()]
-        with self.mode():
+        with torch.inference_mode():
             weight_ih, weight_hh = weights.weight_ih, weights.weight_hh
             bias = None if weights.bias_ih is None else self.projected_bias(weights)
             if self.tanh_gate is not None and tanh_is_slow(state[-1]):
@@ -127,7 +124,7 @@ class Kernel(ABC):
         d_sequence = sequence.new_empty(sequence.shape) if needs_sequence else None
         d_weights = {name: torch.zeros_like(weight) for name, weight in vars(weights).items() if weight is not None}
         d_state = tuple(part.clone() for part in d_final)
-        with self.mode():
+        with torch.inference_mode():
             d_state[0].add_(d_output[-1])
             run = Backward(state, weights, output, kept, d_output, d_state, d_weights)
             run.carry = step_product(weights.weight_hh.t(), batch)

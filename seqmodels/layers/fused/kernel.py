@@ -19,6 +19,7 @@ Autograd takes the same path one operation of one step at a time, and keeps ever
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -88,6 +89,10 @@ class Kernel(ABC):
         copy[self.tanh_gate * self.size : (self.tanh_gate + 1) * self.size] *= 2
         return copy
 
+    def working(self, kept: Tensor) -> Tensor:
+        """Where the steps of a chunk put what is to be kept: in its place, or where nobody wants it, in one place."""
+        return kept if self.keep else torch.empty_like(kept[:1])
+
     def input_bias(self, d_weights: dict[str, Tensor]) -> None:
         """Add dL/db_ih, where it is not dL/db_hh, given that."""
         d_weights["bias_ih"].copy_(d_weights["bias_hh"])
@@ -99,7 +104,7 @@ class Kernel(ABC):
     def forward(self, sequence: Tensor, state: State, weights: Weights, keep: bool) -> tuple[Tensor, State, list]:
         """The output, the final state, and what `backward` wants back, if anybody is to `keep` it."""
         time, batch, _ = sequence.shape
-        chunks = self.chunks(time, batch)
+        chunks, self.keep = self.chunks(time, batch), keep
         output = sequence.new_empty(time, batch, weights.weight_hh.size(1))
         kept = [sequence.new_empty(time if keep else chunks[0].stop, batch, size) for size in self.kept()]
         with torch.inference_mode():
@@ -141,6 +146,12 @@ class Kernel(ABC):
             if weights.bias_ih is not None:
                 self.input_bias(d_weights)
         return d_sequence, d_state, d_weights
+
+
+def each_step(parts: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """The slices of tensors along time; those of one step alone serve in every step."""
+    steps = max(map(len, parts))
+    return zip(*([part[0]] * steps if len(part) < steps else part.unbind(0) for part in parts), strict=True)
 
 
 class Backward:

@@ -45,12 +45,12 @@ class Kernel(ABC):
     width: int
     """Numbers for each unit in the widest buffer of a chunk."""
 
+    tanh_gate: int | None = None
+    """The gate whose sums are doubled on the way forwards, for tanh(a) = 2 sigmoid(2a) - 1, where tanh is slow."""
+
     def __init__(self, layer: Any) -> None:
         self.layer = layer
         self.size = layer.hidden_size
-
-    tanh_gate: int | None = None
-    """The gate whose sums are doubled on the way forwards, for tanh(a) = 2 sigmoid(2a) - 1, where tanh is slow."""
 
     def kept(self) -> list[int]:
         """The features of each tensor that `forward_steps` fills for `backward_steps`, beside the output."""

@@ -155,6 +155,14 @@ def test_single_precision_is_as_close_to_double_as_the_loop(model, sizes):
     assert errors[0] < 10 * errors[1] + 2e-6
 
 
+@pytest.mark.parametrize("model", FUSED)
+def test_gradients_in_single_precision_equal_those_of_the_loop(model):
+    """At a size where tanh goes by way of the sigmoid."""
+    ours, loop = twins(model, hidden_size=64)
+    inputs = draw(40, 20, 3).float()
+    assert_equal(everything(ours.float(), inputs), everything(loop.float(), inputs), 2e-5)
+
+
 def test_the_sigmoid_gives_tanh_to_a_rounding():
     inputs = torch.linspace(-20, 20, 100_001)
     assert pointwise.tanh_is_slow(inputs)
@@ -234,6 +242,17 @@ def test_everything_that_follows_single_operations_goes_by_the_loop(model, monke
         assert_equal(found, pytree.tree_leaves(way(loop)), 1e-12)
 
 
+def test_one_tensor_given_twice_counts_once_for_each_place():
+    """In first and second derivatives."""
+    found = []
+    for layer in twins("manual_lstm", num_layers=1):
+        state = draw(1, 4, 8).requires_grad_()
+        output, _ = layer(draw(4, 9, 3), (state, state))
+        (gradient,) = torch.autograd.grad(output.pow(3).sum(), state, create_graph=True)
+        found.append([gradient, *torch.autograd.grad(gradient.pow(2).sum(), state)])
+    assert_equal(*found)
+
+
 def test_batched_gradients_equal_single_ones():
     ours, _ = twins("manual_gru", num_layers=1)
 
@@ -256,11 +275,12 @@ def test_reduced_precision_and_autocast_are_the_loops(model):
     assert_equal(found, expected, 0)
 
 
-def test_a_backward_pass_within_autocast_is_not_cast():
-    layer = build("manual_rnn", backend="fused").float()
+@pytest.mark.parametrize("model", FUSED)
+def test_a_backward_pass_within_autocast_is_not_cast(model):
+    layer = build(model, hidden_size=64, backend="fused").float()
     gradients = []
     for enabled in (True, False):
-        output = layer(draw(4, 9, 3).float())[0]
+        output = layer(draw(40, 9, 3).float())[0]
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             gradients.append(torch.autograd.grad(output, list(layer.parameters()), torch.ones_like(output)))
     assert_equal(*gradients, 0)

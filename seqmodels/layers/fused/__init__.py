@@ -68,10 +68,9 @@ class _BackPropagation(torch.autograd.Function):
         if torch.is_grad_enabled() or batched:
             return None, None, None, *_by_autograd(ctx, given, (d_output, *d_final))
         sequence, state, weights = given[0], given[1 : 1 + ctx.states], _weights(ctx.names, given[1 + ctx.states :])
-        with torch.autocast(sequence.device.type, enabled=False):
-            d_sequence, d_state, d_weights = ctx.kernel.backward(
-                sequence, state, weights, output, kept, d_output, d_final, ctx.needs_input_grad[3]
-            )
+        d_sequence, d_state, d_weights = ctx.kernel.backward(
+            sequence, state, weights, output, kept, d_output, d_final, ctx.needs_input_grad[3]
+        )
         return None, None, None, d_sequence, *d_state, *(d_weights[name] for name in ctx.names)
 
 

@@ -35,7 +35,7 @@ def check_settings(config: DictConfig) -> None:
         raise UserError(str(error)) from error
     if not isinstance(config.data, DictConfig):
         raise UserError(f"data should have settings such as data.batch_size=64, got {config.data!r}")
-    if str(config.parity).lower() not in ("on", "off", "true", "false"):
+    if "parity" in config and str(config.parity).lower() not in ("on", "off", "true", "false"):
         raise UserError(
             f"parity should be on or off, got {config.parity!r}{nearest(str(config.parity), ['on', 'off'])}"
         )
@@ -141,8 +141,13 @@ class StepsBar(TQDMProgressBar):
         super().on_train_epoch_start(*arguments)
         self.train_progress_bar.set_description("Training")
 
+    def on_train_batch_end(self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, *rest: Any) -> None:
+        self.loss = outputs["loss"] * trainer.accumulate_grad_batches
+        super().on_train_batch_end(trainer, learner, outputs, *rest)
+
     def get_metrics(self, *arguments: Any) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(*arguments).items() if name != "v_num"}
+        metrics = {"train_loss": self.loss.item()} | super().get_metrics(*arguments)
+        return {name: value for name, value in metrics.items() if name != "v_num"}
 
 
 def quieten() -> None:

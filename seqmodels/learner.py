@@ -53,7 +53,9 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, ...]) -> Tensor:
         inputs, targets, *lengths = batch
         loss = self.task.loss(self.model(inputs, *lengths), targets)
-        self.log("train_loss", loss, prog_bar=True)
+        # What self.log is told at each step it works on at each step, whether or not anyone is to see it.
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self.log("train_loss", loss)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, ...]) -> None:

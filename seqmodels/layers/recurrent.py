@@ -26,6 +26,9 @@ from seqmodels.layers.checks import check_arguments, check_dimensions, check_fea
 from seqmodels.layers.fused import Kernel, fused_scan
 from seqmodels.layers.weights import Weights
 
+SHORTEST = 8
+"""Steps from which on "auto" is "fused": with fewer, what a kernel sets up costs more than it saves."""
+
 State = Tensor | tuple[Tensor, ...]
 """One tensor, or a tuple where a cell has several states; the first one is what a step puts out."""
 
@@ -45,7 +48,8 @@ class RecurrentLayer(nn.Module):
         bidirectional: a second set of weights reads the sequence backwards; outputs are concatenated.
         backend: "loop" takes one step after the other through `step` and autograd. "fused" computes the same numbers
             faster, to rounding, with a backward pass of its own (see `seqmodels.layers.fused`), and falls back to the
-            loop for what that cannot do. "auto" is "fused" where the cell has a kernel.
+            loop for what that cannot do. "auto" is "fused" where the cell has a kernel and the
+            sequence is long enough to pay for it.
 
     Raises:
         TypeError: a size is not a whole number.
@@ -252,7 +256,8 @@ class RecurrentLayer(nn.Module):
         self, sequence: Tensor, state: tuple[Tensor, ...], weights: Weights
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A dense sequence (time, batch, features) through one layer in one direction."""
-        if self.backend != "loop" and not torch.compiler.is_compiling() and (kernel := self._kernel()):
+        worth_it = self.backend == "fused" or (self.backend == "auto" and len(sequence) >= SHORTEST)
+        if worth_it and not torch.compiler.is_compiling() and (kernel := self._kernel()):
             result = fused_scan(kernel(self), sequence, state, weights)
             if result is not None:
                 return result

@@ -23,11 +23,10 @@ def check_dimensions(input: Any) -> None:
         raise ValueError(f"expected input to be 2D or 3D, got {input.dim()}D")
 
 
-def check_features(layer: Any, sequence: Tensor) -> None:
-    """Refuse inputs of another width, dtype or length than the layer can read; `sequence` has features last."""
+def check_features(layer: Any, sequence: Tensor, dtype: torch.dtype) -> None:
+    """Refuse inputs of another width or dtype than the weights'; `sequence` has features last."""
     if sequence.size(-1) != layer.input_size:
         raise RuntimeError(f"input.size(-1) should be input_size={layer.input_size}, got {sequence.size(-1)}")
-    dtype = next(layer.parameters()).dtype
     if sequence.dtype != dtype and not torch.is_autocast_enabled(sequence.device.type):
         raise ValueError(f"input dtype {sequence.dtype} does not match weight dtype {dtype}: convert one of them")
 

@@ -309,7 +309,8 @@ class RecurrentLayer(nn.Module):
 
     def _initial_state(self, sequence: Tensor, given: tuple[Tensor, ...] | None, batch: int) -> tuple[Tensor, ...]:
         """The given state, or zeros; refuses what the loop would misread. `sequence` has features last."""
-        check_features(self, sequence)
+        weight: Any = self.weight_ih_l0
+        check_features(self, sequence, weight.dtype)
         rows = self.num_layers * self.num_directions
         if given is None:
             return self.initial_state(sequence, rows, batch)

@@ -12,7 +12,7 @@ from seqmodels.claims import Arm, Claim, Job, main, read_claims
 from seqmodels.config import UserError
 
 CLAIMS = read_claims()
-TINY = ["trainer=smoke", "model.hidden_size=4", "data.batch_size=4", "task.length=12"]
+TINY = ["trainer.max_steps=20", "model.hidden_size=4", "data.batch_size=4", "task.length=12"]
 
 
 @pytest.fixture

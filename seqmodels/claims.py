@@ -4,6 +4,7 @@
     python -m seqmodels.claims adding_gru copy_guess        # some
     python -m seqmodels.claims adding_gru task.length=50 --seeds 101 --folder outputs/other
     python -m seqmodels.claims --list
+    python -m seqmodels.claims --table                      # of the runs that are there; none is started
 
 A claim is an experiment that says what was `published`: the `source`, how our runs differ from it, which `metric` of a
 run is compared (`test`, or `unseen`, its mean over lengths that training did not have), with which `seeds`, how many
@@ -324,6 +325,7 @@ def main(words: list[str] | None = None) -> None:
     )
     parser.add_argument("words", nargs="*", metavar="NAME or KEY=VALUE", help="claims, all if none is named; overrides")
     parser.add_argument("--list", action="store_true", help="what claims there are, and run nothing")
+    parser.add_argument("--table", action="store_true", help="of the runs that are there, and run nothing")
     parser.add_argument("--folder", default="outputs/claims", type=Path, help="of the runs (default: outputs/claims)")
     parser.add_argument("--seeds", help="other ones than the claims name, such as 101,102")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time (default: one a core)")
@@ -344,14 +346,14 @@ def main(words: list[str] | None = None) -> None:
         if arguments.seeds:
             claims = [replace(claim, seeds=whole_numbers("seeds", arguments.seeds)) for claim in claims]
         jobs = [job for claim in claims for job in claim.jobs(arguments.folder, overrides)]
-        errors = run_all(jobs, arguments.jobs, console)
+        errors = [] if arguments.table else run_all(jobs, arguments.jobs, console)
+        rows = table_of(jobs)
     except UserError as error:
         complain(error)
         raise SystemExit(1) from error
     except KeyboardInterrupt as stop:
         complain(UserError(f"interrupted; the same command goes on with what is in {arguments.folder}"))
         raise SystemExit(1) from stop
-    rows = table_of(jobs)
     write(claims, rows, arguments.folder)
     if arguments.markdown:
         print(markdown(claims, rows), end="")

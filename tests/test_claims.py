@@ -103,6 +103,15 @@ def test_a_run_that_fails_leaves_its_arm_without_a_verdict(claim, tmp_path, caps
     assert table["rnn"]["verdict"] == "does not hold"  # .001 is far from the published .17
 
 
+def test_the_table_alone_runs_nothing(claim, tmp_path, capsys):
+    for job in claim.jobs(tmp_path)[:3]:
+        leave_result(job, 0.001)
+    main(["--folder", str(tmp_path), "--table"])
+    table = table_in(tmp_path)
+    assert (table["gru"]["verdict"], table["rnn"]["verdict"]) == ("holds", "missing")
+    assert "Verdict: missing." in (tmp_path / "claims.md").read_text()
+
+
 def test_it_goes_on_where_it_stopped(claim, tmp_path, monkeypatch):
     through, interrupted, *_ = claim.jobs(tmp_path)
     leave_result(through, 0.001)

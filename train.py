@@ -4,12 +4,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from seqmodels.config import command
+from seqmodels.config import command, quick_imports
 
 
 @command("train")
 def main(config: DictConfig, folder: Path) -> None:
-    from seqmodels.run import run  # torch and Lightning take seconds to import, and --help should not wait for them
+    with quick_imports():
+        from seqmodels.run import run  # torch and Lightning take seconds to import, and --help should not wait for them
 
     run(config, folder)
 

@@ -7,7 +7,7 @@ For each size ours and the reference get equal weights and inputs, and their out
 anything is timed. Training is a forward pass and a backward pass from a fixed gradient of the outputs, to inputs and
 parameters; inference is a forward pass in inference mode. A third arm takes the bare matrix products of the same shapes
 with `torch.mm`, one for each step where steps depend on each other: the time of a layer that does nothing else.
-A table goes to the screen; benchmark.csv and benchmark.png into the folder of the run.
+A table goes to the screen; benchmark.csv, benchmark.md and benchmark.png into the folder of the run.
 """
 
 import gc
@@ -244,6 +244,23 @@ def show(table: pd.DataFrame, console: Console) -> None:
     console.print(view)
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """Ratios as a table for a README: a row for each size, and the geometric mean and the worst of all."""
+    sizes = table[["time", "batch", "input", "hidden", "layers"]].astype(str).agg(", ".join, axis=1)
+    columns = table["layer"] + " " + table["mode"] + ", " + table["threads"].astype(str)
+    ratios = table.assign(size=sizes, column=columns).pivot(index="size", columns="column", values="ratio")
+    ratios = ratios.loc[list(dict.fromkeys(sizes)), list(dict.fromkeys(columns))]
+    ratios = pd.concat(
+        [ratios, ratios.agg(geometric_mean).to_frame("geometric mean").T, ratios.min().to_frame("worst").T]
+    )
+    rows = [["time, batch, input, hidden, layers", *ratios.columns], ["---"] * (len(ratios.columns) + 1)]
+    rows += [
+        [str(size), *(f"{value:.2f}" for value in row)]
+        for size, row in zip(ratios.index, ratios.to_numpy(), strict=True)
+    ]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
 def plot(table: pd.DataFrame, file: Path) -> None:
     """Ratio against the work of a pass, for training and inference."""
     picture = Figure(figsize=(9, 3.5), layout="constrained")
@@ -291,6 +308,7 @@ def main(config: DictConfig, folder: Path) -> None:
     table = main_table(config, console)
     show(table, console)
     table.to_csv(folder / "benchmark.csv", index=False, float_format="%.5g")
+    (folder / "benchmark.md").write_text(markdown(table))
     plot(table, folder / "benchmark.png")
     console.print(f"Results are in [bold]{folder}[/bold]", soft_wrap=True)
 

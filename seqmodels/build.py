@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.profilers import PassThroughProfiler
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from seqmodels.config import UserError, arguments_of, check_seed, instantiate, nearest, user_errors
@@ -35,7 +37,7 @@ def check_settings(config: DictConfig) -> None:
         raise UserError(str(error)) from error
     if not isinstance(config.data, DictConfig):
         raise UserError(f"data should have settings such as data.batch_size=64, got {config.data!r}")
-    if str(config.parity).lower() not in ("on", "off", "true", "false"):
+    if "parity" in config and str(config.parity).lower() not in ("on", "off", "true", "false"):
         raise UserError(
             f"parity should be on or off, got {config.parity!r}{nearest(str(config.parity), ['on', 'off'])}"
         )
@@ -118,9 +120,19 @@ def build_trainer(config: DictConfig, folder: Path) -> pl.Trainer:
         "trainer",
         logger=loggers,
         callbacks=callbacks,
+        profiler=NoProfiler(),
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+
+
+class NoProfiler(PassThroughProfiler):
+    """Measures nothing, as Lightning's default does, without making a context manager for each of a step's hooks."""
+
+    nothing = nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        return self.nothing
 
 
 class StepsBar(TQDMProgressBar):
@@ -128,6 +140,7 @@ class StepsBar(TQDMProgressBar):
 
     def __init__(self, refresh_rate: int) -> None:
         super().__init__(refresh_rate)
+        self.loss: Tensor | None = None
 
     def init_train_tqdm(self) -> Any:
         bar = super().init_train_tqdm()
@@ -141,8 +154,15 @@ class StepsBar(TQDMProgressBar):
         super().on_train_epoch_start(*arguments)
         self.train_progress_bar.set_description("Training")
 
-    def get_metrics(self, *arguments: Any) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(*arguments).items() if name != "v_num"}
+    def on_train_batch_end(self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, *rest: Any) -> None:
+        self.loss = outputs["loss"]
+        super().on_train_batch_end(trainer, learner, outputs, *rest)
+
+    def get_metrics(self, trainer: pl.Trainer, learner: pl.LightningModule) -> dict[str, Any]:
+        # Lightning has divided the loss by the batches that make a step.
+        loss = {} if self.loss is None else {"train_loss": self.loss.item() * trainer.accumulate_grad_batches}
+        metrics = loss | super().get_metrics(trainer, learner)
+        return {name: value for name, value in metrics.items() if name != "v_num"}
 
 
 def quieten() -> None:

@@ -7,6 +7,7 @@ right spelling. `command` prints it and exits with code 1; HYDRA_FULL_ERROR=1 sh
 import argparse
 import difflib
 import functools
+import gc
 import inspect
 import os
 import pkgutil
@@ -84,6 +85,19 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig, Path], Any]], C
         return main
 
     return decorate
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import without the garbage collector, which would go through everything again and again, and all of it stays."""
+    before = len(sys.modules)
+    gc.disable()
+    try:
+        yield
+    finally:
+        if len(sys.modules) > before:
+            gc.freeze()
+        gc.enable()
 
 
 def report(error: UserError, job: str = "") -> None:

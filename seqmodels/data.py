@@ -1,6 +1,7 @@
 """A task's batches for Lightning. Batch i of a split is a pure function of (seed, split, i)."""
 
 import math
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -92,3 +93,7 @@ class SequenceData(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader | list[DataLoader]:
         loaders = [self._loader("test", test) for test in range(max(len(self.task.test_lengths), 1))]
         return loaders if len(loaders) > 1 else loaders[0]
+
+    def transfer_batch_to_device(self, batch: tuple[Tensor, ...], device: torch.device, dataloader_idx: int) -> Any:
+        # Lightning's own would first look for the tensors in whatever a batch may be.
+        return tuple(part.to(device, non_blocking=device.type == "cuda") for part in batch)

@@ -16,6 +16,7 @@ from seqmodels.tasks import Task
 class Learner(pl.LightningModule):
     """Loss and metric come from the task. Logs `train_loss`, `val_loss` and, named after it, the task's metric.
 
+    `train_loss` is logged every `log_every_n_steps` steps only, and on no progress bar but that of `build_trainer`.
     A task that is tested at several lengths has `test_accuracy_at_80` and so on, and their mean as `test_accuracy`.
 
     Args:
@@ -53,7 +54,10 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, ...]) -> Tensor:
         inputs, targets, *lengths = batch
         loss = self.task.loss(self.model(inputs, *lengths), targets)
-        self.log("train_loss", loss, prog_bar=True)
+        # What self.log is told at a step costs a tenth of the step, whether or not it is kept.
+        trainer: Any = self.trainer
+        if trainer.log_every_n_steps and (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+            self.log("train_loss", loss)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, ...]) -> None:
@@ -75,6 +79,14 @@ class Learner(pl.LightningModule):
         if len(self.test_metrics) > 1:
             mean = torch.stack([metric.compute() for metric in self.test_metrics]).mean()
             self.log(f"test_{self.task.metric_name}", mean)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes down some forty times a step in which hook it is. That is no parameter and no module, and it
+        # took nn.Module as long to make sure of it as clipping takes.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model_arguments"] = getattr(self.model, "arguments", None)

@@ -121,8 +121,7 @@ def compare(
     if reference is None:
         raise ValueError(f"{layer.__name__} names no reference: give one, or set the class attribute `reference`")
     names = layer.__name__, f"{reference.__module__.replace('torch.nn.modules.rnn', 'torch.nn')}.{reference.__name__}"
-    known = inspect.signature(signed_by(reference)).parameters
-    shared = {name: value for name, value in arguments.items() if name in known}
+    shared = shared_arguments(reference, arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         theirs = reference(**shared).to("cpu", torch.float64)
@@ -142,6 +141,12 @@ def compare(
                 problem = f"raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 deviations.append(Deviation("forward or backward", math.inf, math.inf, problem))
     return ParityReport(*names, tolerance, deviations)
+
+
+def shared_arguments(reference: type[nn.Module], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those arguments of a layer that its reference takes too."""
+    known = inspect.signature(signed_by(reference)).parameters
+    return {name: value for name, value in arguments.items() if name in known}
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class ContextLayer(nn.Module):
     def _run(self, sequence: Tensor, lengths: Tensor | None, hx: State | None) -> tuple[Tensor, State]:
         """Outputs of new steps (batch, time, features), of which each sequence has `lengths`, or all."""
         batch, time, features = sequence.shape
-        check_features(self, sequence)
+        check_features(self, sequence, next(self.parameters()).dtype)
         if time == 0:
             raise RuntimeError("expected a sequence of at least one step, got length 0")
         if hx is not None:

@@ -12,6 +12,7 @@ the order r, z, n.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seqmodels.layers.fused import GRUKernel
 from seqmodels.layers.recurrent import RecurrentLayer
@@ -25,7 +26,8 @@ class ManualGRU(RecurrentLayer):
     reference = nn.GRU
     kernel = GRUKernel
 
-    def combine(self, projected: Tensor, recurrent: Tensor, state: Tensor, weights: Weights) -> Tensor:
+    def step(self, projected: Tensor, state: Tensor, weights: Weights) -> Tensor:
+        recurrent = F.linear(state, weights.weight_hh, weights.bias_hh)
         input_reset, input_update, input_candidate = projected.chunk(3, dim=-1)
         recurrent_reset, recurrent_update, recurrent_candidate = recurrent.chunk(3, dim=-1)
         reset_gate = torch.sigmoid(input_reset + recurrent_reset)

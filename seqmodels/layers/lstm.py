@@ -80,11 +80,10 @@ class ManualLSTM(RecurrentLayer):
         projection = {"weight_hr": (self.proj_size, self.hidden_size)} if self.proj_size else {}
         return super().shapes(input_size) | projection
 
-    def combine(
-        self, projected: Tensor, recurrent: Tensor, state: tuple[Tensor, Tensor], weights: Weights
-    ) -> tuple[Tensor, Tensor]:
-        _, cell = state
-        input_gate, forget_gate, candidate, output_gate = (projected + recurrent).chunk(4, dim=-1)
+    def step(self, projected: Tensor, state: tuple[Tensor, Tensor], weights: Weights) -> tuple[Tensor, Tensor]:
+        hidden, cell = state
+        gates = projected + F.linear(hidden, weights.weight_hh, weights.bias_hh)
+        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
         cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
         hidden = torch.sigmoid(output_gate) * torch.tanh(cell)
         return (F.linear(hidden, weights.weight_hr) if self.proj_size else hidden), cell

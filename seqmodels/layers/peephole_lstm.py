@@ -12,6 +12,7 @@ Felix Gers and Juergen Schmidhuber, "Recurrent Nets that Time and Count", IJCNN 
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqmodels.layers.recurrent import RecurrentLayer
 from seqmodels.layers.weights import Weights
@@ -26,11 +27,10 @@ class PeepholeLSTM(RecurrentLayer):
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         return super().shapes(input_size) | {"weight_ch": (3 * self.hidden_size,)}
 
-    def combine(
-        self, projected: Tensor, recurrent: Tensor, state: tuple[Tensor, Tensor], weights: Weights
-    ) -> tuple[Tensor, Tensor]:
-        _, cell = state
-        input_gate, forget_gate, candidate, output_gate = (projected + recurrent).chunk(4, dim=-1)
+    def step(self, projected: Tensor, state: tuple[Tensor, Tensor], weights: Weights) -> tuple[Tensor, Tensor]:
+        hidden, cell = state
+        gates = projected + F.linear(hidden, weights.weight_hh, weights.bias_hh)
+        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
         peephole_input, peephole_forget, peephole_output = weights.weight_ch.chunk(3)
         remembered = torch.sigmoid(forget_gate + peephole_forget * cell) * cell
         cell = remembered + torch.sigmoid(input_gate + peephole_input * cell) * torch.tanh(candidate)

@@ -4,11 +4,9 @@ A stack of `num_layers` layers reads a sequence `x_1 .. x_T`; layer `k` reads th
 Within a layer the work is split as
 
     p_t = W_ih x_t + b_ih                 for all steps at once, one matrix product     (`project`)
-    q_t = W_hh h_{t-1} + b_hh             one step after the other                      (`step`)
-    s_t = cell(p_t, q_t, s_{t-1})         element by element                            (`combine`)
+    s_t = cell(p_t, s_{t-1})              one step after the other                      (`step`)
 
-so a cell, which is all that differs from one recurrent layer to the next, is its gate count, its states and its
-`combine`; or its `step`, where it is not element by element.
+so a cell, which is all that differs from one recurrent layer to the next, is its gate count, its states and its `step`.
 
 Parameter names, shapes, order and initialisation are those of `torch.nn.RNN`: `weight_ih_l0`, `weight_hh_l0`,
 `bias_ih_l0`, `bias_hh_l0`, then `..._l0_reverse` where there are two directions, then `..._l1`. Equal seeds
@@ -24,17 +22,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from seqmodels.layers.checks import check_arguments, check_dimensions, check_features
-from seqmodels.layers.fused import DerivedKernel, Kernel, fused_scan
+from seqmodels.layers.checks import check_arguments, check_dimensions, check_features, check_states, given_states
+from seqmodels.layers.fused import Kernel, fused_scan
 from seqmodels.layers.weights import Weights
+
+SHORTEST = 8
+"""Steps from which on "auto" is "fused": with fewer, what a kernel sets up costs more than it saves."""
 
 State = Tensor | tuple[Tensor, ...]
 """One tensor, or a tuple where a cell has several states; the first one is what a step puts out."""
 
 
 class RecurrentLayer(nn.Module):
-    """Base class of the recurrent layers; a subclass gives `combine` or `step`, and what differs of `gates`, `states`
-    and `shapes`.
+    """Base class of the recurrent layers; a subclass gives `step`, and what differs of `gates`, `states`, `shapes`.
 
     Args:
         input_size: features of one input step.
@@ -48,11 +48,13 @@ class RecurrentLayer(nn.Module):
         bidirectional: a second set of weights reads the sequence backwards; outputs are concatenated.
         backend: "loop" takes one step after the other through `step` and autograd. "fused" computes the same numbers
             faster, to rounding, with a backward pass of its own (see `seqmodels.layers.fused`), and falls back to the
-            loop for what that cannot do. "auto" is "fused" where there is such a form of the cell.
+            loop for what that cannot do. "auto" is "fused" where the cell has a kernel and the
+            sequence is long enough to pay for it.
 
     Raises:
         TypeError: a size is not a whole number.
-        ValueError: a size is not positive, `dropout` is not a probability, or the cell has no fused form.
+        ValueError: a size is not positive, `dropout` is not a probability, or `backend` is none of these, or "fused"
+            for a cell without a kernel.
     """
 
     gates: int = 1
@@ -64,8 +66,8 @@ class RecurrentLayer(nn.Module):
     reference: type[nn.Module] | None = None
     """The class whose numbers this one reproduces, if it reproduces any."""
 
-    kernel: type[Kernel] = DerivedKernel
-    """What computes whole sequences of the `combine` that stands in the same class."""
+    kernel: type[Kernel] | None = None
+    """What computes whole sequences of the `step` that stands in the same class, if there is a faster way."""
 
     def __init__(
         self,
@@ -109,7 +111,7 @@ class RecurrentLayer(nn.Module):
                     self.register_parameter(name + suffix, nn.Parameter(empty))
         self.reset_parameters()
         if backend == "fused" and self._kernel() is None:
-            raise ValueError(f"backend='fused' needs a cell that is a `combine`, which {type(self).__name__} is not")
+            raise ValueError(f"backend should be 'auto' or 'loop', as {type(self).__name__} has no kernel, got 'fused'")
 
     @property
     def num_directions(self) -> int:
@@ -151,7 +153,7 @@ class RecurrentLayer(nn.Module):
         return F.linear(sequence, weights.weight_ih, weights.bias_ih)
 
     def step(self, projected: Tensor, state: Any, weights: Weights) -> State:
-        """One step: the recurrent product, and the cell.
+        """The cell.
 
         Args:
             projected: W_ih x_t + b_ih, (batch, gates * hidden_size).
@@ -162,25 +164,7 @@ class RecurrentLayer(nn.Module):
         Returns:
             The next state.
         """
-        hidden = state[0] if isinstance(state, tuple) else state
-        return self.combine(projected, F.linear(hidden, weights.weight_hh, weights.bias_hh), state, weights)
-
-    def combine(self, projected: Tensor, recurrent: Tensor, state: Any, weights: Weights) -> State:
-        """The cell, where it is element by element beyond its two products.
-
-        Each unit of the next state may depend on that unit of the states before, of the gates' sums (every gate has a
-        row for each unit) and of further weights alone. The fused backend relies on it; a cell that mixes units in
-        any other way, as layer normalisation does, gives `step` instead.
-
-        Args:
-            projected: W_ih x_t + b_ih, (..., gates * hidden_size).
-            recurrent: W_hh h_{t-1} + b_hh, of the same shape.
-            state, weights: see `step`.
-
-        Returns:
-            The next state.
-        """
-        raise NotImplementedError(f"{type(self).__name__} gives neither combine nor step")
+        raise NotImplementedError(f"{type(self).__name__} gives no step")
 
     def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, Any]:
         """All steps, (time, batch, gates * hidden_size) to (time, batch, features), and the last state.
@@ -218,11 +202,11 @@ class RecurrentLayer(nn.Module):
         single = input.dim() == 2
         if single:
             input = input.unsqueeze(1)
-            given = self._given(hx, dimensions=2)
+            given = given_states(self, hx, dimensions=2)
             given = given and tuple(part.unsqueeze(1) for part in given)
         else:
             input = input.transpose(0, 1) if self.batch_first else input
-            given = self._given(hx, dimensions=3)
+            given = given_states(self, hx, dimensions=3)
         if len(input) == 0:
             raise RuntimeError("expected a sequence of at least one step, got length 0")
         state = self._initial_state(input, given, input.size(1))
@@ -233,7 +217,7 @@ class RecurrentLayer(nn.Module):
 
     def _forward_packed(self, packed: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
         data, batch_sizes, sorted_indices, unsorted_indices = packed
-        given = self._given(hx, dimensions=3)
+        given = given_states(self, hx, dimensions=3)
         if given is not None and sorted_indices is not None:
             given = tuple(part.index_select(1, sorted_indices) for part in given)
         state = self._initial_state(data, given, int(batch_sizes[0]))
@@ -272,22 +256,22 @@ class RecurrentLayer(nn.Module):
         self, sequence: Tensor, state: tuple[Tensor, ...], weights: Weights
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A dense sequence (time, batch, features) through one layer in one direction."""
-        if self.backend != "loop" and not torch.compiler.is_compiling() and (kernel := self._kernel()):
+        worth_it = self.backend == "fused" or (self.backend == "auto" and len(sequence) >= SHORTEST)
+        if worth_it and not torch.compiler.is_compiling() and (kernel := self._kernel()):
             result = fused_scan(kernel(self), sequence, state, weights)
             if result is not None:
                 return result
         return self.scan(self.project(sequence, weights), state, weights)
 
     def _kernel(self) -> type[Kernel] | None:
-        """The kernel of the class that gives `combine`, as long as nothing else of a step is that of a subclass."""
-        own = {name for cls in type(self).__mro__ if cls is not RecurrentLayer for name in vars(cls)} | set(vars(self))
-        if own & {"step", "project", "scan", "advance"} or "combine" not in own or "combine" in vars(self):
+        """The kernel beside the `step` in use, as long as no subclass changes anything else about a step."""
+        rest = ("project", "scan", "advance")
+        if any(getattr(type(self), name) is not getattr(RecurrentLayer, name) for name in rest):
             return None
-        cell = next(cls for cls in type(self).__mro__ if "combine" in vars(cls))
-        kernel = vars(cell).get("kernel", DerivedKernel)
-        if kernel is DerivedKernel and set(self.state_sizes) != {self.hidden_size}:
+        if not vars(self).keys().isdisjoint(("step", *rest)):
             return None
-        return kernel
+        cell = next(cls for cls in type(self).__mro__ if "step" in vars(cls))
+        return vars(cell).get("kernel")
 
     def _scan_packed(
         self, steps: tuple[Tensor, ...], state: tuple[Tensor, ...], weights: Weights, reverse: bool
@@ -323,40 +307,14 @@ class RecurrentLayer(nn.Module):
     def _as_given(self, state: tuple[Tensor, ...]) -> State:
         return state if len(self.states) > 1 else state[0]
 
-    def _given(self, hx: State | None, dimensions: int) -> tuple[Tensor, ...] | None:
-        """The initial state as a tuple, once its number of tensors and of their dimensions is right."""
-        if hx is None:
-            return None
-        names = ", ".join(self.states)
-        state = hx if isinstance(hx, tuple | list) else (hx,)
-        if len(state) != len(self.states) or (len(state) > 1) != isinstance(hx, tuple | list):
-            expected = f"a tuple ({names})" if len(self.states) > 1 else f"one tensor {names}"
-            found = f"a tuple of {len(state)}" if isinstance(hx, tuple | list) else "one tensor"
-            raise RuntimeError(f"expected the state hx to be {expected}, got {found}")
-        for name, part in zip(self.states, state, strict=True):
-            if part.dim() != dimensions:
-                kind = "a single (2D) sequence" if dimensions == 2 else "a batch of sequences"
-                raise RuntimeError(f"expected the state {name} of {kind} to be {dimensions}D, got {part.dim()}D")
-        return tuple(state)
-
     def _initial_state(self, sequence: Tensor, given: tuple[Tensor, ...] | None, batch: int) -> tuple[Tensor, ...]:
         """The given state, or zeros; refuses what the loop would misread. `sequence` has features last."""
-        check_features(self, sequence)
+        weight: Any = self.weight_ih_l0
+        check_features(self, sequence, weight.dtype)
         rows = self.num_layers * self.num_directions
-        expected = [(rows, batch, size) for size in self.state_sizes]
         if given is None:
             return self.initial_state(sequence, rows, batch)
-        for name, part, shape in zip(self.states, given, expected, strict=True):
-            if part.shape != shape:
-                raise RuntimeError(f"expected the state {name} to be of size {list(shape)}, got {list(part.shape)}")
-            # Under autocast a state comes in the precision that the last step ended with.
-            autocast = torch.is_autocast_enabled(sequence.device.type)
-            for what in ("device",) if autocast else ("dtype", "device"):
-                if getattr(part, what) != getattr(sequence, what):
-                    raise RuntimeError(
-                        f"expected the state {name} to have the input's {what}, {getattr(sequence, what)}, "
-                        f"got {getattr(part, what)}"
-                    )
+        check_states(self, sequence, given, [(rows, batch, size) for size in self.state_sizes])
         return given
 
     def extra_repr(self) -> str:

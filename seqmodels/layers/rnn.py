@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seqmodels.layers.fused import ElmanKernel
 from seqmodels.layers.recurrent import RecurrentLayer
@@ -82,8 +83,9 @@ class ManualRNN(RecurrentLayer):
                 else:
                     nn.init.zeros_(parameter)
 
-    def combine(self, projected: Tensor, recurrent: Tensor, state: Tensor, weights: Weights) -> Tensor:
-        return ACTIVATIONS[self.nonlinearity](projected + recurrent)
+    def step(self, projected: Tensor, state: Tensor, weights: Weights) -> Tensor:
+        activation = ACTIVATIONS[self.nonlinearity]
+        return activation(projected + F.linear(state, weights.weight_hh, weights.bias_hh))
 
     def extra_repr(self) -> str:
         relu = ", nonlinearity=relu" if self.nonlinearity == "relu" else ""

@@ -34,11 +34,10 @@ class SLSTM(RecurrentLayer):
         *zeros, stabiliser = super().initial_state(like, rows, batch)
         return *zeros, stabiliser.fill_(-torch.inf)
 
-    def combine(
-        self, projected: Tensor, recurrent: Tensor, state: tuple[Tensor, ...], weights: Weights
-    ) -> tuple[Tensor, ...]:
-        _, cell, normaliser, stabiliser = state
-        log_input_gate, forget_gate, candidate, output_gate = (projected + recurrent).chunk(4, dim=-1)
+    def step(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
+        hidden, cell, normaliser, stabiliser = state
+        gates = projected + F.linear(hidden, weights.weight_hh, weights.bias_hh)
+        log_input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
         log_remembered = F.logsigmoid(forget_gate) + stabiliser
         stabiliser = torch.maximum(log_remembered, log_input_gate)
         input_gate, forget_gate = torch.exp(log_input_gate - stabiliser), torch.exp(log_remembered - stabiliser)

@@ -66,6 +66,7 @@ def test_layers_of_a_published_package_work_by_their_target_alone(layer, train):
         "~model.bias",
         "~model.bidirectional",
         "~model.nonlinearity",
+        "~model.backend",
         "trainer=smoke",
         "task=sine",
     )

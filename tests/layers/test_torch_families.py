@@ -20,7 +20,10 @@ def pair(ours_class, *arguments, seed=7, **options):
     layers = []
     for layer_class in (ours_class, FAMILIES[ours_class]):
         torch.manual_seed(seed)
-        layers.append(layer_class(*arguments, **{"dtype": torch.float64} | options))
+        given = {"dtype": torch.float64} | options
+        if layer_class in FAMILIES.values():
+            given.pop("backend", None)
+        layers.append(layer_class(*arguments, **given))
     return layers
 
 
@@ -82,10 +85,10 @@ def run(layer, inputs, lengths, state, enforce_sorted, seed):
     return [*results, *torch.autograd.grad(results, leaves, weights, allow_unused=True)]
 
 
-def worst_error(seed):
+def worst_error(seed, backend):
     """The largest relative error of any tensor in a random case."""
     ours_class, options, inputs, lengths, state, enforce_sorted = random_case(seed)
-    ours, theirs = pair(ours_class, seed=seed, **options)
+    ours, theirs = pair(ours_class, seed=seed, backend=backend, **options)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
     ours.load_state_dict(theirs.state_dict(), strict=True)
@@ -105,17 +108,22 @@ def worst_error(seed):
     return worst
 
 
+backends = pytest.mark.parametrize("backend", ["fused", "loop"])
+
+
+@backends
 @pytest.mark.parametrize("seed", range(60))
-def test_random_configurations_equal_torch(seed):
-    assert worst_error(seed) < 1e-10
+def test_random_configurations_equal_torch(seed, backend):
+    assert worst_error(seed, backend) < 1e-10
 
 
+@backends
 @pytest.mark.slow
-def test_fuzz_against_torch():
+def test_fuzz_against_torch(backend):
     """1,500 random configurations; `pytest -m slow -s` prints the worst relative error."""
-    errors = {seed: worst_error(seed) for seed in range(1000, 2500)}
+    errors = {seed: worst_error(seed, backend) for seed in range(1000, 2500)}
     worst = max(errors, key=errors.get)
-    print(f"\nworst relative error of {len(errors)} configurations: {errors[worst]:.1e} (seed {worst})")
+    print(f"\n{backend}: worst relative error of {len(errors)} configurations: {errors[worst]:.1e} (seed {worst})")
     assert errors[worst] < 1e-10
 
 

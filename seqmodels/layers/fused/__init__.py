@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqmodels.layers.fused.derived import DerivedKernel
 from seqmodels.layers.fused.elman import ElmanKernel
 from seqmodels.layers.fused.gru import GRUKernel
 from seqmodels.layers.fused.kernel import Kernel, State
 from seqmodels.layers.fused.lstm import LSTMKernel
 from seqmodels.layers.weights import Weights
 
-__all__ = ["DerivedKernel", "ElmanKernel", "GRUKernel", "Kernel", "LSTMKernel", "fused_scan"]
+__all__ = ["ElmanKernel", "GRUKernel", "Kernel", "LSTMKernel", "fused_scan"]
 
 
 def fused_scan(kernel: Kernel, sequence: Tensor, state: State, weights: Weights) -> tuple[Tensor, State] | None:
@@ -69,10 +68,9 @@ class _BackPropagation(torch.autograd.Function):
         if torch.is_grad_enabled() or batched:
             return None, None, None, *_by_autograd(ctx, given, (d_output, *d_final))
         sequence, state, weights = given[0], given[1 : 1 + ctx.states], _weights(ctx.names, given[1 + ctx.states :])
-        with torch.autocast(sequence.device.type, enabled=False):
-            d_sequence, d_state, d_weights = ctx.kernel.backward(
-                sequence, state, weights, output, kept, d_output, d_final, ctx.needs_input_grad[3]
-            )
+        d_sequence, d_state, d_weights = ctx.kernel.backward(
+            sequence, state, weights, output, kept, d_output, d_final, ctx.needs_input_grad[3]
+        )
         return None, None, None, d_sequence, *d_state, *(d_weights[name] for name in ctx.names)
 
 

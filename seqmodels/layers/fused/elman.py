@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.layers.fused.kernel import Backward, Kernel, State
-from seqmodels.layers.fused.pointwise import tanh_for
+from seqmodels.layers.fused.pointwise import tanh_in_place_for
 from seqmodels.layers.fused.products import StepProduct
 from seqmodels.layers.weights import Weights
 
@@ -32,11 +32,10 @@ class ElmanKernel(Kernel):
         self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: Weights
     ) -> State:
         (hidden,) = state
-        tanh = self.layer.nonlinearity == "tanh"
-        activate = tanh_for(hidden, doubled=True) if tanh else lambda inputs, out: out.clamp_min_(0)
+        activate = tanh_in_place_for(hidden) if self.layer.nonlinearity == "tanh" else Tensor.relu_
         for step in output.unbind(0):
             recur(hidden, step, step)
-            activate(step, step)
+            activate(step)
             hidden = step
         return (hidden,)
 

@@ -21,8 +21,8 @@ Each is a factor, known from the forward pass, times dh_t. The state sees (dr, d
 import torch
 from torch import Tensor
 
-from seqmodels.layers.fused.kernel import Backward, Kernel, State
-from seqmodels.layers.fused.pointwise import tanh_for, tanh_is_slow
+from seqmodels.layers.fused.kernel import Backward, Kernel, State, each_step
+from seqmodels.layers.fused.pointwise import tanh_in_place_for, tanh_is_slow
 from seqmodels.layers.fused.products import StepProduct
 from seqmodels.layers.weights import Weights
 
@@ -45,21 +45,19 @@ class GRUKernel(Kernel):
         self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: Weights
     ) -> State:
         (hidden,) = state
-        tanh = tanh_for(hidden, doubled=True)
-        gates, candidates = kept
-        reset, update, memory = gates.chunk(3, dim=-1)
-        candidates.copy_(memory)  # what is there is W_in x + b_in
+        tanh = tanh_in_place_for(hidden)
+        sums, candidates = kept
+        memory = sums[..., 2 * self.size :]
+        candidates.copy_(memory)  # W_in x + b_in
         memory.zero_()
         if weights.bias_hh is not None:
             memory.add_(weights.bias_hh[2 * self.size :], alpha=2 if tanh_is_slow(hidden) else 1)
-        parts = [gates, gates[..., : 2 * self.size], reset, update, memory, candidates, output]
-        for sums, switches, reset, update, memory, candidate, after in zip(
-            *(part.unbind(0) for part in parts), strict=True
-        ):
-            recur(hidden, sums, sums)
+        gates = self.working(sums)
+        parts = [sums, gates, gates[..., : 2 * self.size], *gates.chunk(3, dim=-1), candidates, output]
+        for step_sums, step_gates, switches, reset, update, memory, candidate, after in each_step(parts):
+            recur(hidden, step_sums, step_gates)
             switches.sigmoid_()
-            candidate.addcmul_(reset, memory)
-            tanh(candidate, candidate)
+            tanh(candidate.addcmul_(reset, memory))
             hidden = torch.lerp(candidate, hidden, update, out=after)
         return (hidden,)
 

@@ -19,6 +19,7 @@ Autograd takes the same path one operation of one step at a time, and keeps ever
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -41,18 +42,15 @@ class Kernel(ABC):
     sums are stacked as the layer's weights are.
     """
 
-    mode: Any = staticmethod(torch.inference_mode)
-    """What the kernel works under: outside of autograd, and with the least that a call of torch costs."""
-
     width: int
     """Numbers for each unit in the widest buffer of a chunk."""
+
+    tanh_gate: int | None = None
+    """The gate whose sums are doubled on the way forwards, for tanh(a) = 2 sigmoid(2a) - 1, where tanh is slow."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
         self.size = layer.hidden_size
-
-    tanh_gate: int | None = None
-    """The gate whose sums are doubled on the way forwards, for tanh(a) = 2 sigmoid(2a) - 1, where tanh is slow."""
 
     def kept(self) -> list[int]:
         """The features of each tensor that `forward_steps` fills for `backward_steps`, beside the output."""
@@ -91,6 +89,10 @@ class Kernel(ABC):
         copy[self.tanh_gate * self.size : (self.tanh_gate + 1) * self.size] *= 2
         return copy
 
+    def working(self, kept: Tensor) -> Tensor:
+        """Where the steps of a chunk put what is to be kept: in its place, or where nobody wants it, in one place."""
+        return kept if self.keep else torch.empty_like(kept[:1])
+
     def input_bias(self, d_weights: dict[str, Tensor]) -> None:
         """Add dL/db_ih, where it is not dL/db_hh, given that."""
         d_weights["bias_ih"].copy_(d_weights["bias_hh"])
@@ -102,10 +104,10 @@ class Kernel(ABC):
     def forward(self, sequence: Tensor, state: State, weights: Weights, keep: bool) -> tuple[Tensor, State, list]:
         """The output, the final state, and what `backward` wants back, if anybody is to `keep` it."""
         time, batch, _ = sequence.shape
-        chunks = self.chunks(time, batch)
+        chunks, self.keep = self.chunks(time, batch), keep
         output = sequence.new_empty(time, batch, weights.weight_hh.size(1))
         kept = [sequence.new_empty(time if keep else chunks[0].stop, batch, size) for size in self.kept()]
-        with self.mode():
+        with torch.inference_mode():
             weight_ih, weight_hh = weights.weight_ih, weights.weight_hh
             bias = None if weights.bias_ih is None else self.projected_bias(weights)
             if self.tanh_gate is not None and tanh_is_slow(state[-1]):
@@ -127,7 +129,7 @@ class Kernel(ABC):
         d_sequence = sequence.new_empty(sequence.shape) if needs_sequence else None
         d_weights = {name: torch.zeros_like(weight) for name, weight in vars(weights).items() if weight is not None}
         d_state = tuple(part.clone() for part in d_final)
-        with self.mode():
+        with torch.inference_mode():
             d_state[0].add_(d_output[-1])
             run = Backward(state, weights, output, kept, d_output, d_state, d_weights)
             run.carry = step_product(weights.weight_hh.t(), batch)
@@ -144,6 +146,12 @@ class Kernel(ABC):
             if weights.bias_ih is not None:
                 self.input_bias(d_weights)
         return d_sequence, d_state, d_weights
+
+
+def each_step(parts: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """The slices of tensors along time; those of one step alone serve in every step."""
+    steps = max(map(len, parts))
+    return zip(*([part[0]] * steps if len(part) < steps else part.unbind(0) for part in parts), strict=True)
 
 
 class Backward:

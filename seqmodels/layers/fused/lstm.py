@@ -23,7 +23,7 @@ Each is a factor, known from the forward pass, times dm_t or dc_t.
 import torch
 from torch import Tensor
 
-from seqmodels.layers.fused.kernel import Backward, Kernel, State
+from seqmodels.layers.fused.kernel import Backward, Kernel, State, each_step
 from seqmodels.layers.fused.pointwise import tanh_for, tanh_is_slow
 from seqmodels.layers.fused.products import StepProduct, outer
 from seqmodels.layers.weights import Weights
@@ -45,19 +45,22 @@ class LSTMKernel(Kernel):
         self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: Weights
     ) -> State:
         hidden, cell = state
-        gates, cells = kept
+        sums, cells = kept
         tanh = tanh_for(cell)
         doubled, minus_one = tanh_is_slow(cell), cell.new_tensor(-1.0)
         shown = torch.empty_like(cell)
-        steps = zip(*(part.unbind(0) for part in (gates, *gates.chunk(4, dim=-1), cells, output)), strict=True)
-        for sums, input_gate, forget_gate, candidate, output_gate, cell_after, after in steps:
-            recur(hidden, sums, sums)
+        gates = self.working(sums)
+        parts = [sums, gates, *gates.chunk(4, dim=-1), self.working(cells), output]
+        for step_sums, step_gates, input_gate, forget_gate, candidate, output_gate, cell_after, after in each_step(
+            parts
+        ):
+            recur(hidden, step_sums, step_gates)
             if doubled:
-                sums.sigmoid_()
+                step_gates.sigmoid_()
                 torch.add(minus_one, candidate, alpha=2, out=candidate)
             else:
                 torch.tanh(candidate, out=shown)
-                sums.sigmoid_()
+                step_gates.sigmoid_()
                 candidate.copy_(shown)
             cell = torch.mul(forget_gate, cell, out=cell_after).addcmul_(input_gate, candidate)
             if self.layer.proj_size:

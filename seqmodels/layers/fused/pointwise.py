@@ -16,11 +16,8 @@ def tanh_is_slow(like: Tensor) -> bool:
     return like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= 1024
 
 
-def tanh_for(like: Tensor, doubled: bool = False) -> Callable[[Tensor, Tensor], object]:
-    """A function (inputs, out), in place if they are the same, for tensors of this kind and size.
-
-    Where `doubled`, and tanh is slow for them, it takes inputs that hold 2a in place of a.
-    """
+def tanh_for(like: Tensor) -> Callable[[Tensor, Tensor], object]:
+    """A function (inputs, out) for tensors of this kind and size."""
     if not tanh_is_slow(like):
         return lambda inputs, out: torch.tanh(inputs, out=out)
     minus_one = like.new_tensor(-1.0)
@@ -29,7 +26,12 @@ def tanh_for(like: Tensor, doubled: bool = False) -> Callable[[Tensor, Tensor], 
         torch.add(inputs, inputs, out=out)
         torch.add(minus_one, out.sigmoid_(), alpha=2, out=out)
 
-    def by_sigmoid_of_doubled(inputs: Tensor, out: Tensor) -> None:
-        torch.add(minus_one, inputs.sigmoid_(), alpha=2, out=out)
+    return by_sigmoid
 
-    return by_sigmoid_of_doubled if doubled else by_sigmoid
+
+def tanh_in_place_for(like: Tensor) -> Callable[[Tensor], object]:
+    """A function of tensors of this kind and size, which hold a, or where `tanh_is_slow` for them 2a."""
+    if not tanh_is_slow(like):
+        return Tensor.tanh_
+    minus_one = like.new_tensor(-1.0)
+    return lambda doubled: torch.add(minus_one, doubled.sigmoid_(), alpha=2, out=doubled)

@@ -41,7 +41,7 @@ def _takes_onednn(like: Tensor, rows: int, columns: int, shared: int) -> bool:
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
     """Write `F.linear` of inputs (rows, features) into `out`."""
     if _takes_onednn(inputs, len(inputs), *weight.shape):
-        out.copy_(torch.ops.mkldnn._linear_pointwise.default(inputs, weight, bias, "none", [], ""))
+        out.copy_(torch.ops.mkldnn._linear_pointwise.default(inputs.contiguous(), weight, bias, "none", [], ""))
     elif bias is None:
         torch.mm(inputs, weight.t(), out=out)
     else:
@@ -51,7 +51,9 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> 
 def outer(left: Tensor, right: Tensor, total: Tensor) -> None:
     """Add left^T right, the sum of the outer products of their rows, to `total`."""
     if _takes_onednn(left, len(left), *total.shape):
-        total += torch.ops.mkldnn._linear_pointwise.default(right.t(), left.t(), None, "none", [], "").t()
+        total += torch.ops.mkldnn._linear_pointwise.default(
+            right.contiguous().t(), left.contiguous().t(), None, "none", [], ""
+        ).t()
     else:
         total.addmm_(left.t(), right)
 
@@ -66,6 +68,8 @@ def step_product(weight: Tensor, rows: int) -> StepProduct:
     if _takes_onednn(weight, rows, *weight.shape):
         ordered = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
         multiply = torch.ops.mkldnn._linear_pointwise.default
-        return lambda inputs, addend, out: torch.add(addend, multiply(inputs, ordered, None, "none", [], ""), out=out)
+        return lambda inputs, addend, out: torch.add(
+            addend, multiply(inputs.contiguous(), ordered, None, "none", [], ""), out=out
+        )
     transposed = weight.t()
     return lambda inputs, addend, out: torch.addmm(addend, inputs, transposed, out=out)

@@ -22,7 +22,8 @@ def fused_scan(kernel: Kernel, sequence: Tensor, state: State, weights: Weights)
     """The outputs (time, batch, features) and the final state; None for what only the loop can do.
 
     That is all but float32 and float64 on one device, autocast, and whatever follows each operation of the loop:
-    transforms of `torch.func`, forward-mode derivatives and tracing. (A layer that is compiled or exported does not ask.)
+    transforms of `torch.func`, forward-mode derivatives and tracing. (A layer that is compiled or exported does not
+    ask.)
     """
     present = {name: weight for name, weight in vars(weights).items() if weight is not None}
     if not _can_fuse([sequence, *state, *present.values()]):

@@ -98,7 +98,9 @@ class Kernel(ABC):
         d_weights["bias_ih"].copy_(d_weights["bias_hh"])
 
     def chunks(self, time: int, batch: int) -> list[slice]:
-        steps = max(1, CHUNK // (batch * self.size * self.width))
+        # So many rows, too, that adding to the weight's gradient is little beside the product that is added.
+        rows = max(CHUNK // (self.size * self.width), 4 * self.size)
+        steps = max(1, rows // batch)
         return [slice(start, min(start + steps, time)) for start in range(0, time, steps)]
 
     def forward(self, sequence: Tensor, state: State, weights: Weights, keep: bool) -> tuple[Tensor, State, list]:

@@ -57,15 +57,17 @@ class _BackPropagation(torch.autograd.Function):
         weights = _weights(names, rest[states:])
         output, final, kept = kernel.forward(sequence, rest[:states], weights, keep=True)
         ctx.kernel, ctx.states, ctx.names = kernel, states, names
+        ctx.set_materialize_grads(False)  # a model that reads the final state alone has none for the output
         ctx.save_for_backward(sequence, *rest, output, *kept)
         return output, *final
 
     @staticmethod
-    def backward(ctx: Any, d_output: Tensor, *d_final: Tensor) -> Any:
+    def backward(ctx: Any, d_output: Tensor | None, *d_final: Tensor | None) -> Any:
         saved, count = ctx.saved_tensors, 1 + ctx.states + len(ctx.names)
         given, (output, *kept) = saved[:count], saved[count:]
         # With `is_grads_batched` torch runs this under a vmap of its own, which knows no operation with out=.
-        batched = any("Batched" in torch._C._dispatch_key_set(part) for part in (d_output, *d_final))
+        given_back = [part for part in (d_output, *d_final) if part is not None]
+        batched = any("Batched" in torch._C._dispatch_key_set(part) for part in given_back)
         if torch.is_grad_enabled() or batched:
             return None, None, None, *_by_autograd(ctx, given, (d_output, *d_final))
         sequence, state, weights = given[0], given[1 : 1 + ctx.states], _weights(ctx.names, given[1 + ctx.states :])
@@ -79,7 +81,7 @@ def _weights(names: list[str], values: tuple[Tensor, ...]) -> Weights:
     return Weights(**{"bias_ih": None, "bias_hh": None} | dict(zip(names, values, strict=True)))
 
 
-def _by_autograd(ctx: Any, given: tuple[Tensor, ...], d_outputs: tuple[Tensor, ...]) -> list[Tensor | None]:
+def _by_autograd(ctx: Any, given: tuple[Tensor, ...], d_outputs: tuple[Tensor | None, ...]) -> list[Tensor | None]:
     """The gradients through the plain loop, which autograd can derive once more, for second derivatives."""
     layer = ctx.kernel.layer
     with torch.enable_grad():
@@ -88,9 +90,9 @@ def _by_autograd(ctx: Any, given: tuple[Tensor, ...], d_outputs: tuple[Tensor, .
         named = _weights(ctx.names, tuple(weights))
         output, final = layer.scan(layer.project(sequence, named), tuple(state), named)
     wanted = [part for part in inputs if part.requires_grad]
+    pairs = [pair for pair in zip((output, *final), d_outputs, strict=True) if pair[1] is not None]
+    outputs, d_outputs = zip(*pairs, strict=True)
     gradients = iter(
-        torch.autograd.grad(
-            (output, *final), wanted, d_outputs, create_graph=torch.is_grad_enabled(), allow_unused=True
-        )
+        torch.autograd.grad(outputs, wanted, d_outputs, create_graph=torch.is_grad_enabled(), allow_unused=True)
     )
     return [next(gradients) if part.requires_grad else None for part in inputs]

@@ -86,7 +86,7 @@ class Kernel(ABC):
         if weight is None or self.tanh_gate is None:
             return weight
         copy = weight.clone()
-        copy[self.tanh_gate * self.size : (self.tanh_gate + 1) * self.size] *= 2
+        copy[self.tanh_gate * self.size : (self.tanh_gate + 1) * self.size].mul_(2)
         return copy
 
     def working(self, kept: Tensor) -> Tensor:
@@ -124,15 +124,19 @@ class Kernel(ABC):
 
     def backward(
         self, sequence: Tensor, state: State, weights: Weights, output: Tensor, kept: list[Tensor],
-        d_output: Tensor, d_final: State, needs_sequence: bool,
+        d_output: Tensor | None, d_final: tuple[Tensor | None, ...], needs_sequence: bool,
     ) -> tuple[Tensor | None, State, dict[str, Tensor]]:  # fmt: skip
-        """The gradients of the sequence, the initial state and the weights."""
+        """The gradients of the sequence, the initial state and the weights; None given is a gradient of zeros."""
         time, batch, features = sequence.shape
         d_sequence = sequence.new_empty(sequence.shape) if needs_sequence else None
         d_weights = {name: torch.zeros_like(weight) for name, weight in vars(weights).items() if weight is not None}
-        d_state = tuple(part.clone() for part in d_final)
+        d_state = tuple(
+            torch.zeros_like(part) if given is None else given.clone()
+            for part, given in zip(state, d_final, strict=True)
+        )
         with torch.inference_mode():
-            d_state[0].add_(d_output[-1])
+            if d_output is not None:
+                d_state[0].add_(d_output[-1])
             run = Backward(state, weights, output, kept, d_output, d_state, d_weights)
             run.carry = step_product(weights.weight_hh.t(), batch)
             for chunk in reversed(self.chunks(time, batch)):
@@ -164,12 +168,12 @@ class Backward:
     """carry(d, addend, out) writes addend + W_hh^T d into out."""
 
     def __init__(
-        self, state: State, weights: Any, output: Tensor, kept: list[Tensor], d_output: Tensor, d_state: State,
-        d_weights: dict[str, Tensor],
+        self, state: State, weights: Any, output: Tensor, kept: list[Tensor], d_output: Tensor | None,
+        d_state: State, d_weights: dict[str, Tensor],
     ) -> None:  # fmt: skip
         self.state, self.weights, self.output, self.all_kept = state, weights, output, kept
         self.d_output, self.d_state, self.d_weights = d_output, d_state, d_weights
-        self.nothing = torch.zeros_like(d_output[0])
+        self.nothing = torch.zeros_like(output[0])
         self.buffers: dict[str, Tensor] = {}
 
     @property
@@ -184,6 +188,8 @@ class Backward:
 
     def incoming(self) -> list[Tensor]:
         """dL/dh from outside before each step of the chunk; none before the first step, where `hx` is."""
+        if self.d_output is None:
+            return [self.nothing] * (self.chunk.stop - self.chunk.start)
         if self.chunk.start > 0:
             return list(self.d_output[self.chunk.start - 1 : self.chunk.stop - 1].unbind(0))
         return [self.nothing, *self.d_output[: self.chunk.stop - 1].unbind(0)]

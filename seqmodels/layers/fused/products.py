@@ -18,6 +18,12 @@ StepProduct = Callable[[Tensor, Tensor, Tensor], object]
 SMALLEST = 4e6
 """Floating-point operations from which on oneDNN's longer call (10 microseconds) pays."""
 
+FEW = 64 * 64
+"""Sums up to which MKL is the faster one at a product whose rows are many and whose result is small."""
+
+NARROW = 16
+"""Columns below which MKL takes several times as long for a product as for its transpose."""
+
 
 @functools.cache
 def has_faster_onednn() -> bool:
@@ -43,17 +49,19 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> 
     if _takes_onednn(inputs, len(inputs), *weight.shape):
         out.copy_(torch.ops.mkldnn._linear_pointwise.default(inputs.contiguous(), weight, bias, "none", [], ""))
     elif bias is None:
-        torch.mm(inputs, weight.t(), out=out)
+        torch.mm(inputs, weight.contiguous().t(), out=out)  # MKL is slow at narrow products with a transposed weight
     else:
         torch.addmm(bias, inputs, weight.t(), out=out)
 
 
 def outer(left: Tensor, right: Tensor, total: Tensor) -> None:
     """Add left^T right, the sum of the outer products of their rows, to `total`."""
-    if _takes_onednn(left, len(left), *total.shape):
+    if total.numel() > FEW and _takes_onednn(left, len(left), *total.shape):
         total += torch.ops.mkldnn._linear_pointwise.default(
             right.contiguous().t(), left.contiguous().t(), None, "none", [], ""
         ).t()
+    elif right.size(1) < NARROW:
+        total += torch.mm(right.t(), left, out=total.new_empty(total.t().shape)).t()
     else:
         total.addmm_(left.t(), right)
 

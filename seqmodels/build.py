@@ -4,7 +4,6 @@ import logging
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +107,8 @@ def build_trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     loggers: list[Any] = [CSVLogger(folder, name="", version="")]
     if config.logger._target_ is not None:
         loggers.append(instantiate(config.logger, "logger", save_dir=str(folder)))
-    checkpoint = partial(ModelCheckpoint, folder / "checkpoints", enable_version_counter=False)
-    callbacks: list[Callback] = [checkpoint(filename="best", monitor="val_loss"), checkpoint(filename="last")]
+    best = ModelCheckpoint(folder / "checkpoints", filename="best", monitor="val_loss", enable_version_counter=False)
+    callbacks: list[Callback] = [best]
     if config.trainer.enable_progress_bar:
         callbacks.append(StepsBar(refresh_rate=50))
     settings: Any = config.trainer.copy()

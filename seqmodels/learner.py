@@ -1,7 +1,6 @@
 """Training and evaluation of a model on a task, as Lightning wants it."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -71,11 +70,16 @@ class Learner(pl.LightningModule):
         outputs = self.model(inputs, *lengths)
         answers, scored_targets = self.task.scored(outputs, targets)
         metric.update(answers, scored_targets)
-        log = partial(self.log, on_step=False, on_epoch=True, add_dataloader_idx=False)
-        log(f"{split}_loss{name}", self.task.loss(outputs, targets), batch_size=len(scored_targets))
-        log(f"{split}_{self.task.metric_name}{name}", metric, prog_bar=True)
+        loss, count = self.task.loss(outputs, targets), len(scored_targets)
+        self.log(f"{split}_loss{name}", loss, on_epoch=True, batch_size=count, add_dataloader_idx=False)
+
+    # Metrics are logged once, at the end: Lightning handles all it was told, again, whenever it is told more.
+    def on_validation_epoch_end(self) -> None:
+        self.log(f"val_{self.task.metric_name}", self.val_metric, prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
+        for name, metric in zip(self.test_names, self.test_metrics, strict=True):
+            self.log(f"test_{self.task.metric_name}{name}", metric)
         if len(self.test_metrics) > 1:
             mean = torch.stack([metric.compute() for metric in self.test_metrics]).mean()
             self.log(f"test_{self.task.metric_name}", mean)

@@ -67,6 +67,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
             trainer.fit(learner, data)
     except SystemExit as stop:  # Lightning's, on Ctrl-C, after which it does not listen to another
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
         raise KeyboardInterrupt(f"interrupted at step {trainer.global_step}; what there is, is in {folder}") from stop
     seconds = time.perf_counter() - started
     trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")

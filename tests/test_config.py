@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from seqmodels.config import CONF, UserError, compose, nearest
 
@@ -173,6 +174,8 @@ def test_an_interrupted_run_says_where_it_is(type_command, monkeypatch, tmp_path
         signal.signal(signal.SIGINT, handler)
     assert code == 1
     assert "error: interrupted at step 10" in complaint
+    (folder,) = tmp_path.glob("outputs/*/*/*")
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 10
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(type_command, tmp_path):

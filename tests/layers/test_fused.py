@@ -30,6 +30,7 @@ CASES = {
 def small_chunks(monkeypatch):
     """Chunks of two or three steps, so that every test crosses their borders."""
     monkeypatch.setattr(kernel, "CHUNK", 160)
+    monkeypatch.setattr(kernel, "ROWS", 0)
 
 
 @contextlib.contextmanager
@@ -296,6 +297,8 @@ def test_gradients_of_some_results_with_respect_to_some_tensors(model):
         last = pytree.tree_leaves(final)[0]
         results.append(torch.autograd.grad(last.sum(), inputs, retain_graph=True)[0])  # the final state alone
         results.append(torch.autograd.grad(last.sum(), inputs, retain_graph=True)[0])  # a second time
+        first = torch.autograd.grad(last.pow(2).sum(), inputs, create_graph=True)[0]
+        results.append(torch.autograd.grad(first.pow(2).sum(), layer.weight_hh_l0, retain_graph=True)[0])
         results.append(torch.autograd.grad(output[:, 3].sum(), layer.weight_hh_l0)[0])  # one step, one weight
         for name, parameter in layer.named_parameters():
             parameter.requires_grad_(name == "bias_hh_l1")
@@ -371,6 +374,7 @@ def test_refuses_a_backend_there_is_not():
 @pytest.mark.skipif(not products.has_faster_onednn(), reason="no AMD processor with AVX-512")
 @pytest.mark.parametrize("model", FUSED)
 def test_products_by_onednn_give_the_same_numbers(model, monkeypatch):
+    monkeypatch.setattr(products, "FEW", 0)
     layer = build(model, hidden_size=16, backend="fused").float()
     inputs = draw(8, 9, 3).float()
     expected = everything(layer, inputs)
@@ -380,7 +384,9 @@ def test_products_by_onednn_give_the_same_numbers(model, monkeypatch):
     assert_equal(found, expected, 1e-5)
 
 
-def test_products_against_matmul():
+@pytest.mark.parametrize("narrow", [0, 16])
+def test_products_against_matmul(narrow, monkeypatch):
+    monkeypatch.setattr(products, "NARROW", narrow)
     left, right, bias = draw(7, 4), draw(7, 5), draw(5)
     out, total = torch.empty(7, 5, dtype=torch.float64), torch.ones(4, 5, dtype=torch.float64)
     products.linear(left, right[:5, :4], bias, out)

@@ -32,6 +32,9 @@ from seqmodels.layers.weights import Weights
 CHUNK = 2**18
 """Numbers in the widest buffer of a chunk: 1 MiB in single precision, a core's second cache."""
 
+ROWS = 4
+"""Rows of a chunk for each unit, at least: with fewer, adding to the weight's gradient costs as much as the product."""
+
 State = tuple[Tensor, ...]
 
 
@@ -98,8 +101,7 @@ class Kernel(ABC):
         d_weights["bias_ih"].copy_(d_weights["bias_hh"])
 
     def chunks(self, time: int, batch: int) -> list[slice]:
-        # So many rows, too, that adding to the weight's gradient is little beside the product that is added.
-        rows = max(CHUNK // (self.size * self.width), 4 * self.size)
+        rows = max(CHUNK // (self.size * self.width), ROWS * self.size)
         steps = max(1, rows // batch)
         return [slice(start, min(start + steps, time)) for start in range(0, time, steps)]
 

@@ -38,8 +38,8 @@ class BinaryArithmetic(Transduction):
     def numbers(self, words: Tensor) -> tuple[Tensor, Tensor]:
         """Both numbers (batch, length), lowest bit first, with zeros above."""
         places = torch.arange(words.size(1))
-        middle = (words == SEPARATOR).long().argmax(dim=1, keepdim=True)
-        shifted = F.pad(words, (0, 1)).gather(1, (places + middle + 1).clamp(max=words.size(1)))
+        middle = words.argmax(dim=1, keepdim=True)  # the separator is the largest symbol
+        shifted = F.pad(words, (0, words.size(1))).gather(1, places + (middle + 1))
         return words.masked_fill(places >= middle, 0), shifted
 
     def written(self, bits: Tensor) -> Tensor:

@@ -5,14 +5,11 @@ A context-sensitive task of Grégoire Delétang et al., "Neural Networks and the
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from seqmodels.tasks.formal.formal_task import Transduction
-
-LIMB = 30
-"""Bits of a long number that are subtracted at once; even, so that each pair of bits lies in one of them."""
 
 
 class ComputeSqrt(Transduction):
@@ -42,11 +39,14 @@ class ComputeSqrt(Transduction):
         return torch.randint(0, 2, (size, length), generator=generator)
 
     def answer(self, words: Tensor) -> Tensor:
-        length = words.size(1)
-        if length > 52:  # more than a double holds
-            return long_roots(words)
-        numbers = (words << torch.arange(length - 1, -1, -1)).sum(dim=1, keepdim=True)
-        return numbers.double().sqrt().long() >> torch.arange(self.answer_length(length) - 1, -1, -1) & 1
+        length, width = words.size(1), self.answer_length(words.size(1))
+        if length <= 52:  # as many as a double holds; all at once, which takes a fifth of the time
+            numbers = (words << torch.arange(length - 1, -1, -1)).sum(dim=1, keepdim=True)
+            return numbers.double().sqrt().long() >> torch.arange(width - 1, -1, -1) & 1
+        digits = (words.numpy() + ord("0")).astype(np.uint8)
+        roots = "".join([f"{math.isqrt(int(row.tobytes(), 2)):0{width}b}" for row in digits])
+        found = np.frombuffer(roots.encode(), dtype=np.uint8).reshape(-1, width)
+        return torch.from_numpy(found.astype(np.int64) - ord("0"))
 
     def chance_at(self, length: int) -> float:
         count, root, most = 2**length, math.isqrt(2**length), 0.0
@@ -55,32 +55,3 @@ class ComputeSqrt(Transduction):
             ones = 4**place * pairs * (2 * pairs + 1) + max(0, count - ((2 * pairs + 1) << place) ** 2)
             most += max(ones, count - ones) / count
         return most / self.answer_length(length)
-
-
-def long_roots(bits: Tensor) -> Tensor:
-    """The same for numbers of any length, by the method that is taught for pen and paper, one bit after another.
-
-    With the root so far, r, at places above j, the bit at j is one if what remains of the number can bear
-    (r + 2^j)^2 - r^2 = r 2^(j+1) + 2^(2j). Long numbers are rows of limbs (batch, limbs), the lowest first.
-    """
-    length = bits.size(1)
-    remainder = F.pad(bits.flip(1), (0, -length % LIMB)).unflatten(1, (-1, LIMB))
-    remainder = (remainder << torch.arange(LIMB)).sum(dim=2)
-    limbs = torch.arange(remainder.size(1))
-    scaled_root = torch.zeros_like(remainder)  # r 2^(j+1)
-    root = []
-    for place in range((length + 1) // 2 - 1, -1, -1):
-        limb, offset = divmod(2 * place, LIMB)
-        trial = scaled_root.clone()
-        trial[:, limb] += 1 << offset
-        difference = remainder - trial
-        # A limb borrows if the highest limb up to it that is not zero is negative.
-        highest = limbs.masked_fill(difference == 0, 0).cummax(dim=1).values
-        borrows = (difference.gather(1, highest) < 0).long()
-        fits = 1 - borrows[:, -1:]
-        difference += (borrows << LIMB) - F.pad(borrows, (1, -1))
-        remainder = torch.where(fits == 1, difference, remainder)
-        scaled_root = (scaled_root >> 1) | (F.pad(scaled_root, (-1, 1)) & 1) << LIMB - 1
-        scaled_root[:, limb] += fits.squeeze(1) << offset
-        root.append(fits)
-    return torch.cat(root, dim=1)

@@ -8,9 +8,14 @@ Weiss, Yoav Goldberg and Eran Yahav do, "On the Practical Computational Power of
 Recognition", ACL 2018. At a length of training, validation meets the same string again; a longer test does not.
 """
 
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
+from seqmodels.tasks.drawn import Lengths
 from seqmodels.tasks.formal.formal_task import FormalTask
 
 
@@ -33,22 +38,27 @@ class AnBn(FormalTask):
     output_size = 2
     min_length = 2
 
+    def __init__(self, length: int | Sequence[int], **lengths: Unpack[Lengths]) -> None:
+        super().__init__(length, **lengths)
+        letters = range(self.input_size)
+        pairs = list(permutations(letters, 2))
+        self.pairs = torch.tensor(pairs)
+        self.changes = self.pairs.flip(1) - self.pairs  # from each letter to the other
+        # One letter less and one of the other more: how each block but the last then moves its end.
+        self.moves = torch.tensor([[(other <= end) - (one <= end) for end in letters[:-1]] for one, other in pairs])
+
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         letters = self.input_size
         block = length // letters
         kinds = torch.randint(0, 4, (size, 1), generator=generator)
-        one = torch.randint(0, letters, (size, 1), generator=generator)
-        other = (one + torch.randint(1, letters, (size, 1), generator=generator)) % letters
+        pairs = torch.randint(0, len(self.pairs), (size,), generator=generator)
 
-        replaced = torch.randint(1, block + 1, (size, 1), generator=generator).masked_fill_(kinds != 2, 0)
-        counts = torch.full((size, letters), block).scatter_add_(1, one, -replaced).scatter_add_(1, other, replaced)
-        ends = counts.cumsum(dim=1).unsqueeze(2)
-        inputs = (torch.arange(block * letters) >= ends[:, :-1]).sum(dim=1)
+        replaced = torch.randint(1, block + 1, (size, 1), generator=generator) * (kinds == 2)
+        ends = torch.arange(block, block * letters, block) + replaced * self.moves[pairs]
+        inputs = (torch.arange(block * letters) >= ends.unsqueeze(2)).sum(dim=1)
 
-        changed = torch.cat([one, other], dim=1)
-        places = changed * block + torch.randint(0, block, (size, 2), generator=generator)
-        exchanged = torch.where(kinds == 3, changed.flip(1), inputs.gather(1, places))
-        return inputs.scatter_(1, places, exchanged)
+        places = self.pairs[pairs] * block + torch.randint(0, block, (size, 2), generator=generator)
+        return inputs.scatter_add_(1, places, self.changes[pairs] * (kinds == 3))
 
     def solve(self, inputs: Tensor) -> Tensor:
         length = inputs.size(1)

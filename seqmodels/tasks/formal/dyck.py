@@ -8,9 +8,9 @@ Memory", EMNLP 2020, nesting is bounded, and what is asked at each step is the k
 from collections.abc import Sequence
 from typing import Unpack
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from seqmodels.tasks.drawn import Lengths
 from seqmodels.tasks.formal.formal_task import FormalTask
@@ -54,29 +54,34 @@ class Dyck(FormalTask):
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         # A walk on all integers, folded into 0 ... depth: it turns at both ends.
-        walk = (2 * torch.randint(0, 2, (size, length), generator=generator) - 1).cumsum(dim=1) % (2 * self.depth)
-        depths = torch.minimum(walk, 2 * self.depth - walk)
-        opens = depths > F.pad(depths, (1, -1))
-        kinds = torch.randint(0, self.brackets, (size, length), generator=generator)
-        closed = F.pad(innermost(opens, depths, kinds), (1, -1))
-        return torch.where(opens, kinds, closed + self.brackets)
+        steps = 2 * torch.randint(0, 2, (size, length), generator=generator).numpy() - 1
+        depths = np.abs((steps.cumsum(axis=1) + self.depth) % (2 * self.depth) - self.depth)
+        opens = np.ones_like(depths, dtype=bool)
+        opens[:, 1:] = depths[:, 1:] > depths[:, :-1]
+        inputs = torch.randint(0, self.brackets, (size, length), generator=generator).numpy()
+        closing = self.brackets + innermost(opens, depths, inputs)[:, :-1]
+        np.copyto(inputs[:, 1:], closing, where=~opens[:, 1:])
+        return torch.from_numpy(inputs)
 
     def solve(self, inputs: Tensor) -> Tensor:
-        opens = inputs < self.brackets
-        depths = (2 * opens.long() - 1).cumsum(dim=1)
-        return innermost(opens, depths, inputs).masked_fill_(depths == 0, IGNORED)
+        opens = inputs.numpy() < self.brackets
+        depths = (2 * opens.view(np.int8) - 1).cumsum(axis=1)
+        kinds = innermost(opens, depths, inputs.numpy())
+        kinds[depths == 0] = IGNORED
+        return torch.from_numpy(kinds)
 
     def chance_at(self, length: int) -> float:
         return 1 / self.brackets
 
 
-def innermost(opens: Tensor, depths: Tensor, kinds: Tensor) -> Tensor:
+def innermost(opens: np.ndarray, depths: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     """The kind of the innermost open bracket after each step (batch, time); of no meaning at depth 0.
 
-    It is the one that was last opened to the depth there is now. With the steps in order of depth, and of time where
-    that is equal, it is the last opening up to each step.
+    It is the one that was last opened to the depth there is now. With the steps of all strings in order of depth, then
+    of string and time, it is the last opening up to each step; every string comes to a depth by an opening first.
     """
-    order = depths.argsort(dim=1, stable=True)
-    places = torch.arange(depths.size(1)).expand_as(depths)
-    last = places.masked_fill(~opens.gather(1, order), 0).cummax(dim=1).values
-    return torch.zeros_like(kinds).scatter_(1, order, kinds.gather(1, order.gather(1, last)))
+    order = depths.ravel().astype(np.min_scalar_type(depths.shape[1])).argsort(kind="stable")  # a byte or two sort fast
+    openings = opens.ravel().take(order)
+    found = np.empty_like(order)
+    found[order] = kinds.ravel().take(order[openings]).take(openings.cumsum() - 1)
+    return found.reshape(kinds.shape)

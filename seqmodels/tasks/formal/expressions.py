@@ -10,9 +10,9 @@ for 1, 2, 3, 4 and at least 5 symbols. All digits, operators and ways to share o
 from collections.abc import Sequence
 from typing import Unpack
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from seqmodels.tasks.drawn import Lengths
 from seqmodels.tasks.formal.formal_task import FormalTask
@@ -38,59 +38,63 @@ class BracketTask(FormalTask):
         check_whole("modulus", modulus, 2)
         self.modulus = self.output_size = modulus
         self.input_size = modulus + self.symbols
-        digits = torch.arange(modulus)
-        rows = digits.unsqueeze(1)
-        self.results = torch.stack([rows + digits, rows - digits, rows * digits]) % modulus
+        left, right = np.arange(self.input_size)[:, None], np.arange(modulus)
+        self.results = np.stack([left + right, left - right, left * right, 0 * left + right]) % modulus
+        """What + - * make of what is on their left and on their right; and (, of what is alone in its brackets."""
 
-    def draw_expressions(self, size: int, length: int, operators: int, generator: torch.Generator) -> Tensor:
-        """Random expressions (size, length) with the first `operators` of + - *, outermost brackets first."""
-        text = torch.randint(0, self.modulus, (size * length,), generator=generator)
-        starts = torch.arange(0, size * length, length)
-        lengths = torch.full_like(starts, length)
-        expressions, operator_places = [], []
+    def draw_expressions(
+        self, size: int, length: int, operators: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Random expressions (size, length) with the first `operators` of + - *, outermost brackets first; and for each
+        digit a number from 0 to 1, random too.
+
+        There are many small steps, here and in `brackets`, and NumPy takes less time for each than torch does.
+        """
+        text = torch.randint(0, self.modulus, (size * length,), generator=generator).numpy()
+        # One lot for each place: where an expression begins, for its shares; at an operator, for which one it is.
+        all_lots = torch.rand(size, length, generator=generator, dtype=torch.float64)
+        lots = all_lots.numpy().ravel()
+        starts = np.arange(0, size * length, length)
+        ends = starts + length
+        bounds, operator_places = [(starts, ends)], []
         while len(starts):
-            expressions.append(torch.stack([starts, lengths]))
-            starts, lengths = expressions[-1][:, lengths > 4]
-            shares = torch.rand(len(starts), generator=generator, dtype=torch.float64)
-            left = 1 + (shares * (lengths - 4)).long()
-            places = starts + 1 + left
+            ways = ends - starts - 4
+            longer = (ways > 0).nonzero()[0]
+            starts, ends = starts.take(longer), ends.take(longer)
+            places = starts + (lots.take(starts) * ways.take(longer)).astype(np.int64) + 2
             operator_places.append(places)
-            starts, lengths = torch.cat([starts + 1, places + 1]), torch.cat([left, lengths - 3 - left])
+            starts, ends = np.concatenate([starts + 1, places + 1]), np.concatenate([places, ends - 1])
+            bounds.append((starts, ends))
 
-        places = torch.cat(operator_places)
-        text[places] = self.modulus + torch.randint(0, operators, (len(places),), generator=generator)
-        starts, lengths = torch.cat(expressions, dim=1)
-        negative = (lengths == 2) | (lengths == 4)
-        text[(starts + (lengths == 4))[negative]] = self.modulus + MINUS
-        bracketed = lengths > 2
-        text[starts[bracketed]] = self.modulus + OPEN
-        text[(starts + lengths - 1)[bracketed]] = self.modulus + CLOSE
-        return text.unflatten(0, (size, length))
+        places = np.concatenate(operator_places)
+        text[places] = self.modulus + (lots.take(places) * operators).astype(np.int64)
+        starts, ends = np.concatenate(bounds, axis=1)
+        lengths = ends - starts
+        bracketed = (lengths > 2).nonzero()[0]
+        text[starts.take(bracketed)] = self.modulus + OPEN
+        text[ends.take(bracketed) - 1] = self.modulus + CLOSE
+        negative = ((lengths == 2) | (lengths == 4)).nonzero()[0]
+        text[starts.take(negative) + (lengths.take(negative) == 4)] = self.modulus + MINUS
+        return torch.from_numpy(text).view(size, length), all_lots
 
-    def evaluate(self, expressions: Tensor) -> Tensor:
-        """The values (batch,) of any expressions (batch, time) of the grammar, innermost brackets first."""
-        symbols = expressions - self.modulus
-        before = F.pad(symbols, (1, -1), value=OPEN)
-        unary = (symbols == MINUS) & (before >= PLUS) & (before != CLOSE)
-        negated = torch.where(F.pad(unary, (1, -1)), -expressions % self.modulus, expressions)
+    def brackets(self, text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Places in expressions of the grammar, one after the other: where a digit or x has a sign before it; where
+        brackets close, innermost first; the operator between them, or their opening if there is none; their depth."""
+        symbols = text - self.modulus
+        opens, closes = symbols == OPEN, symbols == CLOSE
+        depths = (opens.view(np.int8) - closes.view(np.int8)).cumsum(dtype=np.int32) + closes
+        signs = (symbols >= PLUS) & (symbols <= TIMES)
+        operators = signs & (depths > 0)
+        operators[1:] &= ((symbols < 0) | (symbols == UNKNOWN) | closes)[:-1]
+        signs ^= operators
 
-        text = negated[~unary]  # of the whole batch; no bracket closes in another row
-        first = bracket_starts(text - self.modulus, 2)
-        text = without(text, torch.cat([first, first + 2]))
-        while len(text) > len(expressions):
-            first = bracket_starts(text - self.modulus, 4)
-            text[first] = self.results[text[first + 2] - self.modulus, text[first + 1], text[first + 3]]
-            text = without(text, (first.unsqueeze(1) + torch.arange(1, 5)).flatten())
-        return text
-
-
-def bracket_starts(symbols: Tensor, distance: int) -> Tensor:
-    """Where a bracket opens and, so many symbols on, one closes."""
-    return ((symbols[:-distance] == OPEN) & (symbols[distance:] == CLOSE)).nonzero().squeeze(1)
-
-
-def without(text: Tensor, places: Tensor) -> Tensor:
-    return text[torch.ones_like(text, dtype=torch.bool).index_fill_(0, places, False)]
+        # In order of depth, the symbol before a closing bracket is its operator, or where there is none its opening.
+        marks = (opens | closes | operators).nonzero()[0]
+        inwards = depths.max() - depths.take(marks)
+        marks = marks.take(inwards.astype(np.min_scalar_type(len(text))).argsort(kind="stable"))
+        last = closes.take(marks).nonzero()[0]
+        ends = marks.take(last)
+        return signs.nonzero()[0] + 1, ends, marks.take(last - 1), depths.take(ends)
 
 
 class ModularArithmetic(BracketTask):
@@ -112,18 +116,30 @@ class ModularArithmetic(BracketTask):
     symbols = CLOSE + 1
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        return self.draw_expressions(size, length, TIMES + 1, generator)
+        return self.draw_expressions(size, length, TIMES + 1, generator)[0]
 
     def solve(self, inputs: Tensor) -> Tensor:
-        return self.evaluate(inputs)
+        values = inputs.flatten().clone().numpy()
+        symbols = values - self.modulus
+        signed, ends, between, depths = self.brackets(values)
+        values[signed] = -values.take(signed) % self.modulus
+        # A value stands where its expression ends, so on the left it is one place before the operator, and on the right
+        # one before the bracket that closes. Brackets of one depth are done at once.
+        rows = symbols.take(between) * self.input_size
+        levels = [0, *((depths[1:] != depths[:-1]).nonzero()[0] + 1).tolist(), len(ends)]
+        for level in map(slice, levels, levels[1:]):
+            left, right = values.take(between[level] - 1), values.take(ends[level] - 1)
+            values[ends[level]] = self.results.take((rows[level] + left) * self.modulus + right)
+        return torch.from_numpy(values).view_as(inputs)[:, -1].clone()
 
     def chance_at(self, length: int) -> float:
+        results = torch.from_numpy(self.results[: TIMES + 1, : self.modulus])
         values = torch.full((length + 1, self.modulus), 1 / self.modulus, dtype=torch.float64)  # by length
         for total in range(5, length + 1):
             shorter = values[1 : total - 3]
             pairs = shorter.T @ shorter.flip(0) / len(shorter) / 3
             values[total] = 0
-            values[total].index_add_(0, self.results.flatten(), pairs.expand_as(self.results).flatten())
+            values[total].index_add_(0, results.flatten(), pairs.expand_as(results).flatten())
         return values[length].max().item()
 
 
@@ -146,18 +162,30 @@ class SolveEquation(BracketTask):
     min_length = 3
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        expressions = self.draw_expressions(size, length - 2, MINUS + 1, generator)
-        values = self.evaluate(expressions).unsqueeze(1)
-        lots = torch.rand(expressions.shape, generator=generator).masked_fill_(expressions >= self.modulus, -1)
+        expressions, lots = self.draw_expressions(size, length - 2, MINUS + 1, generator)
+        lots.masked_fill_(expressions >= self.modulus, -1)
         expressions.scatter_(1, lots.argmax(dim=1, keepdim=True), self.modulus + UNKNOWN)
-        return torch.cat([expressions, torch.full_like(values, self.modulus + EQUALS), values], dim=1)
+        # Any value has its x, and each its own, so the value is as uniform as x would be.
+        ends = torch.randint(0, self.modulus, (size, 2), generator=generator)
+        ends[:, 0] = self.modulus + EQUALS
+        return torch.cat([expressions, ends], dim=1)
 
     def solve(self, inputs: Tensor) -> Tensor:
-        expressions, values = inputs[:, :-2], inputs[:, -1]
-        unknown = expressions == self.modulus + UNKNOWN
-        both = torch.cat([expressions.masked_fill(unknown, x) for x in (0, 1)])
-        at_zero, at_one = self.evaluate(both).chunk(2)
-        return (values - at_zero) * (at_one - at_zero) % self.modulus  # the slope is its own inverse: 1 or -1
+        """The value is a sum, in which a digit counts once or minus once, as often as a minus stands before it or
+        before brackets around it."""
+        expressions, values = inputs[:, :-2].numpy(), inputs[:, -1].numpy()
+        text = expressions.ravel()
+        signed, ends, operators, _ = self.brackets(text)
+        subtracted = (text.take(operators) == self.modulus + MINUS).nonzero()[0]
+        turns = np.zeros_like(text)  # from an operator to where the brackets around it close
+        turns[operators.take(subtracted)] = 1
+        turns[ends.take(subtracted)] -= 1
+        turns = turns.cumsum()
+        turns[signed] += 1
+        factors = (1 - 2 * (turns & 1)).reshape(expressions.shape)
+        known = (expressions * factors * (expressions < self.modulus)).sum(axis=1)
+        slopes = (factors * (expressions == self.modulus + UNKNOWN)).sum(axis=1)
+        return torch.from_numpy((values - known) * slopes % self.modulus)  # a slope of 1 or -1 is its own inverse
 
     def chance_at(self, length: int) -> float:
         return 1 / self.modulus

@@ -48,12 +48,13 @@ class Transduction(FormalTask):
         return torch.cat([words, empty], dim=1)
 
     def solve(self, inputs: Tensor) -> Tensor:
-        length = int((inputs[0] != self.input_size - 1).sum())
+        length = inputs[0].tolist().index(self.input_size - 1)
         words = inputs[:, :length]
         return torch.cat([torch.full_like(words, IGNORED), self.answer(words)], dim=1)
 
 
 def ended(answers: Tensor, lengths: Tensor, end: int) -> Tensor:
     """`answers` (batch, time) with an end token after the first `lengths` (batch,) symbols, and nothing scored then."""
-    after = torch.arange(answers.size(1)) - lengths.unsqueeze(1)
-    return answers.masked_fill(after == 0, end).masked_fill_(after > 0, IGNORED)
+    lengths = lengths.unsqueeze(1)
+    over = torch.arange(answers.size(1)) > lengths
+    return answers.scatter(1, lengths, end).masked_fill_(over, IGNORED)

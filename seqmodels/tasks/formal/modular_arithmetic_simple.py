@@ -7,6 +7,7 @@ closed terms and the term still open, both modulo 5, are all that needs to be ke
 from collections.abc import Sequence
 from typing import Unpack
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,13 +52,14 @@ class ModularArithmeticSimple(FormalTask):
         return inputs
 
     def solve(self, inputs: Tensor) -> Tensor:
-        operators, digits = inputs[:, 1::2] - self.modulus, inputs[:, 2::2]
-        multiplied, signed = operators == 2, torch.where(operators == 1, -digits, digits)
-        total, term = torch.zeros_like(inputs[:, 0]), inputs[:, 0]
-        for step in range(digits.size(1)):
-            total = total + term.masked_fill(multiplied[:, step], 0)
-            term = torch.where(multiplied[:, step], term * digits[:, step] % self.modulus, signed[:, step])
-        return (total + term) % self.modulus
+        columns = np.ascontiguousarray(inputs.numpy().T)  # NumPy takes less time for a small step than torch does
+        operators, digits = columns[1::2] - self.modulus, columns[2::2]
+        multiplied = operators == 2
+        factors, others = digits * multiplied, digits * (1 - operators % 2 * 2) * ~multiplied
+        terms = columns[::2].copy()  # as far as read, at each digit
+        for step in range(len(digits)):
+            terms[step + 1] = (terms[step] * factors[step] + others[step]) % self.modulus
+        return torch.from_numpy((terms.sum(axis=0) - (terms[:-1] * multiplied).sum(axis=0)) % self.modulus)
 
     def chance_at(self, length: int) -> float:
         digits = torch.arange(self.modulus)

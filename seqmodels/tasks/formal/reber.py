@@ -59,26 +59,33 @@ class Reber(FormalTask):
         end, nowhere = len(INNER), len(INNER) + 1
         symbols = [[SYMBOLS.index(arc[0]) for arc in arcs] for arcs in INNER]
         ways = [[int(arc[1]) for arc in arcs] for arcs in INNER]
-        self.symbols = torch.tensor(symbols)
+        self.symbols = torch.tensor(symbols).flatten()
         self.automaton = Automaton(torch.tensor([*ways, *[[nowhere] * 2] * 2]), torch.arange(nowhere + 1) == end)
-        self.next_state = torch.full((end, self.input_size), nowhere).scatter_(1, self.symbols, torch.tensor(ways))
         self.classes = torch.tensor([SETS.index("".join(sorted(arc[0] for arc in arcs))) for arcs in INNER] + [5])
+        self.frames = torch.tensor([[SYMBOLS.index(symbol) for symbol in frame] for frame in ("BTBETE", "BPBEPE")])
+        self.outer_class = torch.tensor([SETS.index(symbol) if symbol in "TP" else IGNORED for symbol in SYMBOLS])
+
+        # Inside, the last two symbols tell the state: T or P and B, then B and an arc's symbol, then those of two arcs.
+        arcs = [(state, *arc) for state in range(end) for arc in zip(symbols[state], ways[state], strict=True)]
+        begin, top, bottom = (SYMBOLS.index(symbol) for symbol in "BTP")
+        self.class_after = torch.zeros(self.input_size, self.input_size, dtype=torch.long)
+        self.class_after[[top, bottom], begin] = self.classes[0]
+        for _, before, reached in [(None, begin, 0), *arcs]:
+            for state, symbol, onwards in arcs:
+                if state == reached:
+                    self.class_after[before, symbol] = self.classes[onwards]
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        begin, top, bottom, end = (torch.full((size, 1), SYMBOLS.index(symbol)) for symbol in "BTPE")
-        outer = torch.where(torch.rand(size, 1, generator=generator) < 0.5, top, bottom)
-        states, ways = self.automaton.draw(torch.zeros(size, dtype=torch.long), length - 6, generator)
-        return torch.cat([begin, outer, begin, self.symbols[states, ways], end, outer, end], dim=1)
+        frames = self.frames[torch.randint(0, 2, (size,), generator=generator)]
+        steps = self.automaton.draw(torch.zeros(size, dtype=torch.long), length - 6, generator)
+        return torch.cat([frames[:, :3], self.symbols.take(steps), frames[:, 3:]], dim=1)
 
     def solve(self, inputs: Tensor) -> Tensor:
-        states = [torch.zeros_like(inputs[:, 0])]
-        for symbol in inputs[:, 3:-3].unbind(1):
-            states.append(self.next_state[states[-1], symbol])
-        outer = torch.where(inputs[:, 1] == SYMBOLS.index("T"), SETS.index("T"), SETS.index("P"))
         targets = torch.full_like(inputs, IGNORED)
-        targets[:, :2] = torch.tensor([SETS.index("PT"), SETS.index("B")])
-        targets[:, 2:-3] = self.classes[torch.stack(states, dim=1)]
-        targets[:, -3] = outer
+        targets[:, 0] = SETS.index("PT")
+        targets[:, 1] = SETS.index("B")
+        targets[:, 2:-3] = self.class_after.take(inputs[:, 1:-4] * self.input_size + inputs[:, 2:-3])
+        targets[:, -3] = self.outer_class.take(inputs[:, 1])
         targets[:, -2] = SETS.index("E")
         return targets
 

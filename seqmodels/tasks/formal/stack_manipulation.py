@@ -10,6 +10,8 @@ from seqmodels.tasks.formal.formal_task import Transduction, ended
 
 POP, PUSH, EMPTY = 2, 3, 5
 END = 2
+BITS = torch.tensor([0, 1, 0, 0, 1])
+"""What each symbol puts on the stack; a pop, nothing that counts."""
 
 
 class StackManipulation(Transduction):
@@ -56,7 +58,7 @@ class StackManipulation(Transduction):
         lowest_later = heights.flip(1).cummin(dim=1).values.flip(1)
         stays = (heights == lowest_later) & ~pops
         places = torch.where(stays, left.unsqueeze(1) - heights, words.size(1))
-        bits = torch.where(words >= PUSH, words - PUSH, words)
+        bits = BITS.take(words)
         answers = words.new_zeros(words.size(0), words.size(1) + 1).scatter_(1, places, bits)
         return ended(answers, left, END)
 

@@ -68,8 +68,8 @@ class Tomita(FormalTask):
             raise ValueError(f"grammar should be a whole number from 1 to {len(GRAMMARS)}, got {grammar}")
         self.grammar = grammar
         steps, words = GRAMMARS[grammar]
-        self.table = torch.tensor(steps)
         self.accepted = torch.tensor([int(state in words) for state in range(len(steps))])
+        self.reader = Automaton(torch.tensor(steps), self.accepted)
 
         # What is read, and all that might have been with one bit changed; an automaton for each of the three kinds.
         states: list[tuple[int, frozenset[int]]] = [(0, frozenset())]
@@ -85,21 +85,17 @@ class Tomita(FormalTask):
         near = [state not in words and bool(changed & words) for state, changed in states]
         accepted = torch.tensor([[not out for out in outside], near, outside])
         copies = torch.arange(3) * len(states)
-        self.automaton = Automaton((copies.view(3, 1, 1) + torch.tensor(table)).flatten(0, 1), accepted.flatten())
+        self.writer = Automaton((copies.view(3, 1, 1) + torch.tensor(table)).flatten(0, 1), accepted.flatten())
         self.starts = copies[[0, 0, 1, 2]]
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         if self.grammar in (2, 5):
             length -= length % 2
         kinds = torch.randint(0, 4, (size,), generator=generator)
-        _, bits = self.automaton.draw(self.starts[kinds], length, generator)
-        return bits
+        return (self.writer.draw(self.starts[kinds], length, generator) & 1).contiguous()
 
     def solve(self, inputs: Tensor) -> Tensor:
-        state = torch.zeros_like(inputs[:, 0])
-        for bit in inputs.unbind(1):
-            state = self.table[state, bit]
-        return self.accepted[state]
+        return self.accepted[self.reader.end(inputs)]
 
     def chance_at(self, length: int) -> float:
         return 0.5

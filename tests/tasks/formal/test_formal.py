@@ -198,6 +198,17 @@ def test_square_roots_next_to_squares(length):
     agree("compute_sqrt", task, torch.cat([words, torch.full((len(near), length // 2), 2)], dim=1))
 
 
+@pytest.mark.parametrize("length", [1, 2, 13, 40, 52, 53, 90, 501])
+def test_square_roots_are_the_largest_whose_squares_are_not_above(length):
+    """Without `math.isqrt`, which the solver and the plain answers both take."""
+    task = formal.ComputeSqrt(length)
+    inputs = draw(task, 200, length)
+    inputs[0, :length], inputs[1, :length] = 0, 1
+    for row, target in zip(inputs.tolist(), task.solve(inputs).tolist(), strict=True):
+        number, root = (int("".join(map(str, bits)), 2) for bits in (row[:length], target[length:]))
+        assert root**2 <= number < (root + 1) ** 2
+
+
 def test_expressions_share_out_their_symbols_evenly():
     task = formal.ModularArithmetic(20)
     inputs = draw(task, 16384, 20)

@@ -68,6 +68,7 @@ class Lorenz(Signal):
         return (run(signal[:, -1].double() * SCALE + CENTER, steps) - CENTER) / SCALE
 
 
+@torch.inference_mode()  # calls cost a fifth less
 def run(start: Tensor, steps: int) -> Tensor:
     """The points (batch, steps, 3) that follow `start` (batch, 3)."""
     # A step is so little work that it costs what its calls cost: two, which write where the result belongs.

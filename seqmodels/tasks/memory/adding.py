@@ -77,4 +77,4 @@ class Multiplication(Adding):
 
     def solve(self, inputs: Tensor) -> Tensor:
         numbers, markers = inputs.unbind(dim=2)
-        return torch.where(markers == 1, numbers, 1).prod(dim=1, keepdim=True)
+        return numbers.masked_fill(markers != 1, 1).prod(dim=1, keepdim=True)

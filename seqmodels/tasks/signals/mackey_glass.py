@@ -58,7 +58,7 @@ class MackeyGlass(Signal):
         super().__init__(length, ahead, **lengths)
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        history = 0.4 + torch.rand(self.tau + 1, size, generator=generator, dtype=torch.float64)
+        history = 0.4 + torch.rand(size, self.tau + 1, generator=generator, dtype=torch.float64).T
         signal = run(history, TRANSIENT + PERIODS + length)
         start = TRANSIENT + torch.randint(0, PERIODS, (size,), generator=generator)
         signal = signal.gather(0, start + torch.arange(length).unsqueeze(1))

@@ -41,7 +41,9 @@ class Adding(DrawnTask):
         return 1 / 6
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        numbers = torch.rand(size, length, generator=generator)
+        inputs = torch.zeros(size, length, 2)
+        numbers, markers = inputs.unbind(dim=2)
+        numbers.uniform_(generator=generator)
         if self.halves:
             middle = length // 2
             first = torch.randint(0, middle, (size, 1), generator=generator)
@@ -49,8 +51,8 @@ class Adding(DrawnTask):
             places = torch.cat([first, second], dim=1)
         else:
             places = torch.rand(size, length, generator=generator).topk(2, dim=1).indices
-        markers = torch.zeros(size, length).scatter_(1, places, 1.0)
-        return torch.stack([numbers, markers], dim=2)
+        markers.scatter_(1, places, 1.0)
+        return inputs
 
     def solve(self, inputs: Tensor) -> Tensor:
         return inputs.prod(dim=2).sum(dim=1, keepdim=True)
@@ -75,4 +77,4 @@ class Multiplication(Adding):
 
     def solve(self, inputs: Tensor) -> Tensor:
         numbers, markers = inputs.unbind(dim=2)
-        return torch.where(markers == 1, numbers, 1).prod(dim=1, keepdim=True)
+        return numbers.masked_fill(markers != 1, 1).prod(dim=1, keepdim=True)

@@ -69,25 +69,32 @@ class CopyMemory(DrawnTask):
     def draw_for(self, split: Split, size: int, length: int, generator: torch.Generator) -> Tensor:
         if self.classes**self.symbols < 500:
             return self.draw(size, length, generator)
-        kept = torch.empty(0, length + 2 * self.symbols, dtype=torch.long)
+        kept = torch.empty(0, self.symbols, dtype=torch.long)
         while len(kept) < size:
-            drawn = self.draw(2 * size, length, generator)
+            drawn = self._symbols(2 * size, generator)
             kept = torch.cat([kept, drawn[self._owner(drawn) == SHARES.index(split)]])
-        return kept[:size]
+        return self._around(kept[:size], length)
 
-    def _owner(self, inputs: Tensor) -> Tensor:
+    def _owner(self, symbols: Tensor) -> Tensor:
         """Which split each row of symbols belongs to: 0, 1 or 2 for train, val and test."""
-        mixed = torch.zeros(len(inputs), dtype=torch.long)
-        for symbol in inputs[:, : self.symbols].unbind(1):
+        mixed = torch.zeros(len(symbols), dtype=torch.long)
+        for symbol in symbols.unbind(1):
             mixed = (mixed ^ symbol) * 0x9E3779B97F4A7C1  # wraps around
             mixed = mixed ^ (mixed >> 29)
         return (mixed % 10 - 7).clamp(min=0)
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        symbols = torch.randint(1, self.classes + 1, (size, self.symbols), generator=generator)
-        blanks = torch.zeros(size, length - 1, dtype=torch.long)
-        go = torch.full((size, self.symbols + 1), self.classes + 1)
-        return torch.cat([symbols, blanks, go], dim=1)
+        return self._around(self._symbols(size, generator), length)
+
+    def _symbols(self, size: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(1, self.classes + 1, (size, self.symbols), generator=generator)
+
+    def _around(self, symbols: Tensor, length: int) -> Tensor:
+        """The inputs with these symbols."""
+        inputs = torch.zeros(len(symbols), length + 2 * self.symbols, dtype=torch.long)
+        inputs[:, : self.symbols] = symbols
+        inputs[:, -self.symbols - 1 :] = self.classes + 1
+        return inputs
 
     def solve(self, inputs: Tensor) -> Tensor:
         targets = torch.zeros_like(inputs)
@@ -144,7 +151,7 @@ class NoiselessMemory(DelayedRecall):
     def chance_at(self, length: int) -> float:
         return 1 / self.classes
 
-    def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        inputs = super().draw(size, length, generator)
+    def _around(self, symbols: Tensor, length: int) -> Tensor:
+        inputs = super()._around(symbols, length)
         inputs[:, -self.symbols :] = 0
         return inputs

@@ -63,37 +63,42 @@ class FuzzyRecall(DrawnTask):
         super().__init__(length, **lengths)
         self.input_size = keys + values + 1
         self.output_size = keys + values
-        self.key_motifs, self.key_bounds = motifs(range(keys), motif)
-        self.value_motifs, self.value_bounds = motifs(range(keys, keys + values), motif)
+        key_motifs, self.key_bounds = motifs(range(keys), motif)
+        value_motifs, value_bounds = motifs(range(keys, keys + values), motif)
+        self.motifs = torch.cat([key_motifs, value_motifs])
+        self.value_bounds = len(key_motifs) + value_bounds
+        self.sizes = (self.motifs != BLANK).sum(dim=1)
 
     def chance_at(self, length: int) -> float:
         return 1 / self.values
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        def some(count: int, bounds: Tensor) -> Tensor:
-            """(size, count) numbers of motifs, uniform over sizes and then over the motifs of a size."""
-            sizes = torch.randint(0, self.motif, (size, count), generator=generator)
-            low, high = bounds[sizes], bounds[sizes + 1]
-            return low + (torch.rand(size, count, generator=generator) * (high - low)).long()
+        def some(bounds: Tensor) -> Tensor:
+            """(size, length // 2) numbers of motifs, uniform over sizes and then over the motifs of a size."""
+            sizes = torch.randint(0, self.motif, (size, length // 2), generator=generator)
+            counts = bounds.diff().take(sizes)
+            return bounds.take(sizes) + (torch.rand(sizes.shape, generator=generator) * counts).long()
 
-        keys = some(length // 2, self.key_bounds)  # more pairs than may fit
-        value_of = some(len(self.key_motifs), self.value_bounds)
-        pairs = torch.cat([self.key_motifs[keys], self.value_motifs[value_of.gather(1, keys)]], dim=2)
+        # More pairs than may fit, from the right. Of all the values drawn for a key one holds, and which one depends on
+        # the keys alone.
+        keys, values = some(self.key_bounds), some(self.value_bounds)
+        value_of = torch.empty(size, len(self.motifs), dtype=torch.long).scatter_(1, keys, values)
+        row = torch.stack([value_of.gather(1, keys), keys], dim=2).flatten(1)
+        ends = self.sizes.take(row).cumsum(dim=1)
 
-        # From the right: room for the key at the end, then as many whole pairs as fit.
-        end = (
-            (pairs != BLANK).sum(dim=2).flip(1).cumsum(dim=1).flip(1)
-        )  # tokens from a pair's first to the last pair's last
-        fits = end <= length - self.motif
-        count = fits.sum(dim=1, keepdim=True)
-        asked = length // 2 - 1 - (torch.rand(size, 1, generator=generator) * count).long()
-        last = self.key_motifs[keys.gather(1, asked)]
-        pairs = torch.where(fits.unsqueeze(2), pairs, BLANK)
-        rows = torch.cat([pairs.flatten(1), last.flatten(1)], dim=1)
-        present = rows != BLANK
-        places = length - present.flip(1).cumsum(dim=1).flip(1)
-        inputs = torch.full((size, length + 1), self.input_size - 1)
-        return inputs.scatter_(1, torch.where(present, places, length), rows)[:, :length]
+        # Room for the key at the end, then as many whole pairs as fit.
+        count = (ends[:, 1::2] <= length - self.motif).sum(dim=1, keepdim=True)
+        asked = keys.gather(1, (torch.rand(size, 1, generator=generator) * count).long())
+        row = torch.cat([asked, row], dim=1)
+        ends = F.pad(ends, (1, 0)) + self.sizes.take(asked)
+
+        # A step, from the right as well, belongs to the motif before which as many have ended as before the step.
+        steps = torch.arange(length)
+        ended = torch.zeros(size, length + 1, dtype=torch.long).scatter_(1, ends.clamp(max=length), 1)
+        number = ended.cumsum(dim=1)[:, :length]
+        place = ends.gather(1, number) - 1 - steps
+        tokens = self.motifs.take(row.gather(1, number) * self.motif + place)
+        return torch.where(steps < ends.gather(1, 2 * count), tokens, self.input_size - 1).flip(1)
 
     def solve(self, inputs: Tensor) -> Tensor:
         size, length = inputs.shape

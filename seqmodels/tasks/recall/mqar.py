@@ -70,10 +70,10 @@ class MQAR(DrawnTask):
             return torch.rand(size, choices, generator=generator).topk(self.pairs, dim=1).indices
 
         keys, values = 1 + some(half - 1), half + some(half)
-        # The largest of log(weight) + Gumbel noise are a draw without replacement with these weights.
-        places = torch.arange(1, 1 + (length - context + 1) // 2)
-        gumbel = -torch.empty(size, len(places)).exponential_(generator=generator).log()
-        chosen = ((self.power - 1) * places.log() + gumbel).topk(self.pairs, dim=1).indices
+        # The largest of log(uniform) / weight are a draw without replacement with these weights.
+        places = torch.arange(1, 1 + (length - context + 1) // 2, dtype=torch.float64)
+        uniform = torch.rand(size, len(places), generator=generator, dtype=torch.float64)
+        chosen = (uniform.log() * places ** (1 - self.power)).topk(self.pairs, dim=1).indices
         inputs = torch.zeros(size, length, dtype=torch.long)
         inputs[:, 0:context:2] = keys
         inputs[:, 1:context:2] = values
@@ -82,8 +82,8 @@ class MQAR(DrawnTask):
     def solve(self, inputs: Tensor) -> Tensor:
         context = 2 * self.pairs
         keys, values = inputs[:, 0:context:2], inputs[:, 1:context:2]
-        asked = inputs[:, context:, None] == keys[:, None]  # (batch, step, pair)
-        answers = (asked * values[:, None]).sum(dim=2)  # 0 where no key is asked for, which is no value
+        asked = inputs[:, None, context:] == keys.unsqueeze(2)  # (batch, pair, step)
+        answers = (asked * values.unsqueeze(2)).sum(dim=1)  # 0 where no key is asked for, which is no value
         targets = torch.full_like(inputs, IGNORED)
         targets[:, context:] = torch.where(answers > 0, answers, IGNORED)
         return targets

@@ -59,9 +59,8 @@ class PrioritySort(DrawnTask):
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         inputs = torch.zeros(size, length + self.kept, self.input_size)
-        bits = torch.randint(0, 2, (size, length, self.output_size), generator=generator)
-        inputs[:, :length, : self.output_size] = bits
-        inputs[:, :length, -2] = 2 * torch.rand(size, length, generator=generator) - 1
+        inputs[:, :length, : self.output_size].random_(2, generator=generator)
+        inputs[:, :length, -2].uniform_(-1, 1, generator=generator)
         inputs[:, length:, -1] = 1
         return inputs
 

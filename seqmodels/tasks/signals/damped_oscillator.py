@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.signals.signal import Signal
+from seqmodels.tasks.signals.signal import Signal, fit
 
 FREQUENCIES = (0.2, 1.2)
 """Radians per step, so periods of about 5 to 31 steps."""
@@ -52,7 +52,7 @@ class DampedOscillator(Signal):
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         def uniform(low: float, high: float) -> Tensor:
-            return low + (high - low) * torch.rand(size, 1, generator=generator, dtype=torch.float64)
+            return torch.empty(size, 1, dtype=torch.float64).uniform_(low, high, generator=generator)
 
         frequency, damping, amplitude = uniform(*FREQUENCIES), uniform(*DAMPINGS), uniform(*AMPLITUDES)
         phase, time = uniform(0.0, 2 * math.pi), torch.arange(length)
@@ -61,9 +61,10 @@ class DampedOscillator(Signal):
 
     def extend(self, signal: Tensor, steps: int) -> Tensor:
         """By the recurrence, with p and -q fitted to the whole signal (Prony's method)."""
-        values = signal[:, :, 0]
-        equations = values.unfold(1, 3, 1)  # (batch, time, x_{t-1} x_t x_{t+1})
-        coefficients = torch.linalg.lstsq(equations[:, :, :2], equations[:, :, 2:]).solution
+        values = signal.double()
+        coefficients = fit(values[:, :, 0].unfold(1, 3, 1).mT)  # (batch, x_{t-1} x_t x_{t+1}, time)
+        values = values[:, -2:]
         for _ in range(steps):
-            values = torch.cat([values, (values[:, None, -2:] @ coefficients).squeeze(1)], dim=1)
-        return values[:, -steps:].unsqueeze(2)
+            following = (values[:, -2:] * coefficients).sum(dim=1, keepdim=True)
+            values = torch.cat([values, following], dim=1)
+        return values[:, -steps:]

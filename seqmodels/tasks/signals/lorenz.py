@@ -8,6 +8,8 @@ Here it is the map that Euler's method makes of it with a step of 0.02, and all 
 the next ones follow exactly from those seen.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,21 @@ TRANSIENT = 30
 CENTER = torch.tensor([0.0, 0.0, 26.0], dtype=torch.float64)
 SCALE = torch.tensor([8.5, 9.7, 8.3], dtype=torch.float64)
 """What brings the coordinates to about mean 0 and variance 1."""
+MAP = torch.tensor(
+    [
+        [1 - STEP * SIGMA, STEP * SIGMA, 0],
+        [STEP * RHO, 1 - STEP, 0],
+        [0, 0, 1 - STEP * BETA],
+        [1, 0, 0],
+        [1, 0, 0],
+        [1, 0, 0],
+        [0, 0, 0],
+        [0, 0, -STEP],
+        [0, STEP, 0],
+    ],
+    dtype=torch.float64,
+)
+"""Three matrices one above the other: a step takes a point p to A p + (B p) * (C p), where B p is x three times."""
 
 
 class Lorenz(Signal):
@@ -45,25 +62,21 @@ class Lorenz(Signal):
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         start = (2 * torch.rand(size, 3, generator=generator, dtype=torch.float64) - 1) * SCALE + CENTER
-        return ((run(start, TRANSIENT + length)[:, TRANSIENT:] - CENTER) / SCALE).float()
+        return ((run(start, TRANSIENT + length)[:, TRANSIENT:] - CENTER) / SCALE).float().contiguous()
 
     def extend(self, signal: Tensor, steps: int) -> Tensor:
-        return (run(signal[:, -1] * SCALE + CENTER, steps) - CENTER) / SCALE
+        return (run(signal[:, -1].double() * SCALE + CENTER, steps) - CENTER) / SCALE
 
 
+@torch.inference_mode()  # calls cost a fifth less
 def run(start: Tensor, steps: int) -> Tensor:
     """The points (batch, steps, 3) that follow `start` (batch, 3)."""
-    x, y, z = start.unbind(1)
-    below = RHO - z
-    source = torch.full_like(below, STEP * BETA * RHO)
-    points = []
-    for _ in range(steps):
-        x, y, below = (
-            torch.lerp(x, y, STEP * SIGMA),
-            torch.addcmul((1 - STEP) * y, x, below, value=STEP),
-            torch.addcmul(torch.add(source, below, alpha=1 - STEP * BETA), x, y, value=-STEP),
-        )
-        points += [x, y, below]
-    found = torch.stack(points, dim=1).view(len(start), steps, 3)
-    found[:, :, 2] = RHO - found[:, :, 2]
-    return found
+    # A step is so little work that it costs what its calls cost: two, which write where the result belongs.
+    path = start.new_empty(steps + 1, 3, len(start))
+    path[0] = start.T
+    parts = start.new_empty(len(MAP), len(start))
+    linear, x, factor = parts.chunk(3)
+    for point, following in pairwise(path.unbind()):
+        torch.mm(MAP, point, out=parts)
+        torch.addcmul(linear, x, factor, out=following)
+    return path[1:].permute(2, 0, 1)

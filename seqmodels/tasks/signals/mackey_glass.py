@@ -19,6 +19,7 @@ from seqmodels.tasks.signals.signal import Signal
 from seqmodels.tasks.task import check_whole
 
 BETA, GAMMA = 0.2, 0.1
+ONE = torch.ones((), dtype=torch.float64)
 TRANSIENT = 100
 """Steps from a random history to the attractor."""
 PERIODS = 200
@@ -57,32 +58,38 @@ class MackeyGlass(Signal):
         super().__init__(length, ahead, **lengths)
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        """tau + 1 values at a time: what drives them is known, and the rest is linear.
-
-        With f_t = beta x_{t-tau} / (1 + x_{t-tau}^10) it is x_{t+j} = r^j x_t + sum_{i=1..j} r^{j-i} f_{t+i-1}, where
-        r = 1 - gamma.
-        """
-        steps = self.tau + 1
-        distance = torch.arange(steps, dtype=torch.float64)
-        spread = ((1 - GAMMA) ** (distance - distance[:, None])).triu()
-        fading = (1 - GAMMA) ** (distance + 1)
-
-        blocks = [0.4 + torch.rand(size, steps, generator=generator, dtype=torch.float64)]
-        for _ in range(-(-(TRANSIENT + PERIODS + length) // steps)):
-            history = blocks[-1]
-            blocks.append(torch.addmm(history[:, -1:] * fading, driven(history), spread))
-        start = TRANSIENT + torch.randint(0, PERIODS, (size, 1), generator=generator)
-        signal = torch.cat(blocks[1:], dim=1).gather(1, start + torch.arange(length))
-        return signal.unsqueeze(2).float()
+        history = 0.4 + torch.rand(size, self.tau + 1, generator=generator, dtype=torch.float64).T
+        signal = run(history, TRANSIENT + PERIODS + length)
+        start = TRANSIENT + torch.randint(0, PERIODS, (size,), generator=generator)
+        signal = signal.gather(0, start + torch.arange(length).unsqueeze(1))
+        return signal.T.unsqueeze(2).float().contiguous()
 
     def extend(self, signal: Tensor, steps: int) -> Tensor:
-        values = signal[:, :, 0]
+        values = signal[:, -self.tau - 1 :, 0].double()
         for _ in range(steps):
-            following = (1 - GAMMA) * values[:, -1:] + driven(values[:, -self.tau - 1 : -self.tau])
+            following = (1 - GAMMA) * values[:, -1:] + BETA * limited(values[:, -self.tau - 1 : -self.tau])
             values = torch.cat([values, following], dim=1)
         return values[:, -steps:].unsqueeze(2)
 
 
-def driven(delayed: Tensor) -> Tensor:
-    """What a value adds to the one tau + 1 steps later."""
-    return BETA * delayed / (1 + delayed**10)
+@torch.inference_mode()  # calls cost a fifth less
+def run(history: Tensor, steps: int) -> Tensor:
+    """`steps` values or more (time, batch) that follow a history (tau + 1, batch).
+
+    tau + 1 at a time: what drives them is known, and the rest is linear. With f_t = beta x_{t-tau} / (1 + x_{t-tau}^10)
+    it is x_{t+j} = r^j x_t + sum_{i=1..j} r^{j-i} f_{t+i-1}, where r = 1 - gamma.
+    """
+    distance = torch.arange(len(history), dtype=torch.float64).unsqueeze(1)
+    spread = BETA * ((1 - GAMMA) ** (distance - distance.T)).tril()
+    fading = (1 - GAMMA) ** (distance + 1)
+    blocks = [history]
+    for _ in range(-(-steps // len(history))):
+        block = blocks[-1]
+        blocks.append(torch.addmm(fading * block[-1], spread, limited(block)))
+    return torch.cat(blocks[1:])
+
+
+def limited(delayed: Tensor) -> Tensor:
+    """x / (1 + x^10)."""
+    fifth = delayed.square().square_().mul_(delayed)  # `delayed**10` takes more than twice as long
+    return delayed / torch.addcmul(ONE, fifth, fifth)

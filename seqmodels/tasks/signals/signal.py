@@ -7,9 +7,13 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import check_whole
+
+NEGLIGIBLE = 1e-15
+"""Beside the values of a signal, in double precision."""
 
 
 class Signal(DrawnTask):
@@ -48,16 +52,15 @@ class Signal(DrawnTask):
     def extend(self, signal: Tensor, steps: int) -> Tensor:
         """The values (batch, steps, channels) that follow a signal (batch, time, channels), in double precision.
 
-        `min_length` values are enough for that.
+        `min_length` values are enough for that, of any precision.
         """
 
     def solve(self, inputs: Tensor) -> Tensor:
-        signal = inputs.double()
-        whole = torch.cat([signal, self.extend(signal, self.ahead)], dim=1)
-        windows = whole[:, 1:].unfold(1, self.ahead, 1).transpose(2, 3)  # (batch, time, ahead, channels), overlapping
-        targets = windows.flatten(2).clone()
+        length = inputs.size(1)
+        whole = torch.cat([inputs, self.extend(inputs, self.ahead).to(inputs.dtype)], dim=1)
+        targets = torch.cat([whole[:, 1 + step : 1 + step + length] for step in range(self.ahead)], dim=2)
         targets[:, : self.min_length - 1] = math.nan
-        return targets.to(inputs.dtype)
+        return targets
 
     @property
     def baselines(self) -> dict[str, float]:
@@ -66,3 +69,17 @@ class Signal(DrawnTask):
             inputs = self.draw(1024, length, torch.Generator().manual_seed(0))
             errors.append(self.loss(inputs.repeat(1, 1, self.ahead), self.solve(inputs)).item())
         return {"persistence": sum(errors) / len(errors)}
+
+
+def fit(equations: Tensor) -> Tensor:
+    """The coefficients c (batch, k, 1) of equations a_1 c_1 + ... + a_k c_k = b, the columns of (batch, k + 1, n).
+
+    By least squares, as torch.linalg.lstsq would in twice the time. Equations NEGLIGIBLE c_i = 0 are added: they decide
+    where the others leave a choice, as those of a silent signal do.
+    """
+    _, rows, columns = equations.shape
+    count = rows - 1
+    equations = F.pad(equations, (0, count))
+    equations.diagonal(columns, dim1=1, dim2=2).fill_(NEGLIGIBLE)
+    triangle = torch.linalg.qr(equations.mT, mode="r").R[:, :count]
+    return torch.linalg.solve_triangular(triangle[:, :, :count], triangle[:, :, count:], upper=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.tasks.drawn import Lengths
-from seqmodels.tasks.signals.signal import Signal
+from seqmodels.tasks.signals.signal import Signal, fit
 from seqmodels.tasks.task import check_whole
 
 FREQUENCIES = (0.2, 1.2)
@@ -54,7 +54,7 @@ class Sine(Signal):
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         def uniform(low: float, high: float) -> Tensor:
-            return low + (high - low) * torch.rand(size, self.components, 1, generator=generator, dtype=torch.float64)
+            return torch.empty(size, self.components, 1, dtype=torch.float64).uniform_(low, high, generator=generator)
 
         frequency, amplitude, phase = uniform(*FREQUENCIES), uniform(*AMPLITUDES), uniform(0.0, 2 * math.pi)
         signal = (amplitude * torch.sin(frequency * torch.arange(length) + phase)).sum(dim=1)
@@ -63,20 +63,18 @@ class Sine(Signal):
     def extend(self, signal: Tensor, steps: int) -> Tensor:
         """By the recurrence that the mixture obeys (Prony's method).
 
-        prod_i (1 - 2 cos(w_i) B + B^2) x_t = 0 with the backshift B is a palindrome: with c_k counted once,
-        x_t + x_{t-2k} = sum_{j=1..k} c_j (x_{t-j} + x_{t-2k+j}). Its k unknowns are fitted to the whole window.
+        prod_i (1 - 2 cos(w_i) B + B^2) x_t = 0 with the backshift B is a palindrome, so with any x_t in the middle
+        x_{t-k} + x_{t+k} = sum_{j=0..k-1} c_j (x_{t-j} + x_{t+j}). Its k unknowns are fitted to the whole window.
         """
         order, half = 2 * self.components, self.components
-        values = signal[:, :, 0]
-        lags = values.unfold(1, order + 1, 1).flip(2)  # (batch, equations, x_t .. x_{t-2k})
-        pairs = lags + lags.flip(2)
-        pairs[:, :, half] /= 2
-        coefficients = torch.linalg.lstsq(pairs[:, :, 1 : half + 1], pairs[:, :, :1]).solution
+        values = signal[:, :, 0].double()
+        shifted = values.unfold(1, values.size(1) - order, 1)  # (batch, 2k + 1, equations): row i begins at x_i
+        coefficients = fit(shifted[:, half:] + shifted[:, : half + 1].flip(1))
 
+        values = values[:, -order:]
         for _ in range(steps):
-            last = values[:, -order:].flip(1)  # x_t .. x_{t-2k+1}, to predict x_{t+1}
-            inner = last[:, : order - 1] + last[:, : order - 1].flip(1)
-            inner[:, half - 1] /= 2
-            following = (inner[:, :half].unsqueeze(1) @ coefficients).squeeze(1) - last[:, -1:]
+            last = values[:, -order:]
+            pairs = last[:, half:] + last[:, 1 : half + 1].flip(1)
+            following = (pairs.unsqueeze(2) * coefficients).sum(dim=1) - last[:, :1]
             values = torch.cat([values, following], dim=1)
         return values[:, -steps:].unsqueeze(2)

@@ -61,6 +61,16 @@ def test_swings_are_solved_in_double_precision_whoever_drew_them(kind, length):
             assert targets[0, -2].tolist() == pytest.approx(signal[-3:-1], abs=1e-6)
 
 
+@pytest.mark.parametrize("length", [6, 7, 50])
+def test_swings_that_many_recurrences_continue_are_solved_as_well(length):
+    """Silence, a constant, one sine where two may be: the equations leave a choice that must not spoil the answer."""
+    times = torch.arange(length + 2, dtype=torch.float64)
+    signals = torch.stack([0 * times, 0 * times + 1, 0 * times + 1000, torch.cos(0.7 * times)])
+    for task in (Sine(length, ahead=2), DampedOscillator(length, ahead=2)):
+        answers = task.solve(signals[:, :-2, None])[:, -1]
+        torch.testing.assert_close(answers, signals[:, -2:], rtol=1e-6, atol=1e-6)
+
+
 def mackey_glass(values, tau):
     return values[-1] + 0.2 * values[-1 - tau] / (1 + values[-1 - tau] ** 10) - 0.1 * values[-1]
 

@@ -64,7 +64,10 @@ def calculate(operate):
 
 
 def compute_sqrt(task, word):
-    root = math.isqrt(int("".join(map(str, word)), 2))
+    number, root = int("".join(map(str, word)), 2), 0
+    for place in reversed(range((len(word) + 1) // 2)):
+        if (root + 2**place) ** 2 <= number:
+            root += 2**place
     return list(map(int, f"{root:b}".zfill(math.ceil(len(word) / 2))))
 
 

@@ -90,8 +90,8 @@ def plot_curves(task: Task, folder: Path) -> None:
     metric_axes.plot(curve["step"], curve[f"val_{task.metric_name}"], marker=".", color="C1", label="validation")
     lines = {"chance": task.chance} | {name: value for name, value in task.baselines.items() if value != task.solved_at}
     lines[" = ".join(["solved", *(name for name in task.baselines if name not in lines)])] = task.solved_at
-    for color, (name, value) in enumerate(lines.items(), start=3):
-        color = "gray" if name == "chance" else f"C{color}"
+    for number, (name, value) in enumerate(lines.items(), start=3):
+        color = "gray" if name == "chance" else f"C{number}"
         metric_axes.axhline(value, linestyle="--", color=color, label=f"{name} in the test {figure(value)}")
     tested = metrics[["step", f"test_{task.metric_name}"]].dropna()
     step, score = tested.to_numpy()[-1]

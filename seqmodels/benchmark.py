@@ -27,13 +27,13 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from seqmodels.config import CONF, UserError, command, instantiate, nearest
+from seqmodels.config import CONF, UserError, command, instantiate, nearest, target_of
 from seqmodels.tasks.task import check_whole
 
 Arm = Callable[[], object]
@@ -99,14 +99,13 @@ def measure(config: DictConfig, name: str, size: Any) -> Iterator[dict[str, Any]
 def build(config: DictConfig, name: str, options: dict[str, Any]) -> Any:
     """The layer of conf/model/<name>.yaml, at the size of `options`."""
     described: Any = OmegaConf.load(CONF / "model" / f"{name}.yaml")
+    if getattr(target_of(described, "layers"), "reference", None) is None:
+        raise UserError(f"layers should name layers with a reference to be timed against, and {name} has none")
     only = {key: described[key] for key in ("_target_", "nonlinearity") if key in described}
     dtype, device = options["dtype"], options["device"]
     sizes = {key: value for key, value in options.items() if key not in ("dtype", "device", "input_size")}
     described = OmegaConf.create(only | sizes | {"backend": config.backend})
-    layer = instantiate(described, "layers", input_size=options["input_size"], dtype=dtype, device=device)
-    if getattr(layer, "reference", None) is None:
-        raise UserError(f"layers should name layers with a reference to be timed against, and {name} has none")
-    return layer
+    return instantiate(described, "layers", input_size=options["input_size"], dtype=dtype, device=device)
 
 
 def training(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Arm:
@@ -282,6 +281,9 @@ def plot(table: pd.DataFrame, file: Path) -> None:
 def check(config: DictConfig) -> None:
     try:
         check_whole("rounds", config.rounds, 1)
+        for name in ("layers", "sizes", "threads"):
+            if not isinstance(config[name], ListConfig) or not config[name]:
+                raise ValueError(f"{name} should be a list of at least one, got {config[name]!r}")
         for threads in config.threads:
             check_whole("threads", threads, 1)
         for size in config.sizes:

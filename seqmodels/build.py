@@ -59,6 +59,11 @@ def build_model(config: DictConfig, task: Task) -> SequenceModel:
             task.every_step,
             config.embedding_size,
         )
+    if task.answers_follow and model.directions == 2:
+        raise UserError(
+            f"model.bidirectional should be false for {type(task).__name__}, which asks for what comes next: "
+            "a layer that reads backwards has seen it"
+        )
     if isinstance(task, DrawnTask) and task.mixed_lengths and not model.takes_lengths:
         raise UserError(
             f"task.mixed_lengths=True needs a layer that reads packed sequences, or in one direction only: "

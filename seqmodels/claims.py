@@ -139,7 +139,10 @@ class Job:
         except (OSError, ValueError):
             return None
         if plain(found) != plain(self.config):
-            raise UserError(f"{self.folder} holds a run with another config: choose another --folder, or remove it")
+            raise UserError(
+                f"{self.folder} holds a run with another config: "
+                "give the settings it was run with, choose another --folder, or remove it"
+            )
         return result
 
     def run(self) -> str:

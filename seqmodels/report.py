@@ -17,14 +17,14 @@ from seqmodels.config import UserError
 from seqmodels.tasks import Task
 
 
-def write_config(config: DictConfig, folder: Path) -> None:
-    """The config the run was started with, without interpolations.
-
-    Raises:
-        UserError: the folder holds a run already.
-    """
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds a run."""
     if (folder / "config.yaml").exists():
         raise UserError(f"hydra.run.dir={folder} holds a run already: choose another folder")
+
+
+def write_config(config: DictConfig, folder: Path) -> None:
+    """The config the run was started with, without interpolations."""
     OmegaConf.save(config, folder / "config.yaml")
 
 

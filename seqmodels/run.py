@@ -47,6 +47,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     quieten()
 
     # Build. The first draw from the seed is the model's, so that equal seeds give equal initial weights.
+    report.check_folder(folder)
     check_settings(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(config)
@@ -207,7 +208,7 @@ def by_length(task: Task, scores: dict[str, float]) -> dict[str, Any]:
             "length": length,
             "test": scores.get(f"{test}_at_{length}", scores[test]),
             "chance": task.chance_at(length),
-            "unseen": not task.shortest <= length <= task.longest,
+            "unseen": not task.fitting(task.shortest) <= task.fitting(length) <= task.fitting(task.longest),
         }
         for length in task.test_lengths
     ]

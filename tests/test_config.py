@@ -97,6 +97,14 @@ def test_a_mistake_is_named_and_leaves_nothing_behind(type_command, tmp_path, ov
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("task", ["sine", "text", "reber", "in_context_recall"])
+def test_a_layer_that_reads_backwards_is_not_asked_what_comes_next(type_command, tmp_path, task):
+    code, _, complaint = type_command("trainer=smoke", f"task={task}", "model.bidirectional=true")
+    assert code == 1
+    assert "error: model.bidirectional should be false for" in complaint
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -76,8 +76,10 @@ class DrawnTask(Task):
             raise TypeError(f"test_lengths should be a list of lengths such as [40, 80], got {test_lengths!r}")
         for tested in test_lengths:
             check_whole("test_lengths", tested, self.min_length)
-        if len(set(test_lengths)) < len(test_lengths):
-            raise ValueError(f"test_lengths should name each length once, got {list(test_lengths)}")
+        if len(set(map(self.fitting, test_lengths))) < len(test_lengths):
+            drawn = list(map(self.fitting, test_lengths))
+            also = "" if drawn == list(test_lengths) else f", which are drawn as {drawn}"
+            raise ValueError(f"test_lengths should name each length once, got {list(test_lengths)}{also}")
         self.test_lengths = list(test_lengths)
         self.doubling_batches = doubling_batches
         self.mixed_lengths = mixed_lengths
@@ -85,6 +87,10 @@ class DrawnTask(Task):
     @abstractmethod
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         """`size` random inputs."""
+
+    def fitting(self, length: int) -> int:
+        """The length that is drawn where `length` is asked for: the longest up to it at which there are sequences."""
+        return length
 
     @abstractmethod
     def solve(self, inputs: Tensor) -> Tensor:

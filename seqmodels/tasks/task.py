@@ -30,6 +30,8 @@ class Task(ABC):
     tokens: bool = False
     every_step: bool = False
     """Whether each step has an answer, or only the last one."""
+    answers_follow: bool = False
+    """Whether later inputs tell the answer of a step: what comes next is asked for, and must not be seen."""
     chronological: bool = False
     """Whether the examples of a split follow one another in time."""
 
@@ -81,7 +83,8 @@ class Task(ABC):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error of numbers, cross-entropy (nats) of classes, over the scored positions."""
-        outputs, targets = self.scored(outputs, targets)
+        if self.every_step:  # else there is one answer, and it counts
+            outputs, targets = self.scored(outputs, targets)
         if targets.is_floating_point():
             return F.mse_loss(outputs, targets.to(outputs.dtype))
         return F.cross_entropy(outputs, targets)

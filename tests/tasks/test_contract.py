@@ -17,6 +17,7 @@ from seqmodels.data import SequenceData
 from seqmodels.model import SequenceModel
 from seqmodels.tasks import DrawnTask, FiniteTask
 from seqmodels.tasks.drawn import Lengths
+from seqmodels.tasks.task import IGNORED
 
 FILES = sorted(file.stem for file in (CONF / "task").glob("*.yaml"))
 TASKS = [name for name in FILES if "???" not in (CONF / "task" / f"{name}.yaml").read_text()]
@@ -134,6 +135,27 @@ def test_the_solver_counts_as_solved_and_chance_does_not(name):
         torch.testing.assert_close(task.solve(inputs), targets, rtol=0, atol=0, equal_nan=True)
     assert task.is_solved(score(task, as_answers(task, targets), targets))
     assert not task.is_solved(task.chance)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_whose_answers_the_next_input_tells_says_so(name):
+    task = shipped(name)
+    inputs, targets, *_ = data_of(task).batches("test")[0]
+    if task.every_step and targets.shape == inputs.shape:
+        scored = (targets != IGNORED) & ~targets.isnan()
+        told = (targets[:, :-1] == inputs[:, 1:])[scored[:, :-1]].float().mean()
+        assert task.answers_follow or told < 0.75
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if isinstance(shipped(name), DrawnTask)])
+def test_lengths_that_are_drawn_alike_are_one_length(name):
+    task = shipped(name)
+    lengths = range(task.min_length, task.min_length + 7)
+    drawn = [task.draw(1, length, torch.Generator().manual_seed(1)).size(1) for length in lengths]
+    fitting = [task.fitting(length) for length in lengths]
+    pairs = list(itertools.pairwise(zip(drawn, fitting, strict=True)))
+    assert all((size == next_size) == (fits == next_fits) for (size, fits), (next_size, next_fits) in pairs)
+    assert all(fits <= length for fits, length in zip(fitting, lengths, strict=True))
 
 
 @pytest.mark.parametrize(

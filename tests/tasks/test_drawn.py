@@ -9,6 +9,7 @@ from answers import check_guess_line, check_reproducible, check_solved_line, dra
 
 from seqmodels.data import generator_for
 from seqmodels.tasks import Adding, CopyMemory, DrawnTask, Parity, Sine
+from seqmodels.tasks.formal import AnBn
 from seqmodels.tasks.task import IGNORED
 
 
@@ -189,6 +190,10 @@ def test_lengths_double_over_training():
         (lambda: Parity(5, test_lengths=7), "test_lengths should be a list of lengths .* got 7"),
         (lambda: Parity(5, test_lengths=[7, 0]), "test_lengths should be a whole number from 1 on, got 0"),
         (lambda: Parity(5, test_lengths=[7, 8, 7]), r"test_lengths should name each length once, got \[7, 8, 7\]"),
+        (
+            lambda: AnBn(40, test_lengths=[40, 41]),
+            r"test_lengths should name each length once, got \[40, 41\], which are drawn as \[40, 40\]",
+        ),
         (lambda: Adding(5, test_lengths=[1]), "test_lengths should be a whole number from 2 on, got 1"),
         (lambda: Sine(50, test_lengths=[5]), "test_lengths should be a whole number from 6 on, got 5"),
     ],

@@ -37,13 +37,15 @@ def fused_scan(kernel: Kernel, sequence: Tensor, state: State, weights: Weights)
 
 def _can_fuse(tensors: list[Tensor]) -> bool:
     sequence = tensors[0]
+    dtype, device = sequence.dtype, sequence.device
+    for part in tensors:
+        if type(part) not in (Tensor, torch.nn.Parameter) or part.dtype != dtype or part.device != device:
+            return False
     return (
-        sequence.device.type in ("cpu", "cuda")
-        and sequence.dtype in (torch.float32, torch.float64)
+        device.type in ("cpu", "cuda")
+        and dtype in (torch.float32, torch.float64)
         and sequence.numel() > 0
-        and all(type(part) in (Tensor, torch.nn.Parameter) for part in tensors)
-        and all(part.dtype == sequence.dtype and part.device == sequence.device for part in tensors)
-        and not torch.is_autocast_enabled(sequence.device.type)
+        and not torch.is_autocast_enabled(device.type)
         and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
         and not torch._C._len_torch_dispatch_stack()

@@ -88,6 +88,8 @@ class Kernel(ABC):
         """A copy with the rows of the gate `tanh_gate` doubled."""
         if weight is None or self.tanh_gate is None:
             return weight
+        if len(weight) == self.size:
+            return 2 * weight
         copy = weight.clone()
         copy[self.tanh_gate * self.size : (self.tanh_gate + 1) * self.size].mul_(2)
         return copy

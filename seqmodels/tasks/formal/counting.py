@@ -47,6 +47,9 @@ class AnBn(FormalTask):
         # One letter less and one of the other more: how each block but the last then moves its end.
         self.moves = torch.tensor([[(other <= end) - (one <= end) for end in letters[:-1]] for one, other in pairs])
 
+    def fitting(self, length: int) -> int:
+        return length - length % self.input_size
+
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         letters = self.input_size
         block = length // letters

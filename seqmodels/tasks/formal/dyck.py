@@ -37,6 +37,7 @@ class Dyck(FormalTask):
     """
 
     every_step = True
+    answers_follow = True
 
     def __init__(
         self,

@@ -45,8 +45,11 @@ class ModularArithmeticSimple(FormalTask):
         self.modulus = self.output_size = modulus
         self.input_size = modulus + 3
 
+    def fitting(self, length: int) -> int:
+        return length - 1 + length % 2
+
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        length -= 1 - length % 2
+        length = self.fitting(length)
         inputs = torch.randint(0, self.modulus, (size, length), generator=generator)
         inputs[:, 1::2] = self.modulus + torch.randint(0, 3, (size, length // 2), generator=generator)
         return inputs

@@ -51,6 +51,7 @@ class Reber(FormalTask):
     input_size = len(SYMBOLS)
     output_size = len(SETS)
     every_step = True
+    answers_follow = True
     min_length = 9
 
     def __init__(self, length: int | Sequence[int], **lengths: Unpack[Lengths]) -> None:

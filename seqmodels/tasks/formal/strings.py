@@ -131,6 +131,9 @@ class MissingDuplicate(FormalTask):
     output_size = 2
     min_length = 2
 
+    def fitting(self, length: int) -> int:
+        return length - length % 2
+
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         string = torch.randint(0, 2, (size, length // 2), generator=generator)
         blank = torch.randint(0, 2 * string.size(1), (size, 1), generator=generator)

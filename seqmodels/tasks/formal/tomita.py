@@ -62,11 +62,11 @@ class Tomita(FormalTask):
         grammar: int = 4,
         **lengths: Unpack[Lengths],
     ) -> None:
-        super().__init__(length, **lengths)
         check_whole("grammar", grammar, 1)
         if grammar not in GRAMMARS:
             raise ValueError(f"grammar should be a whole number from 1 to {len(GRAMMARS)}, got {grammar}")
         self.grammar = grammar
+        super().__init__(length, **lengths)
         steps, words = GRAMMARS[grammar]
         self.accepted = torch.tensor([int(state in words) for state in range(len(steps))])
         self.reader = Automaton(torch.tensor(steps), self.accepted)
@@ -88,9 +88,11 @@ class Tomita(FormalTask):
         self.writer = Automaton((copies.view(3, 1, 1) + torch.tensor(table)).flatten(0, 1), accepted.flatten())
         self.starts = copies[[0, 0, 1, 2]]
 
+    def fitting(self, length: int) -> int:
+        return length - length % 2 if self.grammar in (2, 5) else length
+
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        if self.grammar in (2, 5):
-            length -= length % 2
+        length = self.fitting(length)
         kinds = torch.randint(0, 4, (size,), generator=generator)
         return (self.writer.draw(self.starts[kinds], length, generator) & 1).contiguous()
 

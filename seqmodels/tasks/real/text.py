@@ -36,6 +36,7 @@ class Text(FiniteTask):
 
     tokens = True
     every_step = True
+    answers_follow = True
     metric_name = "bits"
 
     def __init__(self, path: str | None = None, length: int = 100) -> None:

@@ -44,6 +44,7 @@ class FuzzyRecall(DrawnTask):
 
     tokens = True
     every_step = True
+    answers_follow = True
     metric_name = "accuracy"
     solved_at = 0.99
 

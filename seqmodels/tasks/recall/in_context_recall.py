@@ -37,6 +37,7 @@ class InContextRecall(DrawnTask):
 
     tokens = True
     every_step = True
+    answers_follow = True
     metric_name = "accuracy"
     solved_at = 0.99
     min_length = 3
@@ -63,6 +64,9 @@ class InContextRecall(DrawnTask):
 
     def chance_at(self, length: int) -> float:
         return 1 / self.keys
+
+    def fitting(self, length: int) -> int:
+        return length - 1 + length % 2
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         pairs = (length - 1) // 2

@@ -57,8 +57,11 @@ class Memorization(DrawnTask):
     def chance_at(self, length: int) -> float:
         return 1 / self.keys
 
+    def fitting(self, length: int) -> int:
+        return length - length % 2
+
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        inputs = torch.full((size, length // 2 * 2), 2 * self.keys)
+        inputs = torch.full((size, self.fitting(length)), 2 * self.keys)
         inputs[:, ::2] = torch.randint(0, self.keys, (size, length // 2), generator=generator)
         return inputs
 

@@ -33,6 +33,7 @@ class Signal(DrawnTask):
 
     channels = 1
     every_step = True
+    answers_follow = True
     metric_name = "mse"
 
     def __init__(

@@ -1,0 +1,62 @@
+"""The benchmark compares before it times, and leaves what it promises."""
+
+import pandas as pd
+import pytest
+import torch
+
+from seqmodels.layers import ManualRNN
+
+TINY = ["layers=[manual_rnn]", "threads=[1]", "rounds=1"]
+
+
+def test_a_row_for_each_size_and_mode(type_command, tmp_path):
+    code, shown, _ = type_command(*TINY, "sizes=[[4,2,3,5,1],[3,2,3,4,2]]", program="seqmodels.benchmark")
+    assert code == 0
+    assert "manual_rnn" in shown
+    (folder,) = tmp_path.glob("outputs/benchmark/*")
+    table = pd.read_csv(folder / "benchmark.csv")
+    assert list(table["mode"]) == ["train", "infer", "train", "infer"]
+    assert list(table["layers"]) == [1, 1, 2, 2]
+    assert table["ratio"].to_numpy() == pytest.approx((table["reference_ms"] / table["ours_ms"]).to_numpy(), rel=1e-3)
+    # Forward, layer 2: 3 steps of 2 sequences, each a product with 4 x 3 and 4 x 4, then with 4 x 4 twice.
+    assert table["gflops"][3] == pytest.approx(2e-9 * 3 * 2 * (4 * 3 + 3 * 4 * 4))
+    lines = (folder / "benchmark.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| 4, 2, 3, 5, 1",
+        "| 3, 2, 3, 4, 2",
+        "| geometric mean",
+        "| worst",
+    ]
+    assert (folder / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_differs_is_not_timed(type_command, tmp_path, monkeypatch):
+    step = ManualRNN.step
+    monkeypatch.setattr(ManualRNN, "step", lambda *arguments: 1.001 * step(*arguments))
+    code, _, complaint = type_command(*TINY, "sizes=[[4,2,3,5,1]]", program="seqmodels.benchmark")
+    assert code == 1
+    assert "error: manual_rnn differs from its reference at [4, 2, 3, 5, 1] by" in complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sizes=[]", "sizes should be a list of at least one"),
+        ("threads=2", "threads should be a list of at least one"),
+        ("layers=[manual_run]", "did you mean 'manual_rnn'?"),
+        ("layers=[tcn]", "name layers with a reference"),
+        ("sizes=[[4,2,3]]", "rows [time, batch, input, hidden, layers], got [4, 2, 3]"),
+        ("sizes=[[4,2,3,0,1]]", "sizes should be a whole number from 1 on, got 0"),
+        ("rounds=0", "rounds should be a whole number from 1 on, got 0"),
+        ("dtype=float", "dtype should be one of"),
+        *([] if torch.cuda.is_available() else [("device=cuda", "device should be cpu, or cuda where there is one")]),
+    ],
+)
+def test_a_mistake_is_named(type_command, tmp_path, override, message):
+    code, _, complaint = type_command(*TINY, override, program="seqmodels.benchmark")
+    assert code == 1
+    assert message in complaint
+    assert complaint.startswith("error: ")
+    assert complaint.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -48,8 +48,8 @@ class RecurrentLayer(nn.Module):
         bidirectional: a second set of weights reads the sequence backwards; outputs are concatenated.
         backend: "loop" takes one step after the other through `step` and autograd. "fused" computes the same numbers
             faster, to rounding, with a backward pass of its own (see `seqmodels.layers.fused`), and falls back to the
-            loop for what that cannot do. "auto" is "fused" where the cell has a kernel and the
-            sequence is long enough to pay for it.
+            loop for what that cannot do. "auto" is "fused" where the cell has a kernel and the sequence is long enough
+            to pay for it.
 
     Raises:
         TypeError: a size is not a whole number.

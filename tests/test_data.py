@@ -1,5 +1,7 @@
 """Batches are a pure function of (seed, split, index)."""
 
+import math
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -21,9 +23,27 @@ def same(batches, others):
     )
 
 
-def test_every_batch_has_a_generator_of_its_own():
-    streams = [(seed, split, index) for seed in range(5) for split in ("train", "val", "test") for index in range(200)]
-    assert len({generator_for(*stream).initial_seed() for stream in streams}) == len(streams)
+def test_no_two_batches_of_a_run_begin_alike():
+    """Not one pair among 60,000: seeds of 32 bits drawn at random would agree in about one run of three."""
+    streams = [(split, index) for split in ("train", "val", "test") for index in range(20_000)]
+    for seed in (0, 1, 2**32 - 1):
+        seeds = {generator_for(seed, *stream).initial_seed() for stream in streams}
+        assert len(seeds) == len(streams)
+        assert max(seeds) < 2**32, "torch reads 32 bits of a seed, so there should be no more"
+
+
+def test_another_seed_has_other_batches():
+    streams = [(seed, split, index) for seed in range(50) for split in ("train", "val", "test") for index in range(20)]
+    assert len({tuple(torch.rand(2, generator=generator_for(*stream)).tolist()) for stream in streams}) == len(streams)
+
+
+@pytest.mark.parametrize("first", [(1, "train", 0), (1, "test", 0), (2**32 - 1, "train", 10**6)])
+def test_generators_of_neighbours_are_unrelated(first):
+    """1,000 neighbouring batches: their first numbers are uniform, and do not follow from one another."""
+    seed, split, index = first
+    numbers = torch.stack([torch.rand(4, generator=generator_for(seed, split, index + i)) for i in range(1000)]) - 0.5
+    assert numbers.mean(dim=0).abs().max() < 5 / math.sqrt(12 * 1000)
+    assert abs((numbers[1:] * numbers[:-1]).mean(dim=0) * 12).max() < 5 / math.sqrt(1000)
 
 
 def test_workers_change_nothing():
@@ -54,7 +74,8 @@ def test_given_data_are_evaluated_whole():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"batch_size": 0}, {"eval_batches": -1}, {"num_workers": -2}, {"seed": -1}, {"train_batches": 0}]
+    "arguments",
+    [{"batch_size": 0}, {"eval_batches": -1}, {"num_workers": -2}, {"seed": -1}, {"train_batches": 0}, {"seed": 2**32}],
 )
 def test_refuses_impossible_numbers(arguments):
     with pytest.raises(ValueError, match=f"{next(iter(arguments))} should be a whole number"):

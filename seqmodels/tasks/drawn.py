@@ -163,4 +163,6 @@ class DrawnTask(Task):
         if self.doubling_batches is not None:
             doublings = min(index / self.doubling_batches, 64)  # beyond any length, before a float overflows
             longest = min(longest, int(max(self.shortest, 2) * 2**doublings))
+        if longest == self.shortest:
+            return longest
         return int(torch.randint(self.shortest, longest + 1, (), generator=generator))

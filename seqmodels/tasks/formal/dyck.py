@@ -52,21 +52,27 @@ class Dyck(FormalTask):
         self.brackets = self.output_size = brackets
         self.input_size = 2 * brackets
         self.depth = depth
+        self.kinds = np.tile(np.arange(brackets), 2)
+        self.steps = np.repeat([1, -1], brackets)
+        """By symbol: its kind, and how much deeper it leads."""
+        self.folded = np.concatenate([np.arange(depth), np.arange(depth, 0, -1)])
+        """Where a walk on all integers is between 0 and `depth` if it turns there; from 2 * depth on it repeats."""
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        # A walk on all integers, folded into 0 ... depth: it turns at both ends.
-        steps = 2 * torch.randint(0, 2, (size, length), generator=generator).numpy() - 1
-        depths = np.abs((steps.cumsum(axis=1) + self.depth) % (2 * self.depth) - self.depth)
-        opens = np.ones_like(depths, dtype=bool)
-        opens[:, 1:] = depths[:, 1:] > depths[:, :-1]
-        inputs = torch.randint(0, self.brackets, (size, length), generator=generator).numpy()
-        closing = self.brackets + innermost(opens, depths, inputs)[:, :-1]
-        np.copyto(inputs[:, 1:], closing, where=~opens[:, 1:])
-        return torch.from_numpy(inputs)
+        lots = torch.randint(0, 2 * self.brackets, (size, length), generator=generator).numpy()
+        kinds = self.kinds.take(lots)
+        depths = self.folded.take(self.steps.take(lots).cumsum(axis=1), mode="wrap")
+        opens = np.empty(depths.shape, dtype=bool)
+        opens[:, 0] = True
+        np.greater(depths[:, 1:], depths[:, :-1], out=opens[:, 1:])
+        inputs, found = kinds.ravel(), innermost(opens, depths, kinds).ravel()
+        closing = np.flatnonzero(~opens)
+        inputs[closing] = self.brackets + found.take(closing - 1)
+        return torch.from_numpy(inputs).view(size, length)
 
     def solve(self, inputs: Tensor) -> Tensor:
         opens = inputs.numpy() < self.brackets
-        depths = (2 * opens.view(np.int8) - 1).cumsum(axis=1)
+        depths = self.steps.take(inputs.numpy()).cumsum(axis=1)
         kinds = innermost(opens, depths, inputs.numpy())
         kinds[depths == 0] = IGNORED
         return torch.from_numpy(kinds)
@@ -83,6 +89,7 @@ def innermost(opens: np.ndarray, depths: np.ndarray, kinds: np.ndarray) -> np.nd
     """
     order = depths.ravel().astype(np.min_scalar_type(depths.shape[1])).argsort(kind="stable")  # a byte or two sort fast
     openings = opens.ravel().take(order)
+    opened = kinds.ravel().take(order.take(openings.nonzero()[0]))
     found = np.empty_like(order)
-    found[order] = kinds.ravel().take(order[openings]).take(openings.cumsum() - 1)
+    found[order] = opened.take(openings.cumsum() - 1)
     return found.reshape(kinds.shape)

@@ -6,8 +6,10 @@ and appendix A: a word is read, then its answer is written, one symbol for each 
 
 from abc import abstractmethod
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqmodels.tasks.drawn import DrawnTask
 from seqmodels.tasks.task import IGNORED
@@ -44,17 +46,15 @@ class Transduction(FormalTask):
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         words = self.draw_words(size, length, generator)
-        empty = words.new_full((size, self.answer_length(words.size(1))), self.input_size - 1)
-        return torch.cat([words, empty], dim=1)
+        return F.pad(words, (0, self.answer_length(words.size(1))), value=self.input_size - 1)
 
     def solve(self, inputs: Tensor) -> Tensor:
-        length = inputs[0].tolist().index(self.input_size - 1)
-        words = inputs[:, :length]
-        return torch.cat([torch.full_like(words, IGNORED), self.answer(words)], dim=1)
+        length = inputs.numpy()[0].tolist().index(self.input_size - 1)
+        return F.pad(self.answer(inputs[:, :length].contiguous()), (length, 0), value=IGNORED)
 
 
-def ended(answers: Tensor, lengths: Tensor, end: int) -> Tensor:
-    """`answers` (batch, time) with an end token after the first `lengths` (batch,) symbols, and nothing scored then."""
-    lengths = lengths.unsqueeze(1)
-    over = torch.arange(answers.size(1)) > lengths
-    return answers.scatter(1, lengths, end).masked_fill_(over, IGNORED)
+def ended(answers: np.ndarray, lengths: np.ndarray, end: int) -> Tensor:
+    """`answers` (batch, time), changed to end after the first `lengths` (batch,) symbols; no position after is scored."""
+    answers[np.arange(len(answers)), lengths] = end
+    np.copyto(answers, IGNORED, where=np.arange(answers.shape[1]) > lengths[:, None])
+    return torch.from_numpy(answers)

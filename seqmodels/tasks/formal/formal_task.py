@@ -54,7 +54,7 @@ class Transduction(FormalTask):
 
 
 def ended(answers: np.ndarray, lengths: np.ndarray, end: int) -> Tensor:
-    """`answers` (batch, time), changed to end after the first `lengths` (batch,) symbols; no position after is scored."""
+    """`answers` (batch, time), changed to end after the first `lengths` (batch,) symbols; none after that is scored."""
     answers[np.arange(len(answers)), lengths] = end
     np.copyto(answers, IGNORED, where=np.arange(answers.shape[1]) > lengths[:, None])
     return torch.from_numpy(answers)

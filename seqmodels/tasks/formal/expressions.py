@@ -50,14 +50,15 @@ class BracketTask(FormalTask):
     def draw_expressions(
         self, size: int, length: int, operators: int, generator: torch.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Random expressions (size, length) with the first `operators` of + - *, outermost brackets first; and for each
-        digit a number from 0 to 1, random too.
+        """Random expressions (size, length) with the first `operators` of + - *, outermost brackets first; and a random
+        number for each place, which where there is a digit tells nothing but that digit.
 
         There are many small steps, here and in `brackets`, and NumPy takes less time for each than torch does.
         """
-        text = torch.randint(0, self.modulus, (size * length,), generator=generator).numpy()
-        # One lot for each place: where an expression begins, for its shares; at an operator, for which one it is.
-        lots = torch.rand(size * length, generator=generator, dtype=torch.float64).numpy()
+        # A lot for each place. It decides, where an expression begins, how it shares out its symbols; at an operator,
+        # which one it is; at a digit, which one. Numbers so large are even or odd, and so on, equally often.
+        lots = torch.randint(2**62, (size * length,), generator=generator).numpy()
+        text = lots % self.modulus
         starts = np.arange(0, size * length, length)
         ends = starts + length
         all_starts, all_ends, operator_places = [starts], [ends], []
@@ -65,14 +66,14 @@ class BracketTask(FormalTask):
             ways = ends - starts - 4
             longer = (ways > 0).nonzero()[0]
             starts, ends = starts.take(longer), ends.take(longer)
-            places = starts + (lots.take(starts) * ways.take(longer)).astype(np.int64) + 2
+            places = starts + lots.take(starts) % ways.take(longer) + 2
             operator_places.append(places)
             starts, ends = np.concatenate([starts + 1, places + 1]), np.concatenate([places, ends - 1])
             all_starts.append(starts)
             all_ends.append(ends)
 
         places = np.concatenate(operator_places)
-        text[places] = self.modulus + (lots.take(places) * operators).astype(np.int64)
+        text[places] = self.modulus + lots.take(places) % operators
         starts, ends = np.concatenate(all_starts), np.concatenate(all_ends)
         lengths = ends - starts
         bracketed = (lengths > 2).nonzero()[0]

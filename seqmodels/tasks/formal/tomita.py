@@ -94,10 +94,10 @@ class Tomita(FormalTask):
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         length = self.fitting(length)
         kinds = torch.randint(0, 4, (size,), generator=generator)
-        return (self.writer.draw(self.starts[kinds], length, generator) & 1).contiguous()
+        return (self.writer.draw(self.starts.take(kinds), length, generator) & 1).contiguous()
 
     def solve(self, inputs: Tensor) -> Tensor:
-        return self.accepted[self.reader.end(inputs)]
+        return self.accepted.take(self.reader.end(inputs))
 
     def chance_at(self, length: int) -> float:
         return 0.5

@@ -213,7 +213,7 @@ def check_arguments(target: Any, config: DictConfig, name: str) -> None:
         try:
             TypeAdapter(hints.get(key, Any), config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
         except ValidationError as error:
-            problem = error.errors()[0]["msg"].removeprefix("Input ")
+            problem = error.errors()[0]["msg"].removeprefix("Input ").replace("an instance of Sequence", "a list")
             choices = [str(choice) for choice in typing.get_args(hints[key])]
             hint = nearest(str(value), choices) if typing.get_origin(hints[key]) is typing.Literal else ""
             raise UserError(f"{name}.{key}={value}: {key} {problem}, got {value!r}{hint}") from error

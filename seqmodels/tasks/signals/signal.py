@@ -7,7 +7,6 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import check_whole
@@ -57,9 +56,8 @@ class Signal(DrawnTask):
         """
 
     def solve(self, inputs: Tensor) -> Tensor:
-        length = inputs.size(1)
-        whole = torch.cat([inputs, self.extend(inputs, self.ahead).to(inputs.dtype)], dim=1)
-        targets = torch.cat([whole[:, 1 + step : 1 + step + length] for step in range(self.ahead)], dim=2)
+        later = torch.cat([inputs[:, 1:], self.extend(inputs, self.ahead).to(inputs.dtype)], dim=1)
+        targets = later.unfold(1, self.ahead, 1).mT.flatten(2).contiguous()
         targets[:, : self.min_length - 1] = math.nan
         return targets
 
@@ -72,15 +70,32 @@ class Signal(DrawnTask):
         return {"persistence": sum(errors) / len(errors)}
 
 
-def fit(equations: Tensor) -> Tensor:
-    """The coefficients c (batch, k, 1) of equations a_1 c_1 + ... + a_k c_k = b, the columns of (batch, k + 1, n).
+def fit(columns: Sequence[Tensor]) -> Tensor:
+    """The coefficients c (k, batch) of equations a_1 c_1 + ... + a_k c_k = b, whose k + 1 columns are (n, batch) each.
 
-    By least squares, as torch.linalg.lstsq would in twice the time. Equations NEGLIGIBLE c_i = 0 are added: they decide
-    where the others leave a choice, as those of a silent signal do.
+    By least squares, with modified Gram-Schmidt: backward stable (Åke Björck, "Solving Linear Least Squares Problems by
+    Gram-Schmidt Orthogonalization", BIT 7, 1967), and all matrices at once. Equations NEGLIGIBLE c_i = 0 are added:
+    they decide where the others leave a choice, as those of a silent signal do. What is left of b in them at the end is
+    -NEGLIGIBLE c_i.
     """
-    _, rows, columns = equations.shape
-    count = rows - 1
-    equations = F.pad(equations, (0, count))
-    equations.diagonal(columns, dim1=1, dim2=2).fill_(NEGLIGIBLE)
-    triangle = torch.linalg.qr(equations.mT, mode="r").R[:, :count]
-    return torch.linalg.solve_triangular(triangle[:, :, :count], triangle[:, :, count:], upper=True)
+    count, (length, size) = len(columns) - 1, columns[0].shape
+    left = columns[0].new_zeros(count + 1, length + count, size)
+    for row, column in zip(left, columns, strict=True):
+        row[:length] = column
+    left[:, length:].diagonal().fill_(NEGLIGIBLE)
+    for _ in range(count):
+        products = (left[:1] * left).sum(dim=1, keepdim=True)
+        first, left = left[0], left[1:]
+        left.addcmul_(products[1:] / products[0], first, value=-1)
+    return left[0, length:] / -NEGLIGIBLE
+
+
+def recur(values: Tensor, coefficients: Tensor, steps: int) -> Tensor:
+    """The values (steps, batch) that follow (time, batch): each is the sum of the k before it times coefficients
+    (k, batch)."""
+    order = len(coefficients)
+    values = values[-order:]
+    for _ in range(steps):
+        following = (coefficients * values[-order:]).sum(dim=0, keepdim=True)
+        values = torch.cat([values, following])
+    return values[-steps:]

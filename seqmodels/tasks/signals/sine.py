@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.tasks.drawn import Lengths
-from seqmodels.tasks.signals.signal import Signal, fit
+from seqmodels.tasks.signals.signal import Signal, fit, recur
 from seqmodels.tasks.task import check_whole
 
 FREQUENCIES = (0.2, 1.2)
@@ -54,27 +54,25 @@ class Sine(Signal):
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         def uniform(low: float, high: float) -> Tensor:
-            return torch.empty(size, self.components, 1, dtype=torch.float64).uniform_(low, high, generator=generator)
+            return torch.empty(self.components, size, 1, dtype=torch.float64).uniform_(low, high, generator=generator)
 
         frequency, amplitude, phase = uniform(*FREQUENCIES), uniform(*AMPLITUDES), uniform(0.0, 2 * math.pi)
-        signal = (amplitude * torch.sin(frequency * torch.arange(length) + phase)).sum(dim=1)
+        time = torch.arange(length, dtype=torch.float64)
+        signal = torch.addcmul(phase, frequency, time).sin_().mul_(amplitude).sum(dim=0)
         return signal.unsqueeze(2).float()
 
+    @torch.inference_mode()  # calls cost a fifth less
     def extend(self, signal: Tensor, steps: int) -> Tensor:
         """By the recurrence that the mixture obeys (Prony's method).
 
         prod_i (1 - 2 cos(w_i) B + B^2) x_t = 0 with the backshift B is a palindrome, so with any x_t in the middle
-        x_{t-k} + x_{t+k} = sum_{j=0..k-1} c_j (x_{t-j} + x_{t+j}). Its k unknowns are fitted to the whole window.
+        x_{t-k} + x_{t+k} = c_0 x_t + sum_{j=1..k-1} c_j (x_{t-j} + x_{t+j}). Its k unknowns are fitted to the whole
+        signal.
         """
-        order, half = 2 * self.components, self.components
-        values = signal[:, :, 0].double()
-        shifted = values.unfold(1, values.size(1) - order, 1)  # (batch, 2k + 1, equations): row i begins at x_i
-        coefficients = fit(shifted[:, half:] + shifted[:, : half + 1].flip(1))
-
-        values = values[:, -order:]
-        for _ in range(steps):
-            last = values[:, -order:]
-            pairs = last[:, half:] + last[:, 1 : half + 1].flip(1)
-            following = (pairs.unsqueeze(2) * coefficients).sum(dim=1) - last[:, :1]
-            values = torch.cat([values, following], dim=1)
-        return values[:, -steps:].unsqueeze(2)
+        values = signal[:, :, 0].double().T.contiguous()
+        half, count = self.components, len(values) - 2 * self.components
+        shifted = [values[first : first + count] for first in range(2 * half + 1)]
+        pairs = [shifted[half - distance] + shifted[half + distance] for distance in range(1, half + 1)]
+        coefficients = fit([shifted[half], *pairs])
+        oldest = torch.full_like(coefficients[:1], -1)
+        return recur(values, torch.cat([oldest, coefficients.flip(0), coefficients[1:]]), steps).T.unsqueeze(2)

@@ -64,25 +64,23 @@ class FuzzyRecall(DrawnTask):
         super().__init__(length, **lengths)
         self.input_size = keys + values + 1
         self.output_size = keys + values
-        key_motifs, self.key_bounds = motifs(range(keys), motif)
-        value_motifs, value_bounds = motifs(range(keys, keys + values), motif)
+        key_motifs, self.key_lots = motifs(range(keys), motif)
+        value_motifs, value_lots = motifs(range(keys, keys + values), motif)
         self.motifs = torch.cat([key_motifs, value_motifs])
-        self.value_bounds = len(key_motifs) + value_bounds
+        self.value_lots = len(key_motifs) + value_lots
         self.sizes = (self.motifs != BLANK).sum(dim=1)
 
     def chance_at(self, length: int) -> float:
         return 1 / self.values
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        def some(bounds: Tensor) -> Tensor:
+        def some(lots: Tensor) -> Tensor:
             """(size, length // 2) numbers of motifs, uniform over sizes and then over the motifs of a size."""
-            sizes = torch.randint(0, self.motif, (size, length // 2), generator=generator)
-            counts = bounds.diff().take(sizes)
-            return bounds.take(sizes) + (torch.rand(sizes.shape, generator=generator) * counts).long()
+            return lots.take(torch.randint(0, len(lots), (size, length // 2), generator=generator))
 
         # More pairs than may fit, from the right. Of all the values drawn for a key one holds, and which one depends on
         # the keys alone.
-        keys, values = some(self.key_bounds), some(self.value_bounds)
+        keys, values = some(self.key_lots), some(self.value_lots)
         value_of = torch.empty(size, len(self.motifs), dtype=torch.long).scatter_(1, keys, values)
         row = torch.stack([value_of.gather(1, keys), keys], dim=2).flatten(1)
         ends = self.sizes.take(row).cumsum(dim=1)
@@ -99,39 +97,44 @@ class FuzzyRecall(DrawnTask):
         number = ended.cumsum(dim=1)[:, :length]
         place = ends.gather(1, number) - 1 - steps
         tokens = self.motifs.take(row.gather(1, number) * self.motif + place)
-        return torch.where(steps < ends.gather(1, 2 * count), tokens, self.input_size - 1).flip(1)
+        return tokens.masked_fill_(steps >= ends.gather(1, 2 * count), self.input_size - 1).flip(1)
 
     def solve(self, inputs: Tensor) -> Tensor:
         size, length = inputs.shape
         steps = torch.arange(length)
-        is_key = inputs < self.keys
-        is_value = ~is_key & (inputs < self.keys + self.values)
+        padded = F.pad(inputs, (0, 1), value=self.keys + self.values)
+        is_key = padded < self.keys
+        is_value = ~is_key & (padded < self.keys + self.values)
 
         # A number for the key that ends at a step: its tokens, plus one, as digits.
-        number, within = torch.zeros_like(inputs), torch.ones_like(is_key)
-        for back in range(self.motif):
-            within &= F.pad(is_key, (back, 0))[:, :length]
-            digit = F.pad(inputs + 1, (back, 0))[:, :length]
-            number += within * digit * (self.keys + 1) ** back
-        ends = is_key & ~F.pad(is_key, (0, 1))[:, 1:]
-        number = torch.where(ends, number, 0)
+        base = self.keys + 1
+        digits, shift = (padded + 1) * is_key, base * is_key
+        number = digits
+        for _ in range(self.motif - 1):
+            number = torch.addcmul(digits, shift, F.pad(number[:, :-1], (1, 0)))
+        ends = is_key[:, :-1] & ~is_key[:, 1:]
+        number = number[:, :-1] * ends
 
-        first = torch.full((size, (self.keys + 1) ** self.motif), length)
+        first = torch.full((size, base**self.motif), length)
         first.scatter_reduce_(1, number, steps.expand_as(number), "amin")
         first = first.gather(1, number)  # where each step's key first ended
         asked = ends & (first < steps)
-        targets = torch.where(asked, inputs.gather(1, (first + 1).clamp(max=length - 1)), IGNORED)
+        targets = torch.where(asked, padded.gather(1, first + 1), IGNORED)
         # Then the rest of the value, as long as there is more of it.
-        following = F.pad(inputs, (0, 1))[:, 1:]
-        continues = is_value & F.pad(is_value, (0, 1))[:, 1:]
+        continues = is_value[:, :-1] & is_value[:, 1:]
         for _ in range(self.motif - 1):
-            asked = F.pad(asked, (1, 0))[:, :length] & continues
-            targets = torch.where(asked, following, targets)
+            asked = F.pad(asked[:, :-1], (1, 0)) & continues
+            targets = torch.where(asked, padded[:, 1:], targets)
         return targets
 
 
 def motifs(tokens: Sequence[int], longest: int) -> tuple[Tensor, Tensor]:
-    """All motifs of 1 to `longest` different tokens, filled up with BLANK, by size; and where each size begins."""
+    """All motifs of 1 to `longest` different tokens, filled up with BLANK, by size.
+
+    And their numbers, each so many times that all sizes are equally frequent: of size s there are (n - s + 1) times as
+    many motifs as of the size before, for n tokens.
+    """
     found = [list(itertools.permutations(tokens, size)) for size in range(1, longest + 1)]
     rows = [[*motif, *[BLANK] * (longest - len(motif))] for group in found for motif in group]
-    return torch.tensor(rows), torch.tensor([0, *itertools.accumulate(map(len, found))])
+    times = [len(found[-1]) // len(group) for group in found for _ in group]
+    return torch.tensor(rows), torch.arange(len(rows)).repeat_interleave(torch.tensor(times))

@@ -132,12 +132,14 @@ class DrawnTask(Task):
         return (counts.view(*targets.shape[1:], self.output_size) + 1 / self.output_size).log()
 
     def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        mixed = self.mixed_lengths and split == "train"
-        groups = []
-        for group in torch.arange(size).chunk(GROUPS if mixed else 1):
-            inputs = self.draw_for(split, len(group), self._length(split, index, generator), generator)
-            groups.append((inputs, self.solve(inputs)))
-        return self._padded(groups) if mixed else groups[0]
+        if not self.mixed_lengths or split != "train":
+            return self._of_one_length(split, index, size, generator)
+        counts = [len(group) for group in torch.arange(size).chunk(GROUPS)]
+        return self._padded([self._of_one_length(split, index, count, generator) for count in counts])
+
+    def _of_one_length(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        inputs = self.draw_for(split, size, self._length(split, index, generator), generator)
+        return inputs, self.solve(inputs)
 
     def _padded(self, groups: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
         """Groups of sequences, each of one length, as one batch with its lengths."""

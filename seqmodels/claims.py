@@ -20,7 +20,6 @@ its own with one thread, and leaves its folder at <folder>/NAME/ARM/SEED; one th
 run again. That something does not hold is a finding, and no error.
 """
 
-import argparse
 import functools
 import json
 import os
@@ -40,7 +39,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from seqmodels.config import CONF, UserError, check_names, compose, nearest
+from seqmodels.config import CONF, Parser, UserError, check_names, compose, nearest
 from seqmodels.config import report as complain
 from seqmodels.report import figure
 
@@ -323,7 +322,7 @@ def whole_numbers(name: str, text: str) -> list[int]:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m seqmodels.claims", description="Published statements, run again on a small machine."
     )
     parser.add_argument("words", nargs="*", metavar="NAME or KEY=VALUE", help="claims, all if none is named; overrides")

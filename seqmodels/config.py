@@ -18,7 +18,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from unittest.mock import patch
 
 import hydra
@@ -107,6 +107,14 @@ def report(error: UserError, job: str = "") -> None:
 def refuse_words(parser: argparse.ArgumentParser, message: str) -> None:
     """In place of argparse's page of usage."""
     raise UserError(f"{message} (overrides read key=value; options such as -m come before them; --help shows both)")
+
+
+class Parser(argparse.ArgumentParser):
+    """For commands without a config: a wrong word is a mistake like any other, so one line and exit code 1."""
+
+    def error(self, message: str) -> NoReturn:
+        report(UserError(f"{message} (--help says what can be given)"))
+        raise SystemExit(1)
 
 
 def remove_if_empty(folder: Path, started: float) -> None:

@@ -4,7 +4,6 @@ python -m seqmodels.results                       # everything under outputs/
 python -m seqmodels.results outputs/layers --markdown
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+
+from seqmodels.config import Parser, UserError, report
 
 COLUMNS = {
     "task": "task",
@@ -64,14 +65,14 @@ def shown(table: pd.DataFrame) -> list[list[str]]:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m seqmodels.results", description="A table of finished runs.")
+    parser = Parser(prog="python -m seqmodels.results", description="A table of finished runs.")
     parser.add_argument("folder", nargs="?", default="outputs", type=Path, help="where to look (default: outputs)")
     parser.add_argument("--markdown", action="store_true", help="as a table for a README")
     arguments = parser.parse_args(words)
     try:
         table = collect(arguments.folder)
     except (FileNotFoundError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        report(UserError(str(error)))
         raise SystemExit(1) from error
     if arguments.markdown:
         for row in [list(map(str, table.columns)), ["---"] * len(table.columns), *shown(table)]:

@@ -144,6 +144,8 @@ def test_words_may_change_without_another_run_but_settings_may_not(claim, tmp_pa
         (["model.hiden_size=3"], "did you mean 'hidden_size'?"),
         (["--seeds", "one"], "--seeds should be whole numbers such as 1,2,3, got 'one'"),
         (["--jobs", "0"], "--jobs should be 1 or more, got 0"),
+        (["--jobs", "all"], "argument --jobs: invalid int value: 'all'"),
+        (["--tabel"], "unrecognized arguments: --tabel"),
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_run(claim, tmp_path, capsys, words, message):

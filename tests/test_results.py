@@ -47,3 +47,10 @@ def test_a_folder_without_runs_is_an_error(tmp_path, capsys):
             main([str(tmp_path)])
         assert stop.value.code == 1
         assert f"expected the result of a run in {tmp_path / 'result.json'}" in capsys.readouterr().err
+
+
+def test_a_word_too_many_is_an_error(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["outputs", "--html"])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "error: unrecognized arguments: --html (--help says what can be given)\n"

@@ -7,12 +7,17 @@ python -m seqmodels.results outputs/layers --markdown
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from seqmodels.config import Parser, UserError, report
+
+NOT_LISTED = {"seed", "trainer.max_steps", "claim"}
+"""What the config says that has a column of its own, or sets nothing."""
 
 COLUMNS = {
     "task": "task",
@@ -32,26 +37,48 @@ COLUMNS = {
 def collect(folder: Path) -> pd.DataFrame:
     """One row for each `result.json` below a folder, by task and from the best to the worst test metric.
 
-    `unseen`, the mean over test lengths that training did not have, is there if any run has one.
+    `unseen`, the mean over test lengths that training did not have, is there if any run has one; `settings` if any run
+    differs, beside its seed, from another of the same model on the same task.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: one of them is not the result of a run.
     """
-    results = []
+    results, configs = [], []
     for file in sorted(folder.rglob("result.json")):
         try:
             result = {"unseen": None} | json.loads(file.read_text())  # older runs do not say
             results.append({name: result[name] for name in COLUMNS})
+            configs.append(settings_of(file.with_name("config.yaml")))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"expected the result of a run in {file}, got {type(error).__name__}: {error}") from error
     if not results:
         raise FileNotFoundError(f"expected run folders with a result.json below {folder}, found none")
     table = pd.DataFrame(results)[list(COLUMNS)].rename(columns=COLUMNS)
+    settings = pd.DataFrame(configs)
+    for _, rows in settings.groupby([table["task"], table["model"]]):
+        differing = rows.loc[:, rows.nunique(dropna=False) > 1]
+        for row, values in differing.iterrows():
+            table.loc[row, "settings"] = " ".join(f"{name}={value}" for name, value in values.dropna().items())
     if table["unseen"].isna().all():
         table = table.drop(columns="unseen")
+    if not table["settings"].any():
+        table = table.drop(columns="settings")
     table["order"] = table["test"].where(table["metric"] != "accuracy", -table["test"])
     return table.sort_values(["task", "order", "model", "seed"]).drop(columns="order")
+
+
+def settings_of(file: Path) -> dict[str, str]:
+    """What a run was configured with, by names as one types them; nothing where its config is gone."""
+    if not file.exists():
+        return {}
+    config: Any = OmegaConf.to_container(OmegaConf.load(file))
+    (settings,) = pd.json_normalize(config).to_dict("records")
+    return {
+        str(name): "null" if value is None else str(value)
+        for name, value in settings.items()
+        if name not in NOT_LISTED and not str(name).startswith("published.")
+    }
 
 
 def shown(table: pd.DataFrame) -> list[list[str]]:

@@ -36,6 +36,20 @@ def test_the_mean_over_unseen_lengths_has_a_column_where_there_is_one(train, tmp
     assert {bool(row["unseen"]) for row in table()} == {True, False}
 
 
+def test_what_tells_runs_of_one_model_on_one_task_apart_has_a_column(train, tmp_path, capsys):
+    short = ["trainer=smoke", "task=adding"]
+    train(*short, "model.hidden_size=4", name="a")
+    train(*short, "model.hidden_size=5", "seed=2", name="b")
+    train(*short, "model=nn_rnn", "model.hidden_size=4", name="c")
+    capsys.readouterr()
+    main([str(tmp_path), "--markdown"])
+    header, _, *rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()]
+    runs = [dict(zip(map(str.strip, header), map(str.strip, row), strict=True)) for row in rows]
+    settings = {(run["model"], run["seed"]): run["settings"] for run in runs}
+    apart = {("manual_rnn", "1"): "model.hidden_size=4", ("manual_rnn", "2"): "model.hidden_size=5"}
+    assert settings == apart | {("nn_rnn", "1"): ""}
+
+
 def test_a_folder_without_runs_is_an_error(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main([str(tmp_path)])

@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.config import CONF, arguments_of, compose, instantiate, target_of
+from seqmodels.config import CONF, Parser, arguments_of, compose, instantiate, target_of
 from seqmodels.report import figure
 from seqmodels.tasks import DrawnTask
 
@@ -91,4 +91,5 @@ def atlas() -> str:
 
 
 if __name__ == "__main__":
+    Parser(prog="python -m seqmodels.atlas", description="Every task in a line, with an example.").parse_args()
     print(atlas(), end="")

@@ -14,8 +14,9 @@ import pkgutil
 import re
 import sys
 import time
+import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -221,12 +222,27 @@ def check_arguments(target: Any, config: DictConfig, name: str) -> None:
         try:
             TypeAdapter(hints.get(key, Any), config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
         except ValidationError as error:
-            problem = error.errors()[0]["msg"].removeprefix("Input ").replace("an instance of Sequence", "a list")
             choices = [str(choice) for choice in typing.get_args(hints[key])]
             hint = nearest(str(value), choices) if typing.get_origin(hints[key]) is typing.Literal else ""
-            raise UserError(f"{name}.{key}={value}: {key} {problem}, got {value!r}{hint}") from error
+            expected = described(hints[key])
+            raise UserError(f"{name}.{key}={value}: {key} should be {expected}, got {value!r}{hint}") from error
         except (TypeError, ValueError):
             continue  # a type that pydantic cannot check
+
+
+def described(hint: Any) -> str:
+    """What values a type stands for, as one would say it."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "null"}
+    arguments = typing.get_args(hint)
+    if hint in words:
+        return words[hint]
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(map(described, arguments))
+    if typing.get_origin(hint) in (list, Sequence) and arguments:
+        return f"a list of {described(arguments[0]).removeprefix('a ')}s"
+    return getattr(hint, "__name__", str(hint))
 
 
 ANY_NAME = "**"
@@ -286,6 +302,9 @@ def user_errors(name: str = "", config: DictConfig | None = None) -> Iterator[No
             raise
         raise UserError(f"cannot write to, or read, {error.filename}: {error.strerror}") from error
     except Exception as error:
+        message = " ".join(line.strip() for line in str(error).splitlines()[:3])
+        if isinstance(error, MemoryError) or re.search("allocate memory|out of memory", message):
+            raise UserError(f"{name or 'the run'} needs more memory than there is: {message}") from error
         if not name and type(error).__name__ == "MisconfigurationException":
             raise UserError(str(error)) from error
         if not name and str(error).startswith("Config group override"):  # Hydra's, of model=null
@@ -294,7 +313,6 @@ def user_errors(name: str = "", config: DictConfig | None = None) -> Iterator[No
         expected = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
         if not name or not (isinstance(error, expected) or type(error).__name__ == "MisconfigurationException"):
             raise
-        message = " ".join(line.strip() for line in str(error).splitlines()[:3])
         raise UserError(f"{culprits(name, config, message)}: {message}") from error
 
 

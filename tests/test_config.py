@@ -26,14 +26,14 @@ MISTAKES = {
     "+optimizer.lrr=3": ["optimizer.lrr", "did you mean 'lr'?"],
     "+data.batchsize=3": ["batchsize"],
     "+sede=3": ["sede", "did you mean 'seed'?"],
-    "model.hidden_size=abc": ["model.hidden_size=abc", "integer", "'abc'"],
-    "model.hidden_size=2.5": ["model.hidden_size=2.5", "integer"],
+    "model.hidden_size=abc": ["model.hidden_size=abc", "whole number", "'abc'"],
+    "model.hidden_size=2.5": ["model.hidden_size=2.5", "whole number"],
     "model.hidden_size=-1": ["model.hidden_size=-1", "positive whole number"],
-    "model.hidden_size=null": ["model.hidden_size", "integer"],
+    "model.hidden_size=null": ["model.hidden_size", "whole number"],
     "model.num_layers=0": ["model.num_layers=0", "positive whole number"],
     "model.nonlinearity=sigmoid": ["model.nonlinearity=sigmoid", "'tanh' or 'relu'"],
     "model.nonlinearity=tahn": ["did you mean 'tanh'?"],
-    "model.bias=maybe": ["model.bias=maybe", "boolean"],
+    "model.bias=maybe": ["model.bias=maybe", "true or false"],
     "model.batch_first=false": ["model.batch_first", "batch_first should be true"],
     "model.dropout=2": ["model.dropout=2", "between 0 and 1"],
     "model._target_=torch.nn.RNNN": ["torch.nn.RNNN", "did you mean 'RNN'?"],
@@ -49,7 +49,7 @@ MISTAKES = {
     "task.test_lengths=40": ["task.test_lengths=40"],
     "task.test_lenghts=[40]": ["did you mean 'test_lengths'?"],
     "+task.test_lenghts=[40]": ["task.test_lenghts", "did you mean 'test_lengths'?"],
-    "task.mixed_lengths=perhaps": ["task.mixed_lengths=perhaps", "boolean"],
+    "task.mixed_lengths=perhaps": ["task.mixed_lengths=perhaps", "true or false"],
     "optimizer.lr=fast": ["optimizer.lr=fast", "'fast'"],
     "optimizer.lr=-1": ["optimizer", "-1"],
     "optimizer.betas=[2,3]": ["optimizer", "2"],
@@ -132,7 +132,26 @@ def test_names_that_a_task_hands_on_are_checked_as_its_own(type_command, tmp_pat
         assert f"is not an argument of seqmodels.tasks.memory.Adding; did you mean {hint}?" in complaint
     code, _, complaint = type_command("trainer=smoke", "task=adding", "task.test_length=long")
     assert code == 1
-    assert "task.test_length=long: test_length should be a valid integer" in complaint
+    assert "task.test_length=long: test_length should be a whole number or null, got 'long'" in complaint
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("task.length=ten", "length should be a whole number or a list of whole numbers, got 'ten'"),
+        ("task.test_lengths=40", "test_lengths should be a list of whole numbers or null, got 40"),
+        ("task.mixed_lengths=maybe", "mixed_lengths should be true or false, got 'maybe'"),
+        ("optimizer.lr=high", "lr should be a number or Tensor, got 'high'"),
+        ("model.nonlinearity=tan", "nonlinearity should be 'tanh' or 'relu', got 'tan'; did you mean 'tanh'?"),
+        ("task.test_length=99999999999999", "needs more memory than there is"),
+        ("task.length=99999999999999999999", "length should be a whole number below 2^63"),
+    ],
+)
+def test_a_value_of_another_kind_or_size(type_command, override, complaint):
+    code, _, printed = type_command("task=adding", "trainer=smoke", override)
+    assert code == 1
+    assert complaint in printed
+    assert printed.count("\n") == 1
 
 
 def test_an_unwritable_output_folder(type_command, tmp_path):

@@ -134,7 +134,7 @@ class DrawnTask(Task):
     def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         if not self.mixed_lengths or split != "train":
             return self._of_one_length(split, index, size, generator)
-        counts = [len(group) for group in torch.arange(size).chunk(GROUPS)]
+        counts = [len(group) for group in torch.arange(size).tensor_split(min(size, GROUPS))]
         return self._padded([self._of_one_length(split, index, count, generator) for count in counts])
 
     def _of_one_length(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -127,3 +127,5 @@ def check_whole(name: str, value: object, least: int) -> None:
         raise TypeError(f"{name} should be a whole number from {least} on, got {value!r}")
     if value < least:
         raise ValueError(f"{name} should be a whole number from {least} on, got {value}")
+    if value >= 2**63:
+        raise ValueError(f"{name} should be a whole number below 2^63, got {value}")

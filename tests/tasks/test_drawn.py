@@ -156,7 +156,17 @@ def test_mixed_lengths_are_drawn_uniformly_for_any_batch_size():
     drawn = torch.cat([batch(task, "train", i, 10)[2] for i in range(1000)])
     counts = drawn.bincount(minlength=11)[1:]
     assert counts.sum() == 10000
-    assert ((counts - 1000).abs() < 210).all()  # five groups of two: five standard errors are 5 * 2 * sqrt(450)
+    # Two groups of two and six of one: five standard errors are 5 * sqrt(1000 * (2 * 4 + 6) * .09).
+    assert ((counts - 1000).abs() < 178).all()
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 9, 17, 64])
+def test_a_batch_of_mixed_lengths_is_shared_out_in_eight_as_far_as_it_goes(size):
+    """From so many lengths that no two groups have the same."""
+    lengths = batch(Parity([1, 10**5], mixed_lengths=True), "train", 0, size)[2]
+    groups = lengths.unique_consecutive(return_counts=True)[1]
+    assert len(groups) == min(size, 8)
+    assert groups.max() - groups.min() <= 1
 
 
 def test_mixed_lengths_double_over_training():

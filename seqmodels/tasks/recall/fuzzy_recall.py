@@ -16,6 +16,8 @@ from seqmodels.tasks.drawn import DrawnTask, Lengths
 from seqmodels.tasks.task import IGNORED, check_whole
 
 BLANK = -1
+MOTIFS = 2**16
+"""About as many may be listed, for time and memory."""
 
 
 class FuzzyRecall(DrawnTask):
@@ -24,13 +26,15 @@ class FuzzyRecall(DrawnTask):
     1); a key has the same value throughout a sequence. Blanks (`keys` + `values`) fill up the start. Targets: after a
     key that was there before each token of its value, one step ahead; of the last key, the value's first token.
 
-    Sizes of motifs are uniform, and so are motifs of a size. The key at the end is that of a pair drawn uniformly.
-    Values are uniform, so that a guess is right once in `values` times.
+    Sizes of motifs are drawn uniformly, and so are motifs of a size; then as many pairs are kept as fit, which favours
+    short ones a little. The key at the end is that of a pair drawn uniformly. All values of a size are equally likely,
+    so that a guess is right once in `values` times.
 
     Args:
         length: see `DrawnTask`, and there for `lengths`; at least 3 * `motif`.
         keys, values: how many tokens there are for each.
-        motif: how many tokens a motif has at most.
+        motif: how many tokens a motif has at most. All motifs are listed, so (keys + 1)^motif and (values + 1)^motif
+            are 65,536 at most.
 
     Example:
         Key 0 1 has the value 5 3, key 1 the value 4.
@@ -59,6 +63,9 @@ class FuzzyRecall(DrawnTask):
         check_whole("motif", motif, 1)
         check_whole("keys", keys, max(motif, 2))
         check_whole("values", values, max(motif, 2))
+        for name, count in {"keys": keys, "values": values}.items():
+            if (count + 1) ** motif > MOTIFS:
+                raise ValueError(f"({name} + 1)^motif should be at most {MOTIFS}, got ({count} + 1)^{motif}")
         self.keys, self.values, self.motif = keys, values, motif
         self.min_length = 3 * motif
         super().__init__(length, **lengths)

@@ -10,6 +10,7 @@ held at 1, which it exceeds at one step in 20,000.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Unpack
 
 import numpy as np
@@ -31,12 +32,12 @@ class NARMA10(DrawnTask):
     inputs. Solved is a tenth of `linear`.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`.
+        length: see `DrawnTask`, and there for `lengths`; at least 10; the inputs do not matter before.
 
     Example:
-        0.1, then 0.3 * 0.1 + 0.05 * 0.1 * 0.1 + 0.1, and so on: the inputs matter after ten steps.
+        0.1, then 0.3 * 0.1 + 0.05 * 0.1 * 0.1 + 0.1, and so on.
 
-        >>> NARMA10(length=2).solve(torch.tensor([[[0.5], [0.25]]])).squeeze()
+        >>> NARMA10(length=10).solve(torch.tensor([[[0.5], [0.25]]])).squeeze()
         tensor([0.1000, 0.1305])
     """
 
@@ -44,20 +45,24 @@ class NARMA10(DrawnTask):
     output_size = 1
     every_step = True
     metric_name = "mse"
+    min_length = ORDER
 
     def __init__(self, length: int | Sequence[int], **lengths: Unpack[Lengths]) -> None:
         super().__init__(length, **lengths)
         self.solved_at = 0.1 * self.baselines["linear"]
 
-    @property
+    @cached_property
     def baselines(self) -> dict[str, float]:
-        inputs = self.draw(1024, max(self.test_lengths), torch.Generator().manual_seed(0))
-        targets = self.solve(inputs)
-        padded = torch.cat([torch.zeros(1024, ORDER - 1, 1), inputs], dim=1)
-        recent = padded.unfold(1, ORDER, 1).squeeze(2)
-        features = torch.cat([recent, torch.ones_like(inputs)], dim=2)
-        weights = torch.linalg.lstsq(features.flatten(0, 1), targets.flatten(0, 1)).solution
-        return {"linear": self.loss(features @ weights, targets).item()}
+        errors = []
+        for length in self.test_lengths:
+            inputs = self.draw(1024, length, torch.Generator().manual_seed(0)).double()
+            targets = self.solve(inputs)
+            padded = torch.cat([inputs.new_zeros(1024, ORDER - 1, 1), inputs], dim=1)
+            recent = padded.unfold(1, ORDER, 1).squeeze(2)
+            features = torch.cat([recent, torch.ones_like(inputs)], dim=2)
+            weights = torch.linalg.lstsq(features.flatten(0, 1), targets.flatten(0, 1)).solution
+            errors.append(self.loss(features @ weights, targets).item())
+        return {"linear": sum(errors) / len(errors)}
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         return 0.5 * torch.rand(size, length, 1, generator=generator)

@@ -346,6 +346,8 @@ def test_guess_lines_by_hand(task, chance):
         (lambda: FuzzyRecall(20, keys=2), "keys should be a whole number from 3 on, got 2"),
         (lambda: FuzzyRecall(20, values=2), "values should be a whole number from 3 on, got 2"),
         (lambda: FuzzyRecall(20, motif=0), "motif should be a whole number from 1 on, got 0"),
+        (lambda: FuzzyRecall(20, keys=40), r"\(keys \+ 1\)\^motif should be at most 65536, got \(40 \+ 1\)\^3"),
+        (lambda: FuzzyRecall(20, values=256, motif=2), r"\(values \+ 1\)\^motif should be at most 65536"),
         (lambda: Memorization(1), "length should be a whole number from 2 on, got 1"),
         (lambda: Memorization(8, keys=1), "keys should be a whole number from 2 on, got 1"),
         (lambda: Memorization(8, seed=-1), "seed should be a whole number from 0 on, got -1"),

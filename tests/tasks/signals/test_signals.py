@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from answers import check_guess_line, check_reproducible, check_solved_line, draw
@@ -151,6 +152,25 @@ def test_narma_against_its_equation(length):
         assert target == pytest.approx(narma10(noise), abs=1e-6)
 
 
+@pytest.mark.parametrize("length", [10, 11, 40])
+def test_narma_baseline_is_the_best_weighted_sum(length):
+    """On other sequences than it was fitted to; as good as a fit to those in NumPy, within sampling error."""
+    inputs, targets = draw(NARMA10(length), 4000, length)
+    noise, answers = inputs[:, :, 0].double().numpy(), targets[:, :, 0].double().numpy()
+    noise = np.concatenate([np.zeros((4000, 9)), noise], axis=1)
+    features = np.stack([noise[:, lag : lag + length].ravel() for lag in range(10)] + [np.ones(4000 * length)], axis=1)
+    weights, *_ = np.linalg.lstsq(features, answers.ravel())
+    best = ((features @ weights - answers.ravel()) ** 2).mean()
+    assert NARMA10(length).baselines["linear"] == pytest.approx(best, rel=0.1)
+
+
+def test_narma_baseline_is_the_mean_over_test_lengths():
+    alone = [NARMA10(length).baselines["linear"] for length in (20, 60)]
+    task = NARMA10(30, test_lengths=[20, 60])
+    assert task.baselines["linear"] == pytest.approx(sum(alone) / 2)
+    assert task.solved_at == pytest.approx(0.05 * sum(alone))
+
+
 def test_narma_on_all_inputs_at_the_edges():
     rows = list(itertools.product((0.0, 0.5), repeat=11))
     rows = [[*row, *[0.5] * 12] for row in rows]  # then the strongest drive: some reach the limit of 1
@@ -205,7 +225,8 @@ def test_narma_is_compared_with_the_best_linear_answer():
         (lambda: MackeyGlass(17, tau=0), "tau should be a whole number from 1 on, got 0"),
         (lambda: Lorenz(0), "length should be a whole number from 1 on, got 0"),
         (lambda: Lorenz(9, ahead=1.5), "ahead should be a whole number from 1 on, got 1.5"),
-        (lambda: NARMA10(0), "length should be a whole number from 1 on, got 0"),
+        (lambda: NARMA10(9), "length should be a whole number from 10 on, got 9"),
+        (lambda: Lorenz(2**63), r"length should be a whole number below 2\^63, got 9223372036854775808"),
     ],
 )
 def test_refuses_impossible_knobs(build, message):

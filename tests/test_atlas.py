@@ -21,7 +21,7 @@ def test_the_page_is_what_the_command_prints():
 @pytest.mark.parametrize(
     ("name", "row"),
     [
-        ("parity", "| accuracy | 0.5 | 0.99 | `length=[1,40]` `test_length=500` `doubling_batches=150` |"),
+        ("parity", "| accuracy | 0.5 | 0.99 | `length=[1,40]` `test_length=500` `doubling_batches=200` |"),
         ("csv", "| rmse |  |  | `path=...` `target=...` `window=24` `difference=false` |"),
     ],
 )

@@ -5,10 +5,8 @@ right spelling. `command` prints it and exits with code 1; HYDRA_FULL_ERROR=1 sh
 """
 
 import argparse
-import difflib
 import functools
 import gc
-import inspect
 import os
 import pkgutil
 import re
@@ -16,7 +14,7 @@ import sys
 import time
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,13 +27,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seqmodels.checks import UserError, nearest
+from seqmodels.signatures import ANY_NAME, accepted_by
+
 PACKAGE = Path(__file__).parent
 CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 """An installed package carries conf/ inside, a checkout has it beside the package."""
-
-
-class UserError(Exception):
-    """Something only the user can put right; the message is all there is to say."""
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig, Path], Any]], Callable[[], None]]:
@@ -245,44 +242,6 @@ def described(hint: Any) -> str:
     return getattr(hint, "__name__", str(hint))
 
 
-ANY_NAME = "**"
-
-
-def accepted_by(target: Any) -> dict[str, Any] | None:
-    """The names that a class or function takes, and their types; None where that cannot be known.
-
-    One that takes `**arguments: Unpack[Names]` takes those of the TypedDict, any other `**arguments` is `ANY_NAME`.
-    """
-    signed = signed_by(target)
-    try:
-        parameters = inspect.signature(signed).parameters
-    except ValueError:  # some functions of C have no signature to look at
-        return None
-    try:
-        hints = typing.get_type_hints(signed)
-    except NameError:  # types that are imported for type checkers only
-        hints = {}
-    accepted: dict[str, Any] = {}
-    for name, parameter in parameters.items():
-        hint = hints.get(name, Any)
-        if parameter.kind is not parameter.VAR_KEYWORD:
-            accepted[name] = hint
-        elif typing.get_origin(hint) is typing.Unpack:
-            accepted |= typing.get_type_hints(typing.get_args(hint)[0])
-        else:
-            accepted[ANY_NAME] = hint
-    accepted.pop("self", None)
-    return accepted
-
-
-def signed_by(target: Any) -> Any:
-    """The function whose signature says what a class or function takes."""
-    constructor = target.__init__ if inspect.isclass(target) else target
-    # torch.nn.RNN takes *args and **kwargs, and states its signature in its first overload
-    overloads = typing.get_overloads(constructor) if inspect.isfunction(constructor) else []
-    return (overloads or [constructor])[0]
-
-
 @contextmanager
 def user_errors(name: str = "", config: DictConfig | None = None) -> Iterator[None]:
     """Turn errors about values into a `UserError` that says which value of node `name` is meant.
@@ -352,9 +311,3 @@ def explain(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     quoting = " (quote special characters: 'key=\"value\"')" if "LexerNoViableAlt" in str(error) else ""
     return " ".join(lines[:3]) + quoting
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint at the choice that is spelt most like a word, or nothing."""
-    matches = difflib.get_close_matches(word, [choice for choice in choices if choice != word], n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -45,7 +45,7 @@ from seqmodels.build import (
 from seqmodels.config import UserError, arguments_of, command, target_of
 from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
-from seqmodels.parity import shared_arguments
+from seqmodels.signatures import shared_arguments
 from seqmodels.tasks.task import check_whole
 
 WARM_UPS = 2

@@ -8,7 +8,6 @@ and the final state. Single precision, other devices and packed sequences are no
     python -m seqmodels.parity model=manual_rnn model.num_layers=3 task=copy_memory
 """
 
-import inspect
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from seqmodels.config import UserError, arguments_of, check_seed, command, instantiate, signed_by, user_errors
+from seqmodels.config import UserError, arguments_of, check_seed, command, instantiate, user_errors
+from seqmodels.signatures import shared_arguments
 from seqmodels.tasks import Task
 from seqmodels.tasks.task import check_whole
 
@@ -141,12 +141,6 @@ def compare(
                 problem = f"raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 deviations.append(Deviation("forward or backward", math.inf, math.inf, problem))
     return ParityReport(*names, tolerance, deviations)
-
-
-def shared_arguments(reference: type[nn.Module], arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those arguments of a layer that its reference takes too."""
-    known = inspect.signature(signed_by(reference)).parameters
-    return {name: value for name, value in arguments.items() if name in known}
 
 
 @dataclass(frozen=True)

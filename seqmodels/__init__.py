@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqmodels.run import load_run
+    from seqmodels.restore import load_run
 
 __version__ = "0.1.0"
 __all__ = ["load_run"]
@@ -12,7 +12,7 @@ __all__ = ["load_run"]
 def __getattr__(name: str) -> Any:
     # Reading a run folder needs hydra; importing a layer should not.
     if name == "load_run":
-        from seqmodels.run import load_run
+        from seqmodels.restore import load_run
 
         return load_run
     raise AttributeError(f"module 'seqmodels' has no attribute {name!r}")

@@ -1,103 +1,172 @@
-"""From a config to the parts of a run: task, model, optimizer, data and trainer, each checked where it is made."""
+"""From a config to the parts of a run, each checked where it is made. What comes after sees no config."""
 
-import logging
-import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.profilers import PassThroughProfiler
-from omegaconf import DictConfig
-from torch import Tensor, nn
-from tqdm import tqdm
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
-from seqmodels.config import UserError, arguments_of, check_seed, instantiate, nearest, user_errors
-from seqmodels.data import SequenceData
+from seqmodels.callbacks import NoProfiler, StepsBar, quieten
+from seqmodels.checks import UserError, check_choice, check_whole
+from seqmodels.config import arguments_of, instantiate, layer_of, user_errors
+from seqmodels.config.experiment import claim_of
+from seqmodels.data import MASK, SequenceData
 from seqmodels.learner import Learner
 from seqmodels.model import SequenceModel
-from seqmodels.tasks import DrawnTask, Split, Task
-from seqmodels.tasks.task import check_whole
+from seqmodels.tasks import Split, Task
+
+SWITCH = ["off", "on"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run consists of."""
+
+    task: Task
+    layer: partial
+    """The layer's class and arguments, still without `input_size`."""
+    model: SequenceModel
+    learner: Learner
+    data: SequenceData
+    trainer: pl.Trainer
+    seed: int
+    names: dict[str, str]
+    """What the model and the task are called: {"model": ..., "task": ...}."""
+    claim: str | None
+    """The sentence of the experiment that the run belongs to."""
+    proves: bool
+    """Whether the layer is compared with its reference before training."""
+    config: str
+    """The whole config, as YAML."""
+
+
+def build(config: DictConfig, folder: Path) -> Parts:
+    """The parts of the run that a config describes, which is to write into `folder`; nothing is written yet.
+
+    Seeds everything. The first draw is that of the model's weights, so that equal seeds give equal initial weights.
+
+    Raises:
+        UserError: a value of the config is wrong.
+    """
+    quieten()
+    check_settings(config)
+    use_threads(config.threads)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    task = build_task(config.task)
+    layer = layer_of(config.model)
+    model = build_model(config, layer, task)
+    learner = Learner(model, task, *build_optimizer(config))
+    data = build_data(config, task)
+    return Parts(
+        task,
+        layer,
+        model,
+        learner,
+        data,
+        build_trainer(config, folder),
+        seed=config.seed,
+        names={"model": str(config.model_name), "task": str(config.task_name)},
+        claim=claim_of(config),
+        proves=switch_of(config.parity) == "on",
+        config=OmegaConf.to_yaml(config),
+    )
 
 
 def check_settings(config: DictConfig) -> None:
-    """The settings that no constructor checks."""
-    check_seed(config)
+    """Refuse wrong values of the settings that no constructor checks."""
+    check_seed(config.seed)
     try:
         if config.embedding_size is not None:
             check_whole("embedding_size", config.embedding_size, 1)
+        check_choice("parity", switch_of(config.parity), SWITCH)
         for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
             check_whole(f"trainer.{name}", config.trainer[name], 1)
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from error
     if not isinstance(config.data, DictConfig):
         raise UserError(f"data should have settings such as data.batch_size=64, got {config.data!r}")
-    if "parity" in config and str(config.parity).lower() not in ("on", "off", "true", "false"):
-        raise UserError(
-            f"parity should be on or off, got {config.parity!r}{nearest(str(config.parity), ['on', 'off'])}"
-        )
+
+
+def check_seed(seed: Any) -> None:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MASK:
+        raise UserError(f"seed should be a whole number from 0 to {MASK}, got {seed!r}")
+
+
+def switch_of(value: Any) -> Any:
+    """ "on" or "off" for a boolean, which means the same; any other value as it is."""
+    return SWITCH[value] if isinstance(value, bool) else value
+
+
+def use_threads(threads: Any) -> None:
+    """Compute on so many cores; "auto" leaves the number to torch, which uses all of them."""
+    if threads == "auto":
+        return
+    try:
+        check_whole("threads", threads, 1)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"threads should be a positive whole number, or 'auto' for all cores, got {threads!r}") from error
+    torch.set_num_threads(threads)
 
 
 def build_task(config: DictConfig) -> Task:
-    task = instantiate(config.task, "task")
+    task = instantiate(config, "task")
     if not isinstance(task, Task):
-        raise UserError(f"task._target_={config.task._target_} should be a Task, got {type(task).__name__}")
+        raise UserError(f"task._target_={config._target_} should be a Task, got {type(task).__name__}")
     return task
 
 
-def build_model(config: DictConfig, task: Task) -> SequenceModel:
-    with user_errors("model", config.model):
+def build_model(config: DictConfig, layer: partial, task: Task) -> SequenceModel:
+    with user_errors("model", arguments_of(config.model)):
         model = SequenceModel(
-            lambda input_size: instantiate(config.model, "model", input_size=input_size),
-            task.input_size,
-            task.output_size,
-            task.tokens,
-            task.every_step,
-            config.embedding_size,
+            layer, task.input_size, task.output_size, task.tokens, task.every_step, config.embedding_size
         )
-    if task.answers_follow and model.directions == 2:
+    if task.predicts_next and model.directions == 2:
         raise UserError(
             f"model.bidirectional should be false for {type(task).__name__}, which asks for what comes next: "
-            "a layer that reads backwards has seen it"
+            "a layer that reads backwards has already seen it"
         )
-    if isinstance(task, DrawnTask) and task.mixed_lengths and not model.takes_lengths:
+    if task.lengths is not None and task.lengths.mixed and not model.takes_lengths:
         raise UserError(
-            f"task.mixed_lengths=True needs a layer that reads packed sequences, or in one direction only: "
+            f"task.mixed_lengths=true needs a layer that accepts packed sequences, or that reads in one direction only; "
             f"model={config.model_name} does neither"
         )
     return model
 
 
 def build_optimizer(config: DictConfig) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
-    """What makes the optimizer from parameters, and the scheduler, if any, from the optimizer."""
-    optimizer = instantiate(config.optimizer, "optimizer")
-    return optimizer, None if config.scheduler._target_ is None else instantiate(config.scheduler, "scheduler")
+    """Functions that make the optimizer from parameters, and the scheduler, if there is one, from the optimizer.
 
-
-def try_optimizer(config: DictConfig, learner: Learner) -> None:
-    """Take optimizer and scheduler through a run on one number: they check their values only where they use them."""
+    Both are tried on one number for the length of the run, as they check their values only when they are used.
+    """
+    make_optimizer = instantiate(config.optimizer, "optimizer")
     number = nn.Parameter(torch.zeros(1))
     number.grad = torch.zeros(1)
-    with user_errors("optimizer", config.optimizer):
-        optimizer = learner.optimizer([number])
+    with user_errors("optimizer", arguments_of(config.optimizer)):
+        optimizer = make_optimizer([number])
         optimizer.step()
-    if learner.scheduler is not None:
-        try:
-            scheduler = learner.scheduler(optimizer)
-            for _ in range(min(config.trainer.max_steps, 10_000)):
-                optimizer.step()
-                scheduler.step()
-        except (ValueError, TypeError, ArithmeticError) as error:
-            raise UserError(f"scheduler={arguments_of(config.scheduler)}: {error}") from error
+    if config.scheduler._target_ is None:
+        return make_optimizer, None
+    make_scheduler = instantiate(config.scheduler, "scheduler")
+    try:
+        scheduler = make_scheduler(optimizer)
+        for _ in range(min(config.trainer.max_steps, 10_000)):
+            optimizer.step()
+            scheduler.step()
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise UserError(f"scheduler={arguments_of(config.scheduler)}: {error}") from error
+    return make_optimizer, make_scheduler
 
 
 def build_data(config: DictConfig, task: Task) -> SequenceData:
     batches = config.trainer.max_steps * config.trainer.accumulate_grad_batches
-    with user_errors("data", config.data):
+    with user_errors("data", arguments_of(config.data)):
         data = SequenceData(task, batches, config.seed, **arguments_of(config.data))
     splits: list[tuple[str, Split]] = [("limit_val_batches", "val"), ("limit_test_batches", "test")]
     for name, split in splits:
@@ -108,7 +177,7 @@ def build_data(config: DictConfig, task: Task) -> SequenceData:
 
 
 def build_trainer(config: DictConfig, folder: Path) -> pl.Trainer:
-    # The loggers make their files when the first value arrives.
+    # The loggers create their files when the first value arrives.
     loggers: list[Any] = [CSVLogger(folder, name="", version="")]
     if config.logger._target_ is not None:
         loggers.append(instantiate(config.logger, "logger", save_dir=str(folder)))
@@ -128,55 +197,3 @@ def build_trainer(config: DictConfig, folder: Path) -> pl.Trainer:
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
-
-
-class NoProfiler(PassThroughProfiler):
-    """Measures nothing, as Lightning's default does, without making a context manager for each of a step's hooks."""
-
-    nothing = nullcontext()
-
-    def profile(self, action_name: str) -> Any:
-        return self.nothing
-
-
-class StepsBar(TQDMProgressBar):
-    """Lightning's progress bar as one line for the run, in steps per second, redrawn only as often as it logs."""
-
-    def __init__(self, refresh_rate: int) -> None:
-        super().__init__(refresh_rate)
-        self.loss: Tensor | None = None
-
-    def init_train_tqdm(self) -> Any:
-        bar = super().init_train_tqdm()
-        bar.unit = " steps"
-        return bar
-
-    def init_validation_tqdm(self) -> Any:
-        return tqdm(disable=True)
-
-    def on_train_epoch_start(self, *arguments: Any) -> None:
-        super().on_train_epoch_start(*arguments)
-        self.train_progress_bar.set_description("Training")
-
-    def on_train_batch_end(self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, *rest: Any) -> None:
-        self.loss = outputs["loss"]
-        super().on_train_batch_end(trainer, learner, outputs, *rest)
-
-    def get_metrics(self, trainer: pl.Trainer, learner: pl.LightningModule) -> dict[str, Any]:
-        # Lightning has divided the loss by the batches that make a step.
-        loss = {} if self.loss is None else {"train_loss": self.loss.item() * trainer.accumulate_grad_batches}
-        metrics = loss | super().get_metrics(trainer, learner)
-        return {name: value for name, value in metrics.items() if name != "v_num"}
-
-
-def quieten() -> None:
-    """Silence what Lightning says on every run, and what our own choices make it warn about."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # Lightning 2.6 asks torch's tree utilities in a way that torch 2.13 calls outdated.
-    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    # Batches are drawn faster than a worker process could send them.
-    warnings.filterwarnings("ignore", "The '.*dataloader' does not have many workers")
-    # The folder is checked before: it may hold files, but no run.
-    warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")

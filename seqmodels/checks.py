@@ -60,9 +60,10 @@ def one_of(choices: Iterable[str]) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint at the choice that is spelt most like a word, or at its new name; empty where there is none."""
+    """A hint at the choices that are spelt most like a word, or at its new name; empty where there is none."""
     choices = [choice for choice in choices if choice != word]
     if RENAMED.get(word) in choices:
         return f"; {word!r} is now called {RENAMED[word]!r}"
-    matches = difflib.get_close_matches(word, choices, n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    matches = [choice for choice in choices if word in choice.split("_")]
+    matches = matches or difflib.get_close_matches(word, choices, n=1)
+    return f"; did you mean {one_of(matches)}?" if matches else ""

@@ -1,31 +1,24 @@
-"""Parity: is a layer what it says it is? Ours against its reference, number by number, in float64.
+"""Parity: the proof that a layer equals its reference, number by number, in float64.
 
-Both layers get the same random weights, inputs and initial state. Compared are the initial weights for equal seeds; in
-training, with the same dropout, the outputs, the final state, and the gradients of the inputs, the initial state and
-every parameter, for a random gradient of outputs and final state; and in evaluation, from the zero state, the outputs
-and the final state. Single precision, other devices and packed sequences are not looked at here; the tests do that.
-
-    python -m seqmodels.parity model=manual_rnn model.num_layers=3 task=copy_memory
+Both layers have the same random weights, inputs and initial state. These are compared: the initial weights for equal
+seeds; in training, with the same dropout, the outputs, the final state, and the gradients of the inputs, the initial
+state and every parameter, for a random gradient of outputs and final state; in evaluation, from the zero state, the
+outputs and the final state. Single precision, other devices and packed sequences are left to the tests.
 """
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
-from seqmodels.config import UserError, arguments_of, check_seed, command, instantiate, user_errors
+from seqmodels.checks import UserError
 from seqmodels.signatures import shared_arguments
-from seqmodels.tasks import Task
-from seqmodels.tasks.task import check_whole
 
 TOLERANCE = 1e-10
-"""Largest relative error that counts as equal in float64; rounding alone stays below 1e-12 at usual sizes."""
+"""The largest relative error that counts as equal in float64; rounding alone stays below 1e-12 at usual sizes."""
 
 
 class ParityError(UserError):
@@ -71,17 +64,6 @@ class ParityReport:
             row |= {k: str(v) for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)}
         return report
 
-    def table(self) -> Table:
-        table = Table(title=f"{self.layer} against {self.reference}, float64")
-        table.add_column("tensor")
-        table.add_column("largest error", justify="right")
-        table.add_column("relative", justify="right")
-        table.add_column("")
-        for d in self.deviations:
-            verdict = d.note or "differs" if d in self.failures else "equal"
-            table.add_row(d.tensor, f"{d.absolute:.1e}", f"{d.relative:.1e}", verdict)
-        return table
-
     def check(self) -> None:
         """Raise ParityError, naming each tensor that differs and by how much."""
         if not self.passed:
@@ -107,8 +89,8 @@ def compare(
 
     Args:
         layer: the class to check.
-        arguments: what both constructors are called with, such as `{"input_size": 5, "hidden_size": 2}`; what the
-            reference has no argument for, such as another initialisation, goes to the layer alone.
+        arguments: the arguments of both constructors, such as `{"input_size": 5, "hidden_size": 2}`; those that the
+            reference does not accept, such as another initialisation, go to the layer alone.
         batch, time: the size of the random input.
         reference: the class to compare with; `layer.reference` if not given.
         tolerance: the largest relative error of a tensor that passes.
@@ -119,7 +101,7 @@ def compare(
     """
     reference = reference or getattr(layer, "reference", None)
     if reference is None:
-        raise ValueError(f"{layer.__name__} names no reference: give one, or set the class attribute `reference`")
+        raise ValueError(f"{layer.__name__} names no reference: pass one, or set the class attribute `reference`")
     names = layer.__name__, f"{reference.__module__.replace('torch.nn.modules.rnn', 'torch.nn')}.{reference.__name__}"
     shared = shared_arguments(reference, arguments)
     with torch.random.fork_rng(devices=[]):
@@ -132,34 +114,57 @@ def compare(
             if shared == arguments:
                 deviations = [_initial_weights(ours, theirs)]
             theirs.load_state_dict(ours.state_dict())
-            probe = _Probe.draw(theirs, arguments, batch, time, seed)
+            probe = _Probe.draw(theirs, arguments, batch, time, getattr(layer, "states", ("h", "c")), seed)
             expected = probe.run(theirs)
             try:
                 found = probe.run(ours)
                 deviations += [_deviation(name, found.get(name), expected[name]) for name in expected]
-            except Exception as error:  # whatever a wrong layer does, the reference did not do it
+            except Exception as error:  # a wrong layer can raise anything, and the reference did not
                 problem = f"raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 deviations.append(Deviation("forward or backward", math.inf, math.inf, problem))
     return ParityReport(*names, tolerance, deviations)
 
 
+def compare_for_task(
+    layer: partial, task: Any, batch_size: int, embedding_size: int | None, seed: int
+) -> ParityReport | None:
+    """Compare a layer with its reference at the shapes of a task; None if it names no reference.
+
+    Args:
+        layer: the class and its arguments, without `input_size`.
+        task: a `seqmodels.tasks.Task`.
+        batch_size: sequences in a batch; at least two are compared, so that one which reads another shows.
+        embedding_size: features of embedded tokens, or None where they are one-hot.
+        seed: see `compare`.
+    """
+    if getattr(layer.func, "reference", None) is None:
+        return None
+    inputs = task.batch("val", 0, max(batch_size, 2), torch.Generator().manual_seed(seed))[0]
+    arguments = layer.keywords | {"input_size": embedding_size or task.input_size}
+    return compare(layer.func, arguments, batch=inputs.size(0), time=inputs.size(1), seed=seed)
+
+
 @dataclass(frozen=True)
 class _Probe:
-    """Random inputs, initial state and output gradients, to be run through both layers."""
+    """Random inputs, initial state and output gradients for both layers, and the names of the states."""
 
     inputs: Tensor
     state: tuple[Tensor, ...]
     gradients: tuple[Tensor, ...]
+    names: tuple[str, ...]
     seed: int
 
     @classmethod
-    def draw(cls, layer: nn.Module, arguments: dict[str, Any], batch: int, time: int, seed: int) -> "_Probe":
+    def draw(
+        cls, layer: nn.Module, arguments: dict[str, Any], batch: int, time: int, names: tuple[str, ...], seed: int
+    ) -> "_Probe":
         shape = (batch, time) if arguments.get("batch_first") else (time, batch)
         inputs = torch.randn(*shape, arguments["input_size"], dtype=torch.float64)
         with torch.no_grad():
-            output, final = layer(inputs)  # a dry run tells the shapes
+            output, final = layer(inputs)  # only the shapes are used
         state = tuple(torch.randn_like(part) for part in _parts(final))
-        return cls(inputs, state, tuple(torch.randn_like(part) for part in (output, *_parts(final))), seed)
+        gradients = tuple(torch.randn_like(part) for part in (output, *_parts(final)))
+        return cls(inputs, state, gradients, names if len(state) > 1 else ("",), seed)
 
     def run(self, layer: nn.Module) -> dict[str, Tensor | None]:
         inputs = self.inputs.clone().requires_grad_()
@@ -168,31 +173,30 @@ class _Probe:
         torch.manual_seed(self.seed)  # the same dropout for both
         output, final = layer(inputs, state if len(state) > 1 else state[0])
         results = (output, *_parts(final))
-        # What is detached has no gradient to give, and what it should have reached shows that.
+        # A detached result cannot be differentiated; the gradients that are missing then show that.
         pairs = [(result, g) for result, g in zip(results, self.gradients, strict=True) if result.requires_grad]
         torch.autograd.backward([result for result, _ in pairs], [g for _, g in pairs])
         with torch.no_grad():
             output_from_zeros, final_from_zeros = layer.eval()(self.inputs)
 
         tensors: dict[str, Tensor | None] = {"output": output}
-        tensors |= _named("final state", _parts(final))
+        tensors |= self._named("final state", _parts(final))
         tensors |= {"output from zero state": output_from_zeros}
-        tensors |= _named("final state from zero state", _parts(final_from_zeros))
+        tensors |= self._named("final state from zero state", _parts(final_from_zeros))
         tensors |= {"gradient of input": inputs.grad}
-        tensors |= _named("gradient of initial state", tuple(part.grad for part in state))
+        tensors |= self._named("gradient of initial state", tuple(part.grad for part in state))
         return tensors | {f"gradient of {name}": parameter.grad for name, parameter in layer.named_parameters()}
+
+    def _named(self, title: str, parts: tuple[Tensor | None, ...]) -> dict[str, Tensor | None]:
+        return {f"{title} {name}".rstrip(): part for name, part in zip(self.names, parts, strict=False)}
 
 
 def _parts(state: Any) -> tuple[Tensor, ...]:
     return tuple(state) if isinstance(state, tuple) else (state,)
 
 
-def _named(name: str, parts: tuple[Tensor | None, ...]) -> dict[str, Tensor | None]:
-    return {name if len(parts) == 1 else f"{name} {symbol}": part for symbol, part in zip("hcnm", parts, strict=False)}
-
-
 def _mismatches(ours: nn.Module, theirs: nn.Module) -> list[Deviation]:
-    """Parameters of other names or shapes than the reference's."""
+    """Parameters whose names or shapes differ from the reference's."""
     weights, expected = ours.state_dict(), theirs.state_dict()
     mismatches = []
     for name in expected | weights:
@@ -204,14 +208,14 @@ def _mismatches(ours: nn.Module, theirs: nn.Module) -> list[Deviation]:
 
 
 def _initial_weights(ours: nn.Module, theirs: nn.Module) -> Deviation:
-    """Whether equal seeds gave equal weights; the parameter that is furthest off."""
+    """The largest deviation of the initial weights, which equal seeds should make equal."""
     pairs = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
     return max((_deviation("initial weights", *pair) for pair in pairs), key=lambda deviation: deviation.relative)
 
 
 def _deviation(name: str, found: Tensor | None, expected: Tensor | None) -> Deviation:
     if expected is None or found is None:
-        if found is expected:  # a parameter that neither of them reaches
+        if found is expected:  # a parameter that neither layer uses
             return Deviation(name, 0.0, 0.0)
         return Deviation(name, math.inf, math.inf, "no such gradient")
     if found.shape != expected.shape:
@@ -221,35 +225,3 @@ def _deviation(name: str, found: Tensor | None, expected: Tensor | None) -> Devi
     if math.isnan(absolute):
         return Deviation(name, math.inf, math.inf, "not a number")
     return Deviation(name, absolute, absolute / (expected.abs().max().item() or 1.0))
-
-
-def compare_configured(config: DictConfig, task: Task) -> ParityReport | None:
-    """The report for a configured layer at the shapes of a task; None for a layer that names no reference."""
-    with user_errors("data", config.data):
-        check_whole("batch_size", config.data.batch_size, 1)
-    # At least two sequences, so that one that reads another shows.
-    size = max(config.data.batch_size, 2)
-    inputs = task.batch("val", 0, size, torch.Generator().manual_seed(config.seed))[0]
-    input_size = config.embedding_size or task.input_size
-    with torch.random.fork_rng(devices=[]):
-        layer = instantiate(config.model, "model", input_size=input_size)
-    if getattr(layer, "reference", None) is None:
-        return None
-    arguments = arguments_of(config.model) | {"input_size": input_size}
-    with user_errors("model", config.model):
-        return compare(type(layer), arguments, batch=inputs.size(0), time=inputs.size(1), seed=config.seed)
-
-
-@command("parity")
-def main(config: DictConfig, folder: Path) -> None:
-    check_seed(config)
-    report = compare_configured(config, instantiate(config.task, "task"))
-    if report is None:
-        print(f"model={config.model_name} names no reference: there is nothing to compare it with")
-        return
-    Console().print(report.table())
-    report.check()
-
-
-if __name__ == "__main__":
-    main()

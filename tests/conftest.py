@@ -13,14 +13,15 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def train(tmp_path):
-    """Run a config as `train.py` would; gives the run folder."""
+    """Run a config as `train.py` would; returns the run folder."""
 
     def train(*overrides, name="run"):
+        from seqmodels.build import build
         from seqmodels.run import run
 
         folder = tmp_path / name
         folder.mkdir()
-        run(compose("trainer.enable_progress_bar=false", "logger=none", *overrides), folder)
+        run(build(compose("trainer.enable_progress_bar=false", "logger=none", *overrides), folder), folder)
         return folder
 
     return train
@@ -28,17 +29,18 @@ def train(tmp_path):
 
 @pytest.fixture
 def type_command(monkeypatch, capsys, tmp_path):
-    """Type a command in an empty folder; gives the exit code, what was printed and what was complained about."""
+    """Type a command in an empty folder; returns the exit code, what was printed and the errors."""
     monkeypatch.chdir(tmp_path)
 
-    def type_command(*words, program="train"):
-        if program == "train":
+    def type_command(*words, verb=None):
+        if verb is None:
             spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
+            monkeypatch.setattr(sys, "argv", ["train.py", *words])
         else:
-            module = importlib.import_module(program)
-        monkeypatch.setattr(sys, "argv", [f"{program}.py", *words])
+            module = importlib.import_module("seqmodels.__main__")
+            monkeypatch.setattr(sys, "argv", ["seqmodels", verb, *words])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         try:
             module.main()

@@ -122,5 +122,5 @@ def test_a_layer_that_reads_no_packed_sequences_is_padded_or_refused():
     with pytest.raises(ValueError, match="Unpacked reads backwards"):
         backwards(inputs.float(), torch.tensor([7, 2]))
     for wrong in ([7, 0], [8, 1]):
-        with pytest.raises(ValueError, match="lengths should be from 1 to 7"):
+        with pytest.raises(ValueError, match="lengths should be between 1 and 7"):
             model(inputs, torch.tensor(wrong))

@@ -1,6 +1,11 @@
 """The package as others get it: its imports, its wheel, and what its README says."""
 
+import ast
+import graphlib
+import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -9,24 +14,79 @@ from pathlib import Path
 
 import pytest
 
+from seqmodels.config import compose
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("module", ["seqmodels.layers", "seqmodels.tasks"])
-def test_layers_and_tasks_stand_without_lightning_and_hydra(module):
-    script = f"import sys, {module}; print(*sorted(name.partition('.')[0] for name in sys.modules))"
+FLOORS = [
+    {"checks", "signatures"},
+    {"layers", "tasks"},
+    {"config", "lesson", "model", "parity"},
+    {"callbacks", "data", "learner", "report"},
+    {"build", "catalogue", "restore"},
+    {"run", "speed"},
+    {"experiments"},
+    {"commands"},
+    {"__main__"},
+]
+"""The rooms of the package, from the ground up. A room imports from those below it, and layers do not know tasks."""
+
+
+def imports():
+    """Pairs (importing, imported) of modules of the package, wherever in a file the import stands."""
+    package = ROOT / "seqmodels"
+    modules = {}
+    for file in package.rglob("*.py"):
+        name = ".".join(["seqmodels", *file.relative_to(package).with_suffix("").parts])
+        modules[name.removesuffix(".__init__")] = ast.parse(file.read_text())
+    for importing, tree in modules.items():
+        for node in ast.walk(tree):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
+            for imported in sorted({name for name in names if name in modules} - {"seqmodels", importing}):
+                yield importing, imported
+
+
+def test_imports_go_down_only():
+    floor_of = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+    pairs = [(importing, imported) for importing, imported in imports() if importing != "seqmodels"]
+    assert len(pairs) > 100
+    for importing, imported in pairs:
+        room, other = importing.split(".")[1], imported.split(".")[1]
+        assert room == other or floor_of[room] > floor_of[other], f"{importing} imports {imported}"
+
+
+def test_no_module_imports_itself_through_others():
+    below = {}
+    for importing, imported in imports():
+        # A package's __init__ collects its modules; what they import from one another is what counts.
+        if not imported.startswith(importing + ".") and importing != "seqmodels":
+            below.setdefault(importing, set()).add(imported)
+
+    graphlib.TopologicalSorter(below).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("module", ["layers", "parity", "lesson", "tasks"])
+def test_what_can_be_imported_without_lightning_and_hydra(module):
+    script = f"import sys, seqmodels.{module}; print(*sorted(name.partition('.')[0] for name in sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "torch" in loaded
-    assert not {"lightning", "pytorch_lightning", "hydra", "omegaconf"} & set(loaded)
+    unneeded = {"lightning", "pytorch_lightning", "hydra", "omegaconf"}
+    if module != "tasks":
+        unneeded |= {"torchmetrics", "pandas", "rich"}
+    assert not unneeded & set(loaded)
 
 
-def test_the_floors_import_only_downwards():
-    """layers and tasks know neither each other nor anything above them."""
-    for floor, own in [("layers", "seqmodels.layers"), ("tasks", "seqmodels.tasks")]:
-        for file in (ROOT / "seqmodels" / floor).rglob("*.py"):
-            imported = re.findall(r"^\s*(?:from|import) (seqmodels\S*)", file.read_text(), re.MULTILINE)
-            assert all(name.startswith(own) for name in imported), file
+def test_the_verbs_are_listed_without_importing_much():
+    script = "import sys; from seqmodels.__main__ import main; main([]); print(*sys.modules, file=sys.stderr)"
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"torch", "hydra", "numpy"} & set(shown.stderr.split())
+    verbs = {file.stem for file in (ROOT / "seqmodels" / "commands").glob("*.py")} - {"__init__", "door", "listing"}
+    assert {line.split()[0] for line in shown.stdout.splitlines() if line.startswith("  ")} == verbs
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +155,14 @@ def test_the_installed_wheel_serves_a_lightning_project_of_somebody_else(wheel, 
     environment = {"PYTHONPATH": str(site), "PATH": ""}
     subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=environment, check=True, capture_output=True)
 
-    # Its commands find the configs and the data that the wheel carries.
-    command = [sys.executable, "-m", "seqmodels.parity", "task=co2", "model.hidden_size=4"]
+    # Its commands find the configs and the data that the wheel carries, and it belongs to no git repository.
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    words = ["train", "task=co2", "model.hidden_size=4", "trainer=smoke", "logger=none", "hydra.run.dir=run"]
+    command = [sys.executable, "-m", "seqmodels", *words]
+    environment |= {"PATH": os.environ["PATH"]}
     shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert "gradient of weight_hh_l0" in shown.stdout
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["git"] is None
 
 
 def test_the_readme_shows_the_two_commands():
@@ -127,17 +191,26 @@ def test_the_tree_in_the_readme_is_the_tree():
 def test_the_python_in_the_readme_runs(block, tmp_path, monkeypatch, train):
     folder = train("trainer=smoke", "model.hidden_size=4")
     monkeypatch.chdir(tmp_path)
-    exec(block.replace("outputs/parity/manual_rnn/2026-11-22_10-00-00-000000", str(folder)), {"__name__": "readme"})
+    exec(block.replace("outputs/parity_check/manual_rnn/2026-11-22_10-00-00-000000", str(folder)), {"__name__": "readme"})
 
 
-def test_the_commands_in_the_readme_compose():
-    from seqmodels.config import compose
+PAGES = ["README.md", *(str(file.relative_to(ROOT)) for file in (ROOT / "seqmodels").rglob("*.md"))]
+PAGES += [str(file.relative_to(ROOT)) for file in (ROOT / "conf").rglob("*.md")] + ["CONTRIBUTING.md"]
 
-    commands = re.findall(r"^python (train\.py|-m seqmodels\.\w+)([^#\n]*)", README, re.MULTILINE)
-    assert len(commands) > 8
-    for program, words in commands:
-        overrides = [word.strip("'\"") for word in words.split() if word != "-m"]
-        config_name = "train" if program == "train.py" else program.rpartition(".")[2]
-        if "--help" in overrides or "-m" in words.split() or program.endswith(("results", "atlas", "claims")):
-            continue
-        compose(*overrides, config_name=config_name)
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_in_the_pages_compose(page):
+    commands = re.findall(r"^(?:python (train\.py)|seqmodels (\w+))([^#\n]*)", (ROOT / page).read_text(), re.MULTILINE)
+    assert page != "README.md" or len(commands) > 12
+    for _, verb, words in commands:
+        overrides = [word for word in shlex.split(words.partition(" && ")[0].partition(" > ")[0]) if word[0] != "-"]
+        if verb in ("", "train") and "-m" in words.split():
+            overrides = [word.partition("=")[0] + "=" + first_of(word.partition("=")[2]) for word in overrides]
+        compose(*[word for word in overrides if "=" in word or word[0] == "~"], config_name=verb or "train")
+
+
+def first_of(values):
+    """The first value of a sweep."""
+    if values.startswith(("range(", "glob(")):
+        return {"range(": values[6:].partition(",")[0], "glob(": "manual_rnn"}[values.partition("(")[0] + "("]
+    return values if values.startswith("[") else values.partition(",")[0]

@@ -156,11 +156,11 @@ def test_a_class_without_a_reference_is_asked_for_one():
 
 
 def test_the_command_shows_the_table_and_writes_nothing(type_command, tmp_path):
-    code, printed, _ = type_command("model.num_layers=2", "task=adding", program="seqmodels.parity")
+    code, printed, _ = type_command("model.num_layers=2", "task=adding", verb="parity")
     assert code == 0
     assert "gradient of weight_hh_l1" in printed
     assert "differs" not in printed
     assert list(tmp_path.iterdir()) == []
-    code, printed, _ = type_command("model=nn_rnn", program="seqmodels.parity")
+    code, printed, _ = type_command("model=nn_rnn", verb="parity")
     assert code == 0
     assert "names no reference" in printed

@@ -10,10 +10,11 @@ import torch
 from omegaconf import OmegaConf
 
 import seqmodels
-from seqmodels.config import CONF, UserError
+from seqmodels.checks import UserError
+from seqmodels.config import CONF
 from seqmodels.data import SequenceData
 from seqmodels.layers import ManualRNN
-from seqmodels.tasks import Parity
+from seqmodels.tasks import ParityCheck
 
 TASKS = sorted(file.stem for file in (CONF / "task").glob("*.yaml") if "???" not in file.read_text())
 SOME_TASKS = TASKS[:: max(1, len(TASKS) // 8)]
@@ -49,7 +50,7 @@ def test_a_run_on_any_task_leaves_a_whole_folder(train, task, model):
 
     result = result_of(folder)
     needed = "model task seed metric test chance unseen lengths solved steps seconds steps_per_second parameters"
-    needed += " parity versions git"
+    needed += " parity versions git threads best_step"
     assert set(needed.split()) <= set(result)
     assert (result["model"], result["task"], result["steps"]) == (model, task, 20)
     assert np.isfinite([result["test"], result["chance"]]).all()
@@ -64,7 +65,7 @@ def test_a_run_on_any_task_leaves_a_whole_folder(train, task, model):
 def test_a_run_is_tested_at_several_lengths(train):
     """20 and 3 lie in the training range, 60 and 41 beyond it; each has `limit_test_batches` of its own."""
     tested = [60, 20, 41, 3]
-    folder = train("task=parity", f"task.test_lengths={tested}", *SHORT)
+    folder = train("task=parity_check", f"task.test_lengths={tested}", *SHORT)
     result = result_of(folder)
     assert (folder / "lengths.png").read_bytes().startswith(b"\x89PNG")
     assert result["trained_lengths"] == [1, 40]
@@ -80,7 +81,7 @@ def test_a_run_is_tested_at_several_lengths(train):
     assert metrics["test_accuracy"].dropna().tolist() == pytest.approx([result["test"]])
 
     # Each of them is what a run with that length alone scores on the batches of this length.
-    model, task = seqmodels.load_run(folder), Parity([1, 40], test_lengths=tested)
+    model, task = seqmodels.load_run(folder), ParityCheck([1, 40], test_lengths=tested)
     for position, score in enumerate(scores):
         batches = SequenceData(task, 20, batch_size=16).batches("test", position)
         right = [(model(batches[i][0]).argmax(1) == batches[i][1]).float().mean().item() for i in range(2)]
@@ -88,7 +89,7 @@ def test_a_run_is_tested_at_several_lengths(train):
 
 
 def test_without_several_lengths_the_test_is_the_only_row(train):
-    result = result_of(train("task=parity", *SHORT))
+    result = result_of(train("task=parity_check", *SHORT))
     assert result["lengths"] == [{"length": 500, "test": result["test"], "chance": 0.5, "unseen": True}]
     assert result["unseen"] == result["test"]
     result = result_of(train("task=adding", *SHORT, name="adding"))
@@ -117,7 +118,7 @@ def test_a_layer_that_cannot_do_with_mixed_lengths_is_refused_before_anything_is
     monkeypatch.syspath_prepend(tmp_path)
     options = ["model=nn_rnn", "model._target_=their_layers.Unpacked", "task.mixed_lengths=true", *SHORT]
     train(*options, name="forwards")
-    with pytest.raises(UserError, match=r"task\.mixed_lengths=True needs a layer that reads packed"):
+    with pytest.raises(UserError, match=r"task\.mixed_lengths=true needs a layer that accepts packed"):
         train(*options, "model.bidirectional=true", name="both")
     assert list((tmp_path / "both").iterdir()) == []
 
@@ -130,12 +131,12 @@ def test_a_csv_file_of_ones_own(train, tmp_path):
     assert result["test"] < 0.5 * result["baselines"]["persistence"]
 
 
-def test_the_default_run_learns_parity_and_generalises(train):
+def test_the_default_run_learns_parity_check_and_generalises(train):
     """One seed at the shipped settings; the claim over five seeds is a slow test."""
     result = result_of(train())
     assert result["solved"]
     assert result["test"] > 0.99
-    assert OmegaConf.load(CONF / "task" / "parity.yaml").test_length == 500
+    assert OmegaConf.load(CONF / "task" / "parity_check.yaml").test_length == 500
 
 
 @pytest.mark.slow
@@ -149,7 +150,7 @@ def test_the_claims_of_the_experiments(train, experiment, solved, seed):
 
 
 @pytest.mark.parametrize(("precision", "steps", "tolerance"), [("32-true", 50, 1e-4), ("64-true", 200, 1e-9)])
-@pytest.mark.parametrize("task", ["parity", "copy_memory", "sine"])
+@pytest.mark.parametrize("task", ["parity_check", "copy_memory", "sine"])
 def test_manual_and_torch_rnn_train_alike(train, task, precision, steps, tolerance):
     options = [f"task={task}", f"trainer.precision={precision}", f"trainer.max_steps={steps}"]
     options += ["trainer.log_every_n_steps=1", "data.batch_size=32", "model.hidden_size=16"]
@@ -183,49 +184,6 @@ def test_the_best_checkpoint_is_chosen_on_validation_and_tested_once(train):
     assert metrics_of(folder)["test_mse"].notna().sum() == 1
 
 
-def test_load_run_gives_the_trained_model_back(train):
-    folder = train("task=digits", *SHORT, "trainer.max_steps=100")
-    model = seqmodels.load_run(folder)
-    assert not model.training
-    assert isinstance(model.layer, ManualRNN)
-    from seqmodels.tasks import Digits
-
-    images, labels = Digits().data["test"]
-    right = (model(images).argmax(1) == labels).float()
-    limited = right[:32].mean().item()  # trainer=smoke tests on two batches of 16
-    assert limited == pytest.approx(result_of(folder)["test"])
-
-
-def test_load_run_needs_no_data(train, tmp_path):
-    file = tmp_path / "text.txt"
-    file.write_text("to be or not to be, that is the question. " * 50)
-    folder = train("task=text", f"task.path={file}", "embedding_size=4", *SHORT)
-    file.unlink()
-    assert seqmodels.load_run(folder, checkpoint="last").encoder.embedding_dim == 4
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "os.system",
-        "torch.hub.load",
-        "torch.utils.collect_env.run",
-        "seqmodels.layers.recurrent.torch.hub.load",
-        "seqmodels.layers.rnn.difflib.unified_diff",
-        "torch.nn.modules.module.torch.hub.load",
-        "seqmodels.run.run",
-        "torch.nn.RNN.forward",
-    ],
-)
-def test_load_run_builds_nothing_but_trusted_layers(train, target):
-    folder = train(*SHORT)
-    config = OmegaConf.load(folder / "config.yaml")
-    config.model._target_ = target
-    OmegaConf.save(config, folder / "config.yaml")
-    with pytest.raises(UserError, match=r"model\._target_="):
-        seqmodels.load_run(folder)
-
-
 def test_a_layer_of_ones_own_is_run_refused_when_wrong_and_loaded_when_trusted(train, tmp_path, monkeypatch):
     (tmp_path / "my_layers.py").write_text(
         textwrap.dedent("""
@@ -253,14 +211,26 @@ def test_a_layer_of_ones_own_is_run_refused_when_wrong_and_loaded_when_trusted(t
     assert result_of(train("model._target_=my_layers.Wrong", "parity=off", *SHORT, name="off"))["parity"] == "off"
 
 
-def test_load_run_says_what_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"config\.yaml"):
-        seqmodels.load_run(tmp_path)
-
-
 def test_training_that_diverges_is_called_so(train, tmp_path):
     with pytest.raises(UserError, match="diverged"):
         train("task=adding", "model.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30", *SHORT)
+
+
+def test_a_class_in_the_place_of_the_models_own_names_the_run(type_command, tmp_path):
+    words = ["model._target_=torch.nn.RNN", "~model.backend", *SHORT, "trainer.enable_progress_bar=false"]
+    assert type_command(*words)[0] == 0
+    (folder,) = tmp_path.glob("outputs/parity_check/RNN/*")
+    assert result_of(folder)["model"] == "RNN"
+
+
+def test_one_thread_unless_told_otherwise(train):
+    folder = train(*SHORT)
+    assert result_of(folder)["threads"] == torch.get_num_threads() == 1
+    try:
+        assert result_of(train(*SHORT, "threads=2", name="two"))["threads"] == 2
+        assert result_of(train(*SHORT, "threads=auto", name="auto"))["threads"] == 2  # as it was
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_results_are_plain_json(train):

@@ -9,13 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqmodels.config import CONF, UserError, compose, nearest
+import seqmodels
+from seqmodels.checks import UserError, nearest
+from seqmodels.config import CONF, compose
+from seqmodels.config.experiment import claim_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 MISTAKES = {
     "model=manul_rnn": ["no such model", "did you mean 'manual_rnn'?"],
-    "task=partiy": ["no such task", "did you mean 'parity'?"],
+    "task=partiy_check": ["no such task", "did you mean 'parity_check'?"],
+    "task=parity": ["no such task", "'parity' is now called 'parity_check'"],
+    "model=lstm": ["no such model", "'manual_lstm'", "'nn_lstm'"],
+    "model.backend=fused": ["'fused' is now called 'bptt'"],
+    "model.backend=loop": ["'loop' is now called 'autograd'"],
     "optimizer=adan": ["no such optimizer", "did you mean 'adam'?"],
     "experiment=nothing": ["no such experiment"],
     "modle=nn_rnn": ["modle", "did you mean 'model'?"],
@@ -38,12 +45,12 @@ MISTAKES = {
     "model.dropout=2": ["model.dropout=2", "between 0 and 1"],
     "model._target_=torch.nn.RNNN": ["torch.nn.RNNN", "did you mean 'RNN'?"],
     "model._target_=nowhere.RNN": ["nowhere.RNN", "cannot be imported"],
-    "task.length=0": ["task.length=0", "from 1 on, got 0"],
+    "task.length=0": ["task.length=0", "should be a positive whole number, got 0"],
     "task.length=forty": ["task.length=forty"],
     "task.length=[9,3]": ["[shortest, longest], got [9, 3]"],
     "task.test_length=-1": ["task.test_length=-1", "got -1"],
     "task.test_lengths=[]": ["task.test_lengths=[]", "a list of lengths such as [40, 80]"],
-    "task.test_lengths=[40,0]": ["task.test_lengths=[40, 0]", "from 1 on, got 0"],
+    "task.test_lengths=[40,0]": ["task.test_lengths=[40, 0]", "should be a positive whole number, got 0"],
     "task.test_lengths=[40,40]": ["task.test_lengths=[40, 40]", "name each length once"],
     "task.test_lengths=[40,x]": ["task.test_lengths=[40, 'x']", "'x'"],
     "task.test_lengths=40": ["task.test_lengths=40"],
@@ -60,7 +67,7 @@ MISTAKES = {
     "trainer.accelerator=abacus": ["trainer.accelerator=abacus"],
     "seed=lucky": ["seed", "'lucky'"],
     "seed=-4": ["seed", "-4"],
-    "parity=of": ["parity should be on or off", "did you mean 'off'?"],
+    "parity=of": ["parity should be 'off' or 'on'", "did you mean 'off'?"],
     "embedding_size=0": ["embedding_size", "got 0"],
     "data.batch_size=0": ["data.batch_size=0"],
     "data.num_workers=-1": ["data.num_workers=-1"],
@@ -73,7 +80,7 @@ MISTAKES = {
     "lr=3": ["did you mean 'optimizer.lr'?"],
     "hidden_size=3": ["did you mean 'model.hidden_size'?"],
     "data=5": ["data should"],
-    "task._target_=seqmodels.tasks.parity": ["no class of the name parity"],
+    "task._target_=seqmodels.tasks.parity": ["no class named parity"],
     "task._target_=builtins.dict": ["task"],
     "model._target_=RNN": ["expected module.Class"],
     "model._target_=torch.nn.GRU": ["~model.nonlinearity leaves it out"],
@@ -82,6 +89,12 @@ MISTAKES = {
     "optimizer.lr=1e39": ["optimizer"],
     "trainer=gpu": ["gpu"],
     "--hlep": ["unrecognized arguments: --hlep"],
+    "~seed": ["seed cannot be left out"],
+    "~model": ["model cannot be left out"],
+    "seed=1,2": ["seed=1,2: several runs, one for each value, need -m", "seed=[1,2]"],
+    "hydra.sweep.dir=x": ["hydra.sweep.dir=x: a single run (without -m) does not use it", "hydra.run.dir"],
+    "threads=0": ["threads should be a positive whole number, or 'auto' for all cores, got 0"],
+    "threads=all": ["threads should be a positive whole number, or 'auto' for all cores, got 'all'"],
     "model.hidden_size=[1": ["[1"],
 }
 
@@ -220,8 +233,8 @@ def test_one_wrong_job_of_a_sweep_does_not_stop_the_others(type_command, tmp_pat
     code, _, complaint = type_command("-m", *words)
     assert code == 1
     assert "model.hidden_size=-1" in complaint.split("]")[0]
-    assert len(list((tmp_path / "outputs").glob("parity/manual_rnn/*/result.json"))) == 1
-    assert len(list((tmp_path / "outputs" / "parity" / "manual_rnn").iterdir())) == 1
+    assert len(list((tmp_path / "outputs").glob("parity_check/manual_rnn/*/result.json"))) == 1
+    assert len(list((tmp_path / "outputs" / "parity_check" / "manual_rnn").iterdir())) == 1
 
 
 def test_a_fault_of_the_program_keeps_its_stack_trace(type_command, monkeypatch):
@@ -238,6 +251,19 @@ def test_help_lists_what_can_be_chosen():
         if group.is_dir():
             line = next(line for line in shown.stdout.splitlines() if line.startswith(f"{group.name}: "))
             assert {file.stem for file in group.glob("*.yaml")} == set(line.removeprefix(f"{group.name}: ").split(", "))
+
+
+def test_the_options_may_follow_the_settings(type_command, tmp_path):
+    words = ["trainer=smoke", "logger=none", "trainer.enable_progress_bar=false", "model.hidden_size=2,3", "-m"]
+    assert type_command(*words)[0] == 0
+    assert len(list(tmp_path.glob("outputs/parity_check/manual_rnn/*/result.json"))) == 2
+    code, _, complaint = type_command(*words, "hydra.run.dir=x")
+    assert code == 1
+    assert "hydra.run.dir=x: a sweep (-m) does not use it; its folder is hydra.sweep.dir" in complaint
+
+
+def test_the_version_is_that_of_this_package(type_command):
+    assert type_command("--version") == (0, f"seqmodels {seqmodels.__version__}\n", "")
 
 
 def test_help_imports_neither_torch_nor_lightning():
@@ -258,6 +284,23 @@ def test_compose_gives_what_a_command_would_run_with():
 @pytest.mark.parametrize("experiment", sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))
 def test_each_experiment_names_a_claim(experiment):
     assert compose(f"experiment={experiment}").claim
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["experiment=parity_uniform"], True),
+        (["experiment=parity_uniform", "model=manual_rnn", "seed=3"], True),
+        (["experiment=parity_uniform", "task=adding"], False),
+        (["experiment=parity_uniform", "model=nn_lstm"], False),
+        (["experiment=parity_uniform", "model._target_=torch.nn.GRU"], False),
+        (["experiment=regular_tasks", "task=even_pairs", "model=manual_lstm"], True),
+        (["experiment=regular_tasks", "task=adding", "model=manual_lstm"], False),
+        (["seed=3"], False),
+    ],
+)
+def test_a_run_of_another_task_or_model_carries_no_claim(words, kept):
+    assert (claim_of(compose(*words)) is not None) is kept
 
 
 def test_nearest_is_silent_where_nothing_is_near():

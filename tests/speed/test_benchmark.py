@@ -10,7 +10,7 @@ TINY = ["layers=[manual_rnn]", "threads=[1]", "rounds=1"]
 
 
 def test_a_row_for_each_size_and_mode(type_command, tmp_path):
-    code, shown, _ = type_command(*TINY, "sizes=[[4,2,3,5,1],[3,2,3,4,2]]", program="seqmodels.benchmark")
+    code, shown, _ = type_command(*TINY, "sizes=[[4,2,3,5,1],[3,2,3,4,2]]", verb="benchmark")
     assert code == 0
     assert "manual_rnn" in shown
     (folder,) = tmp_path.glob("outputs/benchmark/*")
@@ -33,7 +33,7 @@ def test_a_row_for_each_size_and_mode(type_command, tmp_path):
 def test_what_differs_is_not_timed(type_command, tmp_path, monkeypatch):
     step = ManualRNN.step
     monkeypatch.setattr(ManualRNN, "step", lambda *arguments: 1.001 * step(*arguments))
-    code, _, complaint = type_command(*TINY, "sizes=[[4,2,3,5,1]]", program="seqmodels.benchmark")
+    code, _, complaint = type_command(*TINY, "sizes=[[4,2,3,5,1]]", verb="benchmark")
     assert code == 1
     assert "error: manual_rnn differs from its reference at [4, 2, 3, 5, 1] by" in complaint
     assert list(tmp_path.iterdir()) == []
@@ -54,7 +54,7 @@ def test_what_differs_is_not_timed(type_command, tmp_path, monkeypatch):
     ],
 )
 def test_a_mistake_is_named(type_command, tmp_path, override, message):
-    code, _, complaint = type_command(*TINY, override, program="seqmodels.benchmark")
+    code, _, complaint = type_command(*TINY, override, verb="benchmark")
     assert code == 1
     assert message in complaint
     assert complaint.startswith("error: ")

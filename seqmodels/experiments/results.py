@@ -1,23 +1,16 @@
-"""A table of finished runs.
-
-python -m seqmodels.results                       # everything under outputs/
-python -m seqmodels.results outputs/layers --markdown
-"""
+"""A table of finished runs."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
-from rich.console import Console
-from rich.table import Table
 
-from seqmodels.config import Parser, UserError, report
+from seqmodels.report.tables import significant
 
-NOT_LISTED = {"seed", "trainer.max_steps", "claim"}
-"""What the config says that has a column of its own, or sets nothing."""
+NOT_LISTED = {"seed", "trainer.max_steps", "claim", "model_name", "task_name"}
+"""Settings that have a column of their own, or that change no number."""
 
 COLUMNS = {
     "task": "task",
@@ -37,17 +30,17 @@ COLUMNS = {
 def collect(folder: Path) -> pd.DataFrame:
     """One row for each `result.json` below a folder, by task and from the best to the worst test metric.
 
-    `unseen`, the mean over test lengths that training did not have, is there if any run has one; `settings` if any run
-    differs, beside its seed, from another of the same model on the same task.
+    The column `unseen`, the mean over test lengths that training did not have, exists if any run has one; `settings`
+    exists if a run differs in more than its seed from another run of the same model on the same task.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no `result.json`.
         ValueError: one of them is not the result of a run.
     """
     results, configs = [], []
     for file in sorted(folder.rglob("result.json")):
         try:
-            result = {"unseen": None} | json.loads(file.read_text())  # older runs do not say
+            result = {"unseen": None} | json.loads(file.read_text())  # runs of earlier versions do not have it
             results.append({name: result[name] for name in COLUMNS})
             configs.append(settings_of(file.with_name("config.yaml")))
         except (ValueError, KeyError, TypeError) as error:
@@ -69,7 +62,7 @@ def collect(folder: Path) -> pd.DataFrame:
 
 
 def settings_of(file: Path) -> dict[str, str]:
-    """What a run was configured with, by names as one types them; nothing where its config is gone."""
+    """The settings of a run by the names one types, as strings; empty where its config is gone."""
     if not file.exists():
         return {}
     config: Any = OmegaConf.to_container(OmegaConf.load(file))
@@ -82,36 +75,10 @@ def settings_of(file: Path) -> dict[str, str]:
 
 
 def shown(table: pd.DataFrame) -> list[list[str]]:
-    """The cells as text: four digits of measurements, whole steps per second."""
+    """The cells as strings: four significant digits of measurements, whole steps per second."""
     text = table.astype(object)
     for name in {"test", "unseen", "chance"} & set(table):
-        text[name] = ["" if pd.isna(value) else f"{value:.4g}" for value in table[name]]
+        text[name] = ["" if pd.isna(value) else significant(value) for value in table[name]]
     text["steps/s"] = [f"{value:.0f}" for value in table["steps/s"]]
     text["solved"] = ["yes" if solved else "no" for solved in table["solved"]]
     return [[str(cell) for cell in row] for row in text.to_numpy()]
-
-
-def main(words: list[str] | None = None) -> None:
-    parser = Parser(prog="python -m seqmodels.results", description="A table of finished runs.")
-    parser.add_argument("folder", nargs="?", default="outputs", type=Path, help="where to look (default: outputs)")
-    parser.add_argument("--markdown", action="store_true", help="as a table for a README")
-    arguments = parser.parse_args(words)
-    try:
-        table = collect(arguments.folder)
-    except (FileNotFoundError, ValueError) as error:
-        report(UserError(str(error)))
-        raise SystemExit(1) from error
-    if arguments.markdown:
-        for row in [list(map(str, table.columns)), ["---"] * len(table.columns), *shown(table)]:
-            print(f"| {' | '.join(row)} |")
-        return
-    view = Table()
-    for name in table.columns:
-        view.add_column(str(name))
-    for row in shown(table):
-        view.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 120).print(view)
-
-
-if __name__ == "__main__":
-    main()

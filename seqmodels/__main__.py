@@ -1,0 +1,45 @@
+"""The command line: `seqmodels VERB ...`, or `python -m seqmodels VERB ...`."""
+
+import sys
+from importlib import import_module
+
+from seqmodels import __version__
+from seqmodels.checks import nearest
+
+VERBS = {
+    "train": "train a model on a task, after proving its layer equal to its reference; the same as python train.py",
+    "parity": "compare a layer with its reference, and train nothing",
+    "trace": "show a layer's arithmetic step by step, and with backward=true that of its gradients",
+    "tasks": "list the tasks; with a name, show one",
+    "layers": "list the layers; with a name, show its equations, arguments and paper",
+    "results": "show a table of finished runs",
+    "claims": "repeat published experiments, and judge which claims hold",
+    "benchmark": "time layers against torch.nn's",
+    "overhead": "time train.py against a hand-written loop of the same job",
+}
+
+
+def usage() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {line}" for verb, line in VERBS.items()]
+    return "\n".join(
+        ["seqmodels VERB [KEY=VALUE ...]", "", *lines, "", "seqmodels VERB --help shows what can be chosen and set."]
+    )
+
+
+def main(words: list[str] | None = None) -> None:
+    """Hand the words after the verb to its command, which is imported only now."""
+    verb, *rest = (sys.argv[1:] if words is None else words) or ["--help"]
+    if verb in ("--help", "-h"):
+        print(usage())
+    elif verb == "--version":
+        print(f"seqmodels {__version__}")
+    elif verb in VERBS:
+        import_module(f"seqmodels.commands.{verb}").main(rest)
+    else:
+        print(f"error: there is no verb {verb}{nearest(verb, VERBS)} (one of: {', '.join(VERBS)})", file=sys.stderr)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

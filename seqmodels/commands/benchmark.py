@@ -1,0 +1,79 @@
+"""`seqmodels benchmark`: time layers against the references they name.
+
+A table goes to the screen; benchmark.csv, benchmark.md and benchmark.png go into the folder of the run.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+from rich.console import Console
+
+from seqmodels.checks import UserError, check_choice, check_whole, one_of
+from seqmodels.commands.door import command, quick_imports
+from seqmodels.config import CONF, compose, layer_of
+
+
+@command("benchmark")
+def main(config: DictConfig, folder: Path) -> None:
+    with quick_imports():
+        import pandas as pd
+        import torch
+
+        from seqmodels.report.speed import line_of, markdown, plot, summary_table
+        from seqmodels.speed.benchmark import Conditions, measure, using_threads
+
+    check(config)
+    layers = {name: layer_named(name) for name in config.layers}
+    conditions = Conditions(config.backend, config.dtype, config.device, config.rounds, config.seed)
+    console, rows = Console(), []
+    for threads in config.threads if config.device == "cpu" else [torch.get_num_threads()]:
+        with using_threads(threads):
+            for name, layer in layers.items():
+                for size in config.sizes:
+                    rows += [row | {"threads": threads} for row in measure(name, layer, tuple(size), conditions)]
+                    console.print(line_of(rows[-2]), line_of(rows[-1]), sep="\n", soft_wrap=True)
+    table = pd.DataFrame(rows)
+    console.print(summary_table(table))
+    table.to_csv(folder / "benchmark.csv", index=False, float_format="%.5g")
+    (folder / "benchmark.md").write_text(markdown(table))
+    plot(table, folder / "benchmark.png")
+    console.print(f"Results are in [bold]{folder}[/bold]", soft_wrap=True)
+
+
+def layer_named(name: str) -> partial:
+    """The layer of conf/model/<name>.yaml without its sizes, which are those of the benchmark."""
+    layer = layer_of(compose(f"model={name}").model)
+    if getattr(layer.func, "reference", None) is None:
+        raise UserError(f"layers should name layers with a reference to be timed against, and {name} has none")
+    return partial(layer.func, **{key: value for key, value in layer.keywords.items() if key == "nonlinearity"})
+
+
+def check(config: DictConfig) -> None:
+    """Refuse wrong values of the settings."""
+    import torch
+
+    from seqmodels.build import check_seed
+    from seqmodels.speed.benchmark import TOLERANCES
+
+    check_seed(config.seed)
+    try:
+        check_whole("rounds", config.rounds, 1)
+        for name in ("layers", "sizes", "threads"):
+            if not isinstance(config[name], ListConfig) or not config[name]:
+                raise ValueError(f"{name} should be a list with at least one entry, got {config[name]!r}")
+        for threads in config.threads:
+            check_whole("threads", threads, 1)
+        for size in config.sizes:
+            if not isinstance(size, ListConfig) or len(size) != 5:
+                raise ValueError(f"sizes should be rows [time, batch, input, hidden, layers], got {size!r}")
+            for number in size:
+                check_whole("sizes", number, 1)
+        for name in config.layers:
+            check_choice("layers", name, sorted(file.stem for file in (CONF / "model").glob("*.yaml")))
+        check_choice("dtype", config.dtype, TOLERANCES)
+        check_choice("backend", config.backend, ["auto", "autograd", "bptt"])
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+    if config.device not in ("cpu", "cuda") or (config.device == "cuda" and not torch.cuda.is_available()):
+        raise UserError(f"device should be {one_of(['cpu', 'cuda'])}, where there is a GPU, got {config.device!r}")

@@ -1,0 +1,102 @@
+"""`seqmodels claims`: repeat published experiments, and judge which claims hold."""
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from seqmodels.checks import UserError, check_flag, check_whole, nearest
+from seqmodels.commands.door import command, quick_imports, report
+from seqmodels.config import arguments_of
+
+if TYPE_CHECKING:
+    from seqmodels.experiments.claims import Claim
+
+
+@command("claims", named=True)
+def main(config: DictConfig, folder: Path) -> None:
+    with quick_imports():
+        import pandas as pd
+
+        from seqmodels.experiments.claims import markdown, read_claims, table_of
+        from seqmodels.experiments.jobs import run_all
+
+    settings = arguments_of(config)
+    check(settings)
+    claims = chosen(settings["name"], read_claims())
+    if settings["seeds"]:
+        claims = [replace(claim, seeds=settings["seeds"]) for claim in claims]
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    root = Path(settings["folder"])
+    jobs = {claim.name: claim.jobs(root, settings["overrides"]) for claim in claims}
+    if settings["list"]:
+        for claim in claims:
+            runs = sum(map(len, jobs[claim.name].values()))
+            console.print(f"[bold]{claim.name}[/bold]: {claim.sentence}", soft_wrap=True)
+            console.print(f"  {claim.source}; {runs} runs of at most {claim.minutes:g} minutes each", soft_wrap=True)
+        return
+
+    started = time.perf_counter()
+    every = [job for by_arm in jobs.values() for arm_jobs in by_arm.values() for job in arm_jobs]
+    errors: list[UserError] = []
+    if not settings["table"]:
+        try:
+            errors = run_all(every, settings["jobs"] or os.cpu_count() or 1, console)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(f"interrupted; the same command continues with what is in {root}") from stop
+    rows = [row for claim in claims for row in table_of(claim, jobs[claim.name])]
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "claims.md").write_text(markdown(claims, rows))
+    pd.DataFrame(rows).to_csv(root / "claims.csv", index=False)
+    if settings["markdown"]:
+        print(markdown(claims, rows), end="")
+    else:
+        console.print(view(rows))
+        minutes = (time.perf_counter() - started) / 60
+        console.print(f"{minutes:.1f} minutes; results are in [bold]{root}[/bold]", soft_wrap=True)
+    for failure in errors:
+        report(failure)
+    if errors:
+        raise UserError(f"{len(errors)} of {len(every)} runs failed")
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Refuse wrong values of the settings."""
+    try:
+        for name in ("list", "table", "markdown"):
+            check_flag(name, settings[name])
+        if settings["jobs"] is not None:
+            check_whole("jobs", settings["jobs"], 1)
+        for name in ("seeds", "overrides"):
+            if not isinstance(settings[name], list | None):
+                raise TypeError(f"{name} should be a list, got {settings[name]!r}")
+        for seed in settings["seeds"] or []:
+            check_whole("seeds", seed, 0)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+
+
+def chosen(names: Any, claims: "dict[str, Claim]") -> "list[Claim]":
+    """The named claims, or all of them if none is named."""
+    names = [names] if isinstance(names, str) else names
+    for name in names or []:
+        if name not in claims:
+            raise UserError(f"there is no claim {name}{nearest(str(name), claims)} (one of: {', '.join(claims)})")
+    return [claim for claim in claims.values() if not names or claim.name in names]
+
+
+def view(rows: list[dict[str, Any]]) -> Table:
+    """The table for the screen, with a line below the last arm of each claim."""
+    from seqmodels.experiments.claims import COLUMNS, shown
+
+    table = Table(*COLUMNS)
+    for number, row in enumerate(rows):
+        last = number + 1 == len(rows) or rows[number + 1]["claim"] != row["claim"]
+        table.add_row(*shown(row), end_section=last)
+    return table

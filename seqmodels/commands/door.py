@@ -1,0 +1,158 @@
+"""The way in: a verb with Hydra's words, key=value, and one line for each mistake.
+
+The config of a verb is conf/<verb>.yaml. A `UserError` is printed and ends in exit code 1; with HYDRA_FULL_ERROR=1 its
+stack trace follows.
+"""
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from seqmodels import __version__
+from seqmodels.checks import UserError
+from seqmodels.config.compose import checked
+from seqmodels.config.folders import CONF
+from seqmodels.config.mistakes import user_errors
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+class Command:
+    """A verb: `function(config, folder)`, called with words from the command line.
+
+    `folder` is where the run may write. It exists, and is removed again if a mistake leaves it empty.
+    """
+
+    def __init__(self, verb: str, function: Callable[[DictConfig, Path], Any], named: bool) -> None:
+        self.verb = verb
+        self.function = function
+        self.named = named
+
+    def __call__(self, words: list[str] | None = None) -> None:
+        """Run the command on `words`, those of the command line if None; a mistake raises SystemExit(1)."""
+        self.mistakes: list[UserError] = []
+        self.started = time.time()
+        try:
+            with user_errors(), exceptions_let_through():
+                sys.argv[1:] = self.ordered(sys.argv[1:] if words is None else words)
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.verb)(self.job)()
+        except UserError as error:
+            report(error)
+            self.mistakes.append(error)
+        except KeyboardInterrupt as stop:
+            report(UserError(str(stop) or "interrupted"))
+            raise SystemExit(1) from stop
+        if self.mistakes:
+            raise self.mistakes[0] if os.environ.get(FULL_ERROR) == "1" else SystemExit(1)
+
+    def ordered(self, words: list[str]) -> list[str]:
+        """The words with Hydra's options before its overrides, once both are what they should be.
+
+        Raises:
+            UserError: an option is unknown, or an override is not of the form key=value.
+        """
+        if "--version" in words:
+            print(f"seqmodels {__version__}")
+            raise SystemExit(0)
+        parser = get_args_parser()  # Hydra's own, for its options; its page of usage would not help
+        parser.error = refuse  # type: ignore[method-assign]
+        overrides = parser.parse_intermixed_args(words).overrides
+        options = list(words)
+        for word in overrides:
+            options.remove(word)
+            if word.startswith("~") and "." not in word:
+                raise UserError(f"{word}: {word[1:].partition('=')[0]} cannot be left out, only changed")
+        bare = [word for word in overrides if "=" not in word and not word.startswith("~")]
+        if bare and not self.named:
+            raise UserError(f"{bare[0]} should be a setting with its value, {bare[0]}=..., or an option (see --help)")
+        if bare:
+            overrides = [word for word in overrides if word not in bare] + [f"name=[{','.join(bare)}]"]
+        return options + overrides
+
+    def job(self, config: DictConfig) -> None:
+        """One run; of a sweep, one of several."""
+        settings = HydraConfig.get()
+        folder = Path(settings.runtime.output_dir)
+        try:
+            with user_errors():
+                check_folders(settings)
+                self.function(checked(config, self.verb), folder)
+        except UserError as error:
+            # Reported here, so that the other runs of a sweep still start.
+            sweep = settings.mode == RunMode.MULTIRUN
+            report(error, " ".join(settings.overrides.task) if sweep else "")
+            self.mistakes.append(error)
+        finally:
+            remove_if_empty(folder, self.started)
+
+
+def command(verb: str, named: bool = False) -> Callable[[Callable[[DictConfig, Path], Any]], Command]:
+    """Decorate `function(config, folder)` to be the command that conf/<verb>.yaml configures.
+
+    With `named`, words without a value are a list of names: `seqmodels layers lru` is `seqmodels layers name=[lru]`.
+    """
+    return lambda function: Command(verb, function, named)
+
+
+def refuse(message: str) -> NoReturn:
+    raise UserError(f"{message} (--help shows the options)")
+
+
+def check_folders(settings: DictConfig) -> None:
+    """Refuse the folder of a sweep for a single run, and the other way round: Hydra would ignore it."""
+    sweep = settings.mode == RunMode.MULTIRUN
+    ignored, instead = ("hydra.run.", "hydra.sweep.dir") if sweep else ("hydra.sweep.", "hydra.run.dir")
+    for word in settings.overrides.hydra:
+        if word.startswith(ignored):
+            kind = "a sweep (-m)" if sweep else "a single run (without -m)"
+            raise UserError(f"{word}: {kind} does not use it; its folder is {instead}")
+
+
+@contextmanager
+def exceptions_let_through() -> Iterator[None]:
+    """Have Hydra raise its errors, so that they get here, by the switch it has for it."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(FULL_ERROR)
+        if before is not None:
+            os.environ[FULL_ERROR] = before
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import without garbage collection: torch and Lightning make a million objects, and all of them stay."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def report(error: UserError, run: str = "") -> None:
+    print(f"error: {f'[{run}] ' if run else ''}{error}", file=sys.stderr)
+
+
+def remove_if_empty(folder: Path, started: float) -> None:
+    """Remove an empty folder that is not older than `started`, and such folders around it in the working directory."""
+    here = Path.cwd()
+    for candidate in (folder.resolve(), *folder.resolve().parents):
+        inside = here in candidate.parents
+        if candidate == here or not candidate.is_dir() or any(candidate.iterdir()):
+            return
+        if candidate.stat().st_mtime < started or not (inside or candidate == folder.resolve()):
+            return
+        candidate.rmdir()

@@ -1,0 +1,30 @@
+"""`seqmodels parity`: compare a layer with its reference at the shapes of a task, and train nothing."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from seqmodels.commands.door import command, quick_imports
+
+
+@command("parity")
+def main(config: DictConfig, folder: Path) -> None:
+    with quick_imports():
+        from seqmodels.build import build_task, check_seed
+        from seqmodels.checks import check_whole
+        from seqmodels.config import arguments_of, layer_of, user_errors
+        from seqmodels.parity import compare_for_task
+        from seqmodels.report.tables import parity_table
+
+    check_seed(config.seed)
+    with user_errors("data", arguments_of(config.data)):
+        check_whole("batch_size", config.data.batch_size, 1)
+    task, layer = build_task(config.task), layer_of(config.model)
+    with user_errors("model", arguments_of(config.model)):
+        report = compare_for_task(layer, task, config.data.batch_size, config.embedding_size, config.seed)
+    if report is None:
+        print(f"{layer.func.__name__} names no reference: there is nothing to compare it with")
+        return
+    Console().print(parity_table(report))
+    report.check()

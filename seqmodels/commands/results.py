@@ -1,0 +1,32 @@
+"""`seqmodels results`: a table of finished runs."""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from seqmodels.checks import UserError, check_flag
+from seqmodels.commands.door import command, quick_imports
+
+
+@command("results")
+def main(config: DictConfig, folder: Path) -> None:
+    with quick_imports():
+        from seqmodels.experiments.results import collect, shown
+        from seqmodels.report.tables import markdown_table
+
+    try:
+        check_flag("markdown", config.markdown)
+        table = collect(Path(str(config.folder)))
+    except (FileNotFoundError, TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+    if config.markdown:
+        print(markdown_table(list(map(str, table.columns)), shown(table)), end="")
+        return
+    view = Table(*map(str, table.columns))
+    for row in shown(table):
+        view.add_row(*map(escape, row))
+    Console(width=None if sys.stdout.isatty() else 120).print(view)

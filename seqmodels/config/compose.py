@@ -1,0 +1,68 @@
+"""Compose a config from the files of conf/ and what was typed, and check its names."""
+
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.checks import UserError, nearest
+from seqmodels.config.folders import CONF
+from seqmodels.config.mistakes import user_errors
+
+
+def compose(*overrides: str, config_name: str = "train") -> DictConfig:
+    """The config that `python train.py <overrides>` would run with, checked.
+
+    Raises:
+        UserError: an override is wrong.
+    """
+    GlobalHydra.instance().clear()  # there is one within a command, where claims and benchmarks compose configs too
+    with user_errors(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        return checked(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), config_name)
+
+
+def checked(config: DictConfig, config_name: str) -> DictConfig:
+    """The config with its interpolations resolved, once it has the settings it should have and no others.
+
+    Raises:
+        UserError: a setting is unknown, missing or left out.
+    """
+    known, groups = settings_and_groups(config_name)
+    for name in sorted(set(map(str, config)) - known):
+        raise UserError(f"{name} is not a setting{nearest(name, known)}")
+    for name in sorted(known - set(config)):
+        raise UserError(f"{name} is needed: ~{name} cannot leave it out")
+    for name in sorted(groups):
+        if not isinstance(config[name], DictConfig):
+            raise UserError(f"{name} should be a choice with settings of its own, got {config[name]!r}")
+    config = config.copy()
+    OmegaConf.resolve(config)
+    for name in sorted(OmegaConf.missing_keys(config)):
+        raise UserError(f"{name} is needed and not given: add {name}=... to the command line")
+    return config
+
+
+def settings_and_groups(config_name: str) -> tuple[set[str], set[str]]:
+    """The top-level names of a config, and those of them that are choices with settings of their own."""
+    file: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{config_name}.yaml"))
+    names, groups = set(file) - {"defaults", "hydra"}, set()
+    for entry in file["defaults"]:
+        if isinstance(entry, dict):
+            groups |= {key for key in entry if not key.startswith("override ") and key != "experiment"}
+        elif entry != "_self_":
+            inherited_names, inherited_groups = settings_and_groups(entry)
+            names, groups = names | inherited_names, groups | inherited_groups
+    return names | groups, groups
+
+
+def name_of_model(choice: str, target: str, overrides: list[str]) -> str:
+    """What a run's model is called: the file of conf/model, or the class that was put in the place of its own."""
+    replaced = any(word.lstrip("+").startswith("model._target_=") for word in overrides)
+    return target.rpartition(".")[2] if replaced else choice
+
+
+OmegaConf.register_new_resolver("name_of_model", name_of_model)

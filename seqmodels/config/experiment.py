@@ -1,0 +1,42 @@
+"""Whether a run is still the experiment that it names."""
+
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.config.folders import CONF
+
+CHOICES = ("task", "model")
+"""The groups that a claim is about."""
+
+
+def claim_of(config: DictConfig) -> str | None:
+    """The claim of the run's experiment; None if another task or model was typed than it, or one of its arms, has."""
+    if config.claim is None:
+        return None
+    typed = choices_in(HydraConfig.get().overrides.task)
+    own = choices_of_file(str(HydraConfig.get().runtime.choices.experiment))
+    arms = [own | choices_in(arm["overrides"]) for arm in ((config.published or {}).get("arms") or {}).values()]
+    if own | typed in [own, *arms]:
+        return str(config.claim)
+    print(f"This run carries no claim: the experiment's is about another {' and '.join(typed)}.")
+    return None
+
+
+def choices_in(words: list[str]) -> dict[str, str]:
+    """Those of the words that choose a task or a model, or put another class in its place."""
+    pairs = [word.lstrip("+").partition("=")[::2] for word in words]
+    return {name.removesuffix("._target_"): value for name, value in pairs if name.removesuffix("._target_") in CHOICES}
+
+
+def choices_of_file(experiment: str) -> dict[str, str]:
+    """The task and the model of an experiment as its file has them."""
+    choices: dict[str, str] = {}
+    for name in ("train", f"experiment/{experiment}"):
+        file = CONF / f"{name}.yaml"  # an experiment in a folder of the user's own has no claim to check here
+        entries: Any = OmegaConf.to_container(OmegaConf.load(file)).get("defaults", []) if file.exists() else []  # type: ignore[union-attr]
+        for entry in entries:
+            if isinstance(entry, dict):
+                choices |= {key.removeprefix("override /"): value for key, value in entry.items()}
+    return {name: choices[name] for name in CHOICES}

@@ -1,0 +1,7 @@
+"""Where the package and its configs are."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
+"""An installed package carries conf/ inside, a checkout has it beside the package."""

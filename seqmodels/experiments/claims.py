@@ -1,0 +1,158 @@
+"""Claims: published statements, repeated on a small machine, and whether they hold there.
+
+A claim is an experiment (conf/experiment/) that says what was `published`: the `source`, how our runs differ from it,
+which `metric` of a run is compared (`test`, or `unseen`, its mean over lengths that training did not have), with which
+`seeds`, how many `minutes` a run may take, and the `arms` that are compared. An arm has `overrides` to the experiment,
+the published `figure`, and one rule, by which it holds:
+
+    at_least: 0.9      every seed scores this or more
+    at_most: 0.01      every seed scores this or less
+    within: 0.05       the mean over the seeds is this close to the published figure
+
+A claim holds if all of its arms do. Each run has one thread, and its folder is <folder>/NAME/ARM/SEED. That a claim
+does not hold is a finding, and no error.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from seqmodels.config import CONF
+from seqmodels.experiments.jobs import Job
+from seqmodels.report.tables import markdown_table, significant
+
+RULES: dict[str, tuple[str, Callable[[list[float], float, Any], bool]]] = {
+    "at_least": ("every seed ≥", lambda scores, bound, published: min(scores) >= bound),
+    "at_most": ("every seed ≤", lambda scores, bound, published: max(scores) <= bound),
+    "within": ("mean within ±", lambda scores, bound, published: abs(fmean(scores) - published) <= bound),
+}
+"""How a rule reads, and whether scores satisfy it."""
+
+VERDICTS = {True: "holds", False: "does not hold", None: "missing"}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison."""
+
+    name: str
+    overrides: list[str]
+    figure: float | str
+    """As published; words where the source shows a curve or proves a statement."""
+    rule: str
+    bound: float
+
+    @classmethod
+    def read(cls, name: str, node: dict[str, Any]) -> "Arm":
+        rules = [key for key in node if key in RULES]
+        if len(rules) != 1 or set(node) != {"overrides", "figure", *rules}:
+            raise ValueError(f"arm {name} should have overrides, figure and one of {', '.join(RULES)}, got {node}")
+        if rules == ["within"] and isinstance(node["figure"], str):
+            raise ValueError(f"arm {name} needs a number as its figure to be within a distance of it, got {node}")
+        return cls(name, list(node["overrides"]), node["figure"], rules[0], float(node[rules[0]]))
+
+    def holds(self, scores: list[float]) -> bool:
+        return RULES[self.rule][1](scores, self.bound, self.figure)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An experiment and what was published."""
+
+    name: str
+    sentence: str
+    source: str
+    differs: str
+    metric: str
+    seeds: list[int]
+    minutes: float
+    arms: list[Arm]
+
+    @classmethod
+    def read(cls, name: str, node: dict[str, Any], sentence: str) -> "Claim":
+        arms = [Arm.read(arm, described) for arm, described in node["arms"].items()]
+        return cls(name, sentence, **node | {"arms": arms})
+
+    def jobs(self, root: Path, overrides: Iterable[str] = ()) -> dict[str, list[Job]]:
+        """The runs of each arm, by its name: one for each seed, with further overrides for all of them."""
+        folder = root.resolve() / self.name
+        return {
+            arm.name: [
+                Job(
+                    f"{self.name}, {arm.name}, seed {seed}",
+                    (f"experiment={self.name}", *arm.overrides, *overrides),
+                    seed,
+                    folder / arm.name / str(seed),
+                    self.minutes,
+                )
+                for seed in self.seeds
+            ]
+            for arm in self.arms
+        }
+
+
+def read_claims() -> dict[str, Claim]:
+    """The experiments that say what was published, by name."""
+    claims = {}
+    for file in sorted((CONF / "experiment").glob("*.yaml")):
+        described: Any = OmegaConf.to_container(OmegaConf.load(file))
+        if described.get("published"):
+            claims[file.stem] = Claim.read(file.stem, described["published"], described["claim"])
+    return claims
+
+
+def table_of(claim: Claim, jobs: dict[str, list[Job]]) -> list[dict[str, Any]]:
+    """A row for each arm: what was published, the scores of its finished runs, and the verdict on them."""
+    return [row_of(claim, arm, jobs[arm.name]) for arm in claim.arms]
+
+
+def row_of(claim: Claim, arm: Arm, jobs: list[Job]) -> dict[str, Any]:
+    finished = [(job.seed, result) for job in jobs if (result := job.result()) is not None]
+    scores = [result[claim.metric] for _, result in finished]
+    return {
+        "claim": claim.name,
+        "arm": arm.name,
+        "metric": f"{claim.metric} {finished[0][1]['metric']}" if finished else claim.metric,
+        "published": arm.figure,
+        "mean": fmean(scores) if scores else None,
+        "spread": stdev(scores) if len(scores) > 1 else None,
+        "runs": len(scores),
+        "rule": f"{RULES[arm.rule][0]} {arm.bound:g}",
+        "verdict": VERDICTS[arm.holds(scores) if len(scores) == len(jobs) else None],
+        "minutes": sum(result["seconds"] for _, result in finished) / 60,
+        "source": claim.source,
+        "seeds": " ".join(str(seed) for seed, _ in finished),
+        "scores": " ".join(f"{score:.6g}" for score in scores),
+    }
+
+
+COLUMNS = ["claim", "arm", "metric", "published", "ours (runs)", "holds if", "verdict", "minutes"]
+
+
+def shown(row: dict[str, Any]) -> list[str]:
+    """The cells of a row as strings."""
+    spread = "" if row["spread"] is None else f" ± {significant(row['spread'], 2)}"
+    ours = "" if row["mean"] is None else f"{significant(row['mean'])}{spread} ({row['runs']})"
+    published = row["published"] if isinstance(row["published"], str) else significant(row["published"])
+    return [
+        row["claim"], row["arm"], row["metric"], published, ours, row["rule"], row["verdict"], f"{row['minutes']:.1f}",
+    ]  # fmt: skip
+
+
+def verdict_on(claim: Claim, rows: list[dict[str, Any]]) -> str:
+    """A claim holds if all of its arms do."""
+    verdicts = {row["verdict"] for row in rows if row["claim"] == claim.name}
+    return next(VERDICTS[worst] for worst in (False, None, True) if VERDICTS[worst] in verdicts)
+
+
+def markdown(claims: list[Claim], rows: list[dict[str, Any]]) -> str:
+    """The table, and below it what each claim says, its source, and how our runs differ from those published."""
+    lines = [markdown_table(COLUMNS, map(shown, rows))]
+    for claim in claims:
+        verdict = verdict_on(claim, rows)
+        lines.append(f"**{claim.name}**: {claim.sentence} ({claim.source}) {claim.differs} Verdict: {verdict}.\n")
+    return "\n".join(lines)

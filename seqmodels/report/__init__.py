@@ -1,0 +1,1 @@
+"""What people look at: tables, pictures, and the files of a run."""

@@ -1,0 +1,76 @@
+"""The tables and the picture of a benchmark of layers."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from seqmodels.report.tables import markdown_table
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """One measurement, as it is printed while the benchmark runs."""
+    size = ", ".join(str(row[name]) for name in ("time", "batch", "input", "hidden", "layers"))
+    return (
+        f"{row['layer']:<12} {threads_of(row['threads'])} ({size}) {row['mode']}: {row['ours_ms']:.2f} ms, "
+        f"{row['reference']} {row['reference_ms']:.2f} ms, {row['ratio']:.2f}x"
+    )
+
+
+def threads_of(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """The geometric mean and the worst of the ratios, over the sizes."""
+    groups = table.groupby(["layer", "threads", "mode"], sort=False)
+    means = groups[["ratio", "share_of_products"]].agg(geometric_mean)
+    memory = (table["ours_mb"] / table["reference_mb"]).groupby([table["layer"], table["threads"], table["mode"]])
+    return means.assign(worst=groups["ratio"].min(), memory=memory.median()).reset_index()
+
+
+def geometric_mean(values: pd.Series) -> float:
+    return math.exp(values.map(math.log).mean())
+
+
+def summary_table(table: pd.DataFrame) -> Table:
+    view = Table(title="speed relative to the reference, over all sizes")
+    for heading in ("layer", "threads", "mode", "geometric mean", "worst", "share of bare products", "memory, median"):
+        view.add_column(heading)
+    for row in summary(table).to_dict("records"):
+        ratios = [f"{row[name]:.2f}" for name in ("ratio", "worst", "share_of_products", "memory")]
+        view.add_row(*(str(row[name]) for name in ("layer", "threads", "mode")), *ratios)
+    return view
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The ratios as a Markdown table: a row for each size, then the geometric mean and the worst of them."""
+    sizes = table[["time", "batch", "input", "hidden", "layers"]].astype(str).agg(", ".join, axis=1)
+    columns = table["layer"] + " " + table["mode"] + ", " + table["threads"].astype(str)
+    ratios = table.assign(size=sizes, column=columns).pivot(index="size", columns="column", values="ratio")
+    ratios = ratios.loc[list(dict.fromkeys(sizes)), list(dict.fromkeys(columns))]
+    means = ratios.agg(geometric_mean).to_frame("geometric mean").T
+    ratios = pd.concat([ratios, means, ratios.min().to_frame("worst").T])
+    rows = [[str(size), *(f"{value:.2f}" for value in row)] for size, row in ratios.T.items()]
+    return markdown_table(["time, batch, input, hidden, layers", *ratios.columns], rows)
+
+
+def plot(table: pd.DataFrame, file: Path) -> None:
+    """The ratio against the work of a pass, for training and inference."""
+    picture = Figure(figsize=(9, 3.5), layout="constrained")
+    for axes, mode in zip(picture.subplots(1, 2, sharey=True), ("train", "infer"), strict=True):
+        chosen = table[table["mode"] == mode]
+        for color, layer in enumerate(dict.fromkeys(chosen["layer"])):
+            of_layer = chosen[chosen["layer"] == layer].sort_values("gflops")
+            for style, threads in zip(("-", ":", "--", "-."), sorted(set(of_layer["threads"])), strict=False):
+                points = of_layer[of_layer["threads"] == threads]
+                label = f"{layer}, {threads_of(threads)}"
+                axes.plot(points["gflops"], points["ratio"], "o" + style, color=f"C{color}", markersize=4, label=label)
+        axes.axhline(1, color="gray", linewidth=1)
+        axes.set(xscale="log", title=mode, xlabel="GFLOP of a pass", ylim=(0, None))
+    picture.axes[0].set_ylabel("times faster than torch.nn")
+    picture.axes[1].legend(fontsize="small")
+    picture.savefig(file, dpi=120)

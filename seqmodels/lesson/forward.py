@@ -60,7 +60,7 @@ def record(layer: RecurrentLayer, inputs: Tensor) -> Lesson:
     layer = copy.deepcopy(layer).eval()
     references = reference_outputs(layer, inputs)
     places = {
-        id(layer.weights(suffix).weight_ih): (level, bool(reverse), suffix)
+        id(layer.weights(suffix).weight_ih): (level, bool(reverse))
         for level in range(layer.num_layers)
         for reverse, suffix in enumerate(layer.suffixes(level))
     }
@@ -73,15 +73,16 @@ def record(layer: RecurrentLayer, inputs: Tensor) -> Lesson:
         return layer.project(read, weights)
 
     def step(projected: Tensor, state: Any, weights: Any) -> Any:
-        level, reverse, suffix = places[id(weights.weight_ih)]
+        level, reverse = places[id(weights.weight_ih)]
         position = sum((past.layer, past.reverse) == (level, reverse) for past in steps)
         time = len(sequence) - position if reverse else position + 1
         expected = None
         if references:
             expected = references[level][time - 1].chunk(layer.num_directions, dim=-1)[reverse].unsqueeze(0)
         before = state if isinstance(state, tuple) else (state,)
-        steps.append(_record_step(layer, (level, reverse, time), sequence[position], before, weights, suffix, expected))
-        after = tuple(part.detach() for part in steps[-1].after.values())
+        taken = _take_step(layer, (level, reverse, time), sequence[position], before, weights, expected)
+        steps.append(taken)
+        after = tuple(part.detach() for part in taken.after.values())
         return after if isinstance(state, tuple) else after[0]
 
     # A step on the object makes the layer take one step at a time, and `scan` as the base class has it keeps to that.
@@ -94,27 +95,25 @@ def record(layer: RecurrentLayer, inputs: Tensor) -> Lesson:
 
 
 @torch.enable_grad()
-def _record_step(
+def _take_step(
     layer: RecurrentLayer,
     place: tuple[int, bool, int],
     features: Tensor,
     state: tuple[Tensor, ...],
     weights: Any,
-    suffix: str,
     reference: Tensor | None,
 ) -> Step:
     """Take one step, with a graph of its own."""
-    _, reverse, time = place
+    level, reverse, time = place
     features, *parts = (tensor.detach().requires_grad_() for tensor in (features, *state))
     before = {f"{name}_{time + 1 if reverse else time - 1}": p for name, p in zip(layer.states, parts, strict=True)}
     tensors = dict(layer.named_parameters()) | dict(layer.named_buffers())
+    suffix = layer.suffixes(level)[reverse]
     parameters = {symbol(name) if name.endswith(suffix) else name: tensor for name, tensor in tensors.items()}
     with Recorder(parameters | before | {f"x_{time}": features}) as recorder:
         projected = recorder.known["projected"] = layer.project(features, weights)
-        new = layer.step(projected, tuple(parts) if len(parts) > 1 else parts[0], weights)
-    after = dict(
-        zip((f"{name}_{time}" for name in layer.states), new if isinstance(new, tuple) else (new,), strict=True)
-    )
+        new = layer.advance(projected, tuple(parts), weights)
+    after = {f"{name}_{time}": part for name, part in zip(layer.states, new, strict=True)}
     return Step(*place, features, before, after, recorder.operations(after), reference)
 
 

@@ -50,7 +50,8 @@ def forward_text(lesson: Lesson) -> Iterator[str]:
         yield ""
         yield f"{name} ({' x '.join(map(str, parameter.shape))}), written {symbol(name)}"
         yield from _matrix("", parameter)
-    yield from ["", "The forward pass: every line follows from lines above it, and a[3..4] is numbers 3 to 4 of a."]
+    yield ""
+    yield "The forward pass, as the code computes it. Lines follow from those above; a[3..4] is numbers 3 to 4 of a."
     largest, direction, units = 0.0, "", min(layer.hidden_size, _per_line(COLUMN))
     for step in lesson.steps:
         begins = direction != (direction := _direction(step))

@@ -1,47 +1,67 @@
-"""The trace shows the arithmetic of the notebooks, and of any other manual layer."""
+"""The trace prints the arithmetic of the notebooks, and a lesson of any other recurrent layer."""
 
 import re
 
 import numpy as np
 import pytest
-import torch
 
-from seqmodels.layers import ManualRNN
-from seqmodels.trace import trace
+
+def rows(printed, title):
+    """The numbers of the lines with this title, one row for each."""
+    lines = re.findall(rf"^ +{re.escape(title)} +(-?\d.*)$", printed, re.MULTILINE)
+    return np.array([line.split() for line in lines], dtype=float)
 
 
 def test_the_defaults_print_the_notebooks_example(type_command, tmp_path):
     code, printed, _ = type_command(program="seqmodels.trace")
     assert code == 0
-    printed_rows = {
-        "Projected": [[-0.4701929, 0.5863904], [-0.88883156, 1.2364397], [-1.3074701, 1.886489]],
-        "State, ManualRNN": [[-0.3519801, 0.52525216], [-0.68424344, 0.76074266], [-0.8649416, 0.90466356]],
-        "State, reference": [[-0.3519801, 0.52525216], [-0.68424344, 0.76074266], [-0.8649416, 0.90466356]],
-        "Input": [[1] * 5, [2] * 5, [3] * 5],
-    }
-    for title, expected in printed_rows.items():
-        found = [line.split() for line in re.findall(rf"{title} *: \[\[(.*)\]\]", printed)]
-        np.testing.assert_allclose(np.array(found, dtype=float), expected, rtol=0, atol=2.4e-7)
-    assert printed.count("Difference") == 3
+    states = [[-0.3519801, 0.52525216], [-0.68424344, 0.76074266], [-0.8649416, 0.90466356]]
+    projected = [[-0.4701929, 0.5863904], [-0.88883156, 1.2364397], [-1.3074701, 1.886489]]
+    for time in (1, 2, 3):
+        expected = {
+            f"x_{time}": [time] * 5,
+            f"projected = W_ih x_{time} + b_ih": projected[time - 1],
+            f"h_{time} = tanh(projected + W_hh h_{time - 1} + b_hh)": states[time - 1],
+            f"h_{time} by torch.nn.RNN": states[time - 1],
+        }
+        for title, numbers in expected.items():
+            np.testing.assert_allclose(rows(printed, title), [numbers], rtol=0, atol=2.4e-7)
+        for product, bias in [(f"W_ih x_{time}", "b_ih"), (f"W_hh h_{time - 1}", "b_hh")]:
+            assert rows(printed, product).shape == (1, 2)
+            assert rows(printed, bias).shape == (3, 2)
+    assert "h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)" in printed
+    first = (
+        "W_ih x_1, unit 1: 0.3643461 * 1 + -0.3121015 * 1 + -0.1370808 * 1 + 0.3318940 * 1 + -0.6656964 * 1 = -0.418638"
+    )
+    assert first in printed
+    assert printed.count("difference  ") == 3
+    assert "Back-propagation" not in printed
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_the_steps_are_those_of_the_layer_and_of_the_reference(nonlinearity, bidirectional):
-    torch.manual_seed(0)
-    layer = ManualRNN(3, 4, 2, nonlinearity, bidirectional=bidirectional)
-    inputs = torch.randn(5, 3)
-    steps = list(trace(layer, inputs))
-    assert len(steps) == 5 * 2 * layer.num_directions
-    output, h_n = layer(inputs)
-    for step in steps:
-        torch.testing.assert_close(step.hidden, step.reference, rtol=0, atol=1e-6)
-        if step.layer == 1:
-            part = output[step.time, 4:] if step.reverse else output[step.time, :4]
-            torch.testing.assert_close(step.hidden[0], part)
-    last = [step for step in steps if step.time == (0 if step.reverse else 4)]
-    torch.testing.assert_close(torch.cat([step.hidden for step in last]), h_n)
+def test_the_backward_pass_ends_with_the_gradients_of_torch(type_command, tmp_path):
+    code, printed, _ = type_command("backward=true", program="seqmodels.trace")
+    assert code == 0
+    _, backward = printed.split("Back-propagation through time, for the loss L = the sum of all outputs")
+    assert [int(time) for time in re.findall(r"time step (\d)", backward)] == [3, 2, 1]
+    for time in (1, 2):
+        parts = [rows(backward, f"dL/dh_{time} from {source}") for source in ("the loss", f"step {time + 1}")]
+        np.testing.assert_allclose(rows(backward, f"dL/dh_{time}, the sum"), sum(parts), atol=2e-7)
+    parts = rows(backward, "dL/db_ih, from this step")
+    np.testing.assert_allclose(rows(backward, "total so far"), np.repeat(np.cumsum(parts, 0)[1:], 2, 0), atol=4e-7)
+    assert len(rows(backward, "largest difference")) == 5
+    assert rows(backward, "largest difference").max() < 1e-6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_loss_of_the_last_step_reaches_the_others_through_the_state_alone(type_command):
+    code, printed, _ = type_command("backward=true", "loss=last", program="seqmodels.trace")
+    assert code == 0
+    assert [rows(printed, f"dL/dh_{time} from the loss").tolist() for time in (1, 2, 3)] == [
+        [[0, 0]],
+        [[0, 0]],
+        [[1, 1]],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -49,19 +69,20 @@ def test_the_steps_are_those_of_the_layer_and_of_the_reference(nonlinearity, bid
     [["model=manual_gru"], ["model=manual_lstm", "model.proj_size=1"], ["model=manual_lstm", "model.bias=false"]],
 )
 def test_other_families_are_traced_beside_their_reference(type_command, words):
-    code, printed, _ = type_command(*words, "model.num_layers=2", "model.bidirectional=true", program="seqmodels.trace")
+    stack = ["model.num_layers=2", "model.bidirectional=true", "backward=true"]
+    code, printed, _ = type_command(*words, *stack, program="seqmodels.trace")
     assert code == 0
-    differences = [float(value) for value in re.findall(r"Difference *: (\S+)", printed)]
-    assert len(differences) == 3 * 2 * 2
-    assert max(differences) < 1e-6
+    assert len(rows(printed, "difference")) == 3 * 2 * 2
+    assert rows(printed, "difference").max() < 1e-6
+    assert rows(printed, "largest difference").max() < 1e-5
 
 
 @pytest.mark.parametrize("model", ["mgu", "slstm", "lru", "min_gru"])
 def test_cells_without_a_reference_are_traced_alone(type_command, model):
     code, printed, _ = type_command(f"model={model}", program="seqmodels.trace")
     assert code == 0
-    assert printed.count("State, ") == 3
-    assert "Difference" not in printed
+    assert printed.count("time step") == 3
+    assert "difference" not in printed
 
 
 @pytest.mark.parametrize(
@@ -70,11 +91,14 @@ def test_cells_without_a_reference_are_traced_alone(type_command, model):
         ("inputs=[[1,0],[1]]", "inputs should be rows of numbers"),
         ("inputs=3", "inputs should be rows of numbers"),
         ("inputs=[[a,b]]", "inputs should be rows of numbers"),
+        ("inputs=[[1,nan]]", "inputs should be finite numbers"),
         ("model=nn_rnn", "a layer whose steps can be seen"),
         ("model.hidden_size=0", "model.hidden_size=0"),
         ("modle=nn_rnn", "did you mean 'model'?"),
         ("seed=-1", "seed"),
         ("seed=x", "seed"),
+        ("backward=yes_please", "backward should be True or False"),
+        ("loss=lats", "did you mean 'last'?"),
     ],
 )
 def test_mistakes_are_named(type_command, override, message):

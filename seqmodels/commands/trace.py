@@ -1,28 +1,32 @@
-"""A lesson in the arithmetic of a recurrent layer: every number of the forward pass, and of the backward pass.
-
-    python -m seqmodels.trace
-    python -m seqmodels.trace backward=true
-    python -m seqmodels.trace model=manual_gru model.num_layers=2 inputs=[[1,0],[0,1]]
+"""`seqmodels trace`: a lesson in the arithmetic of a recurrent layer, and with backward=true in that of its gradients.
 
 The defaults are those of the example everybody starts with: `torch.manual_seed(1)`, `nn.RNN(5, 2, batch_first=True)`
 and the inputs 1, 2, 3, each repeated five times.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
 from seqmodels.checks import UserError, check_choice, check_flag
-from seqmodels.config import arguments_of, check_seed, command, instantiate
-from seqmodels.layers import RecurrentLayer
-from seqmodels.lesson import LOSSES, backward_text, forward_text, record
+from seqmodels.commands.door import command, quick_imports
+from seqmodels.config import arguments_of, instantiate
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @command("trace")
 def main(config: DictConfig, folder: Path) -> None:
-    check_seed(config)
+    with quick_imports():
+        import torch
+
+        from seqmodels.build import check_seed
+        from seqmodels.layers import RecurrentLayer
+        from seqmodels.lesson import LOSSES, backward_text, forward_text, record
+
+    check_seed(config.seed)
     try:
         check_flag("backward", config.backward)
         check_choice("loss", config.loss, LOSSES)
@@ -41,7 +45,10 @@ def main(config: DictConfig, folder: Path) -> None:
         print("", *backward_text(lesson, config.loss), sep="\n")
 
 
-def read_inputs(config: DictConfig) -> Tensor:
+def read_inputs(config: DictConfig) -> "Tensor":
+    """The sequence (time, input_size) that the config lists."""
+    import torch
+
     rows = arguments_of(config)["inputs"]
     try:
         inputs = torch.tensor(rows, dtype=torch.float32)
@@ -52,7 +59,3 @@ def read_inputs(config: DictConfig) -> Tensor:
     if not inputs.isfinite().all():
         raise UserError(f"inputs should be finite numbers, got {rows}")
     return inputs
-
-
-if __name__ == "__main__":
-    main()

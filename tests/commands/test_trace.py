@@ -13,7 +13,7 @@ def rows(printed, title):
 
 
 def test_the_defaults_print_the_notebooks_example(type_command, tmp_path):
-    code, printed, _ = type_command(program="seqmodels.trace")
+    code, printed, _ = type_command(verb="trace")
     assert code == 0
     states = [[-0.3519801, 0.52525216], [-0.68424344, 0.76074266], [-0.8649416, 0.90466356]]
     projected = [[-0.4701929, 0.5863904], [-0.88883156, 1.2364397], [-1.3074701, 1.886489]]
@@ -40,7 +40,7 @@ def test_the_defaults_print_the_notebooks_example(type_command, tmp_path):
 
 
 def test_the_backward_pass_ends_with_the_gradients_of_torch(type_command, tmp_path):
-    code, printed, _ = type_command("backward=true", program="seqmodels.trace")
+    code, printed, _ = type_command("backward=true", verb="trace")
     assert code == 0
     _, backward = printed.split("Back-propagation through time, for the loss L = the sum of all outputs")
     assert [int(time) for time in re.findall(r"time step (\d)", backward)] == [3, 2, 1]
@@ -55,7 +55,7 @@ def test_the_backward_pass_ends_with_the_gradients_of_torch(type_command, tmp_pa
 
 
 def test_the_loss_of_the_last_step_reaches_the_others_through_the_state_alone(type_command):
-    code, printed, _ = type_command("backward=true", "loss=last", program="seqmodels.trace")
+    code, printed, _ = type_command("backward=true", "loss=last", verb="trace")
     assert code == 0
     assert [rows(printed, f"dL/dh_{time} from the loss").tolist() for time in (1, 2, 3)] == [
         [[0, 0]],
@@ -70,7 +70,7 @@ def test_the_loss_of_the_last_step_reaches_the_others_through_the_state_alone(ty
 )
 def test_other_families_are_traced_beside_their_reference(type_command, words):
     stack = ["model.num_layers=2", "model.bidirectional=true", "backward=true"]
-    code, printed, _ = type_command(*words, *stack, program="seqmodels.trace")
+    code, printed, _ = type_command(*words, *stack, verb="trace")
     assert code == 0
     assert len(rows(printed, "difference")) == 3 * 2 * 2
     assert rows(printed, "difference").max() < 1e-6
@@ -79,7 +79,7 @@ def test_other_families_are_traced_beside_their_reference(type_command, words):
 
 @pytest.mark.parametrize("model", ["mgu", "slstm", "lru", "min_gru"])
 def test_cells_without_a_reference_are_traced_alone(type_command, model):
-    code, printed, _ = type_command(f"model={model}", program="seqmodels.trace")
+    code, printed, _ = type_command(f"model={model}", verb="trace")
     assert code == 0
     assert printed.count("time step") == 3
     assert "difference" not in printed
@@ -102,7 +102,7 @@ def test_cells_without_a_reference_are_traced_alone(type_command, model):
     ],
 )
 def test_mistakes_are_named(type_command, override, message):
-    code, _, complaint = type_command(override, program="seqmodels.trace")
+    code, _, complaint = type_command(override, verb="trace")
     assert code == 1
     assert message in complaint
     assert complaint.count("\n") == 1

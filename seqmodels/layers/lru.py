@@ -41,13 +41,12 @@ class LRU(RecurrentLayer):
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        for layer in range(self.num_layers):
-            for weights in map(self.weights, self.suffixes(layer)):
-                with torch.no_grad():
-                    modulus = torch.empty_like(weights.log_nu).uniform_(0.9**2, 0.999**2).sqrt()
-                    weights.log_nu.copy_(torch.log(-torch.log(modulus)))
-                    weights.log_theta.uniform_(1e-3, math.pi / 10).log_()
-                    weights.log_gamma.copy_(0.5 * torch.log1p(-(modulus**2)))
+        for weights in (self.weights(suffix) for layer in range(self.num_layers) for suffix in self.suffixes(layer)):
+            with torch.no_grad():
+                modulus = torch.empty_like(weights.log_nu).uniform_(0.9**2, 0.999**2).sqrt()
+                weights.log_nu.copy_(torch.log(-torch.log(modulus)))
+                weights.log_theta.uniform_(1e-3, math.pi / 10).log_()
+                weights.log_gamma.copy_(0.5 * torch.log1p(-(modulus**2)))
 
     def step(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
         decay, drive, skip = self._parts(projected, weights)
@@ -58,14 +57,14 @@ class LRU(RecurrentLayer):
     def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, tuple]:
         decay, drive, skip = self._parts(projected, weights)
         hidden = linear_scan(decay.expand_as(drive), drive, torch.complex(*state[1:]))
-        outputs = self._read(hidden, skip, weights)
-        return outputs, (outputs[-1], hidden[-1].real, hidden[-1].imag)
+        output = self._read(hidden, skip, weights)
+        return output, (output[-1], hidden[-1].real, hidden[-1].imag)
 
     def _parts(self, projected: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
         """lambda, gamma * (B x_t) and D x_t."""
         decay = torch.exp(torch.complex(-weights.log_nu.exp(), weights.log_theta.exp()))
-        projected = projected.to(weights.log_nu.dtype)  # autocast has no complex numbers of half precision
-        real, imaginary, skip = projected.chunk(3, dim=-1)
+        # autocast has no complex numbers of half precision
+        real, imaginary, skip = projected.to(weights.log_nu.dtype).chunk(3, dim=-1)
         return decay, weights.log_gamma.exp() * torch.complex(real, imaginary), skip
 
     def _read(self, hidden: Tensor, skip: Tensor, weights: Weights) -> Tensor:

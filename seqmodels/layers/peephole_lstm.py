@@ -1,7 +1,7 @@
 """An LSTM whose gates see the cell.
 
-    i_t = sigmoid(W_ii x_t + W_hi h_{t-1} + p_i * c_{t-1} + b_i)     input gate
     f_t = sigmoid(W_if x_t + W_hf h_{t-1} + p_f * c_{t-1} + b_f)     forget gate
+    i_t = sigmoid(W_ii x_t + W_hi h_{t-1} + p_i * c_{t-1} + b_i)     input gate
     g_t = tanh(W_ig x_t + W_hg h_{t-1} + b_g)                        candidate
     c_t = f_t * c_{t-1} + i_t * g_t
     o_t = sigmoid(W_io x_t + W_ho h_{t-1} + p_o * c_t + b_o)         output gate
@@ -33,9 +33,10 @@ class PeepholeLSTM(RecurrentLayer):
         sums = projected + F.linear(hidden, weights.weight_hh, weights.bias_hh)
         input_sum, forget_sum, candidate_sum, output_sum = sums.chunk(4, dim=-1)
         peephole_input, peephole_forget, peephole_output = weights.weight_ch.chunk(3)
-        input_gate = torch.sigmoid(input_sum + peephole_input * cell)
         forget_gate = torch.sigmoid(forget_sum + peephole_forget * cell)
+        remembered = forget_gate * cell
+        input_gate = torch.sigmoid(input_sum + peephole_input * cell)
         candidate = torch.tanh(candidate_sum)
-        cell = forget_gate * cell + input_gate * candidate
+        cell = remembered + input_gate * candidate
         output_gate = torch.sigmoid(output_sum + peephole_output * cell)
         return output_gate * torch.tanh(cell), cell

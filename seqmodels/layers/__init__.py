@@ -1,4 +1,4 @@
-"""Sequence layers with the calling contract of `torch.nn.RNN`. They need torch and nothing else."""
+"""Sequence layers that are called as `torch.nn.RNN` is. They need torch and nothing else."""
 
 from seqmodels.layers.gru import ManualGRU
 from seqmodels.layers.indrnn import IndRNN
@@ -9,9 +9,9 @@ from seqmodels.layers.mgu import MGU
 from seqmodels.layers.min_gru import MinGRU
 from seqmodels.layers.min_lstm import MinLSTM
 from seqmodels.layers.peephole_lstm import PeepholeLSTM
-from seqmodels.layers.recurrent import RecurrentLayer
 from seqmodels.layers.rnn import ManualRNN
 from seqmodels.layers.slstm import SLSTM
+from seqmodels.layers.stack import RecurrentLayer
 from seqmodels.layers.tcn import TCN
 from seqmodels.layers.transformer import Transformer
 

@@ -1,8 +1,8 @@
-"""What the rivals of recurrence share: layers that look back at the inputs themselves, called as `torch.nn.RNN` is.
+"""Layers without recurrence, which look back at the inputs themselves; called as `torch.nn.RNN` is.
 
-Their state is a pair (h, past): h, the output of the last step, (1, batch, hidden_size), and past, the inputs they may
-look back at, (time, batch, input_size). Sequences of one batch may have pasts of different lengths: each ends at the
-last row, and the rows before it has begun are NaN.
+Their state is a pair (h, past): h is the output of the last step, (1, batch, hidden_size), and past the inputs that
+they may look back at, (time, batch, input_size). Sequences of one batch may have pasts of different lengths: each ends
+at the last row, and the rows before its first step are NaN.
 """
 
 from typing import Any
@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from seqmodels.layers.checks import check_arguments, check_dimensions, check_features
+from seqmodels.checks import check_flag, check_probability, check_whole
+from seqmodels.layers.checks import check_dimensions, check_features
 
 State = tuple[Tensor, Tensor]
 
 
 class ContextLayer(nn.Module):
-    """Base class of the rivals; a subclass gives `read`, and `context` if it looks back a limited way.
+    """Base class of layers without recurrence; a subclass defines `read`, and `context` if its view is limited.
 
-    It makes batch order, single sequences, packed sequences and the state handed on the same as in a recurrent layer.
+    Batch order, single and packed sequences, and going on from a state work as in a recurrent layer.
 
     Args:
         input_size: features of one input step.
@@ -27,12 +28,16 @@ class ContextLayer(nn.Module):
         batch_first: inputs and outputs are (batch, time, features) instead of (time, batch, features).
 
     Raises:
-        TypeError, ValueError: a size is not a positive whole number, or `dropout` not a probability.
+        TypeError: a size is not a whole number, or a flag neither True nor False.
+        ValueError: a size is not positive, or `dropout` is not a probability.
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int, dropout: float, batch_first: bool) -> None:
         super().__init__()
-        check_arguments(input_size, hidden_size, num_layers, dropout)
+        for name, size in [("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)]:
+            check_whole(name, size, 1)
+        check_probability("dropout", dropout)
+        check_flag("batch_first", batch_first)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -40,15 +45,15 @@ class ContextLayer(nn.Module):
 
     @property
     def context(self) -> int | None:
-        """How many inputs before the present one `read` may look at; None for all."""
+        """The number of inputs before the present one that `read` may look at; None for all."""
         return None
 
     def read(self, sequence: Tensor, begun: Tensor) -> Tensor:
         """The outputs (batch, time, hidden_size) of a sequence (batch, time, input_size).
 
-        `begun` (batch, time) is False in the rows before a sequence has begun, which must not be looked at.
+        `begun` (batch, time) is False in the rows before the first step of a sequence, which must not be looked at.
         """
-        raise NotImplementedError(f"{type(self).__name__} gives no read")
+        raise NotImplementedError(f"{type(self).__name__} defines no read")
 
     def forward(self, input: Tensor | PackedSequence, hx: State | None = None) -> tuple[Any, State]:
         """Read whole sequences, or the next steps of sequences whose state so far is given.
@@ -56,7 +61,7 @@ class ContextLayer(nn.Module):
         Args:
             input: (time, batch, input_size), or (batch, time, input_size) with `batch_first`, or
                 (time, input_size) for a single sequence, or a PackedSequence.
-            hx: the state (h, past) that an earlier call gave.
+            hx: the state (h, past) that an earlier call returned.
 
         Returns:
             `output`, shaped like `input` with hidden_size features, and the state.
@@ -78,16 +83,16 @@ class ContextLayer(nn.Module):
         return (output if self.batch_first else output.transpose(0, 1)), state
 
     def _run(self, sequence: Tensor, lengths: Tensor | None, hx: State | None) -> tuple[Tensor, State]:
-        """Outputs of new steps (batch, time, features), of which each sequence has `lengths`, or all."""
+        """The outputs of new steps (batch, time, features), and the state; `lengths` are those of the sequences."""
         batch, time, features = sequence.shape
         check_features(self, sequence, next(self.parameters()).dtype)
         if time == 0:
             raise RuntimeError("expected a sequence of at least one step, got length 0")
         if hx is not None:
             if not isinstance(hx, tuple | list) or len(hx) != 2:
-                raise RuntimeError("expected the state hx to be a tuple (h, past)")
+                raise RuntimeError("the state hx should be a tuple (h, past)")
             if hx[1].dim() != 3 or hx[1].shape[1:] != (batch, features):
-                raise RuntimeError(f"expected the past to be [time, {batch}, {features}], got {list(hx[1].shape)}")
+                raise RuntimeError(f"the past should be of size [time, {batch}, {features}], got {list(hx[1].shape)}")
             sequence = torch.cat([hx[1].transpose(0, 1), sequence], dim=1)
 
         # Shift each sequence to the right, so that all of them end at the last row.

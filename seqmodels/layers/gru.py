@@ -6,17 +6,19 @@
     h_t = (1 - z_t) * n_t + z_t * h_{t-1}
 
 Kyunghyun Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation",
-EMNLP 2014. As in `torch.nn.GRU` the reset gate acts on the product W_hn h and not on h, and the gates are stacked in
-the order r, z, n.
+EMNLP 2014.
+
+As in `torch.nn.GRU` the reset gate multiplies W_hn h + b_hn rather than h, and the gates are stacked in the order
+r, z, n.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.layers.fused import GRUKernel
-from seqmodels.layers.recurrent import RecurrentLayer
-from seqmodels.layers.weights import Weights
+from seqmodels.layers.bptt import GRUKernel
+from seqmodels.layers.cell import Weights
+from seqmodels.layers.stack import RecurrentLayer
 
 
 class ManualGRU(RecurrentLayer):

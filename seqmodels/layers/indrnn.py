@@ -1,4 +1,4 @@
-"""The independently recurrent network: each unit remembers itself alone, and units meet in the next layer.
+"""The independently recurrent network: each unit sees only its own past, and units meet in the next layer.
 
     h_t = relu(W x_t + u * h_{t-1} + b)
 
@@ -9,14 +9,14 @@ Longer and Deeper RNN", CVPR 2018.
 import torch
 from torch import Tensor
 
-from seqmodels.layers.recurrent import RecurrentLayer
-from seqmodels.layers.weights import Weights
+from seqmodels.layers.cell import Weights
+from seqmodels.layers.stack import RecurrentLayer
 
 
 class IndRNN(RecurrentLayer):
     """The recurrent weight u is a vector, `weight_hh` of shape (hidden_size,). Arguments: see `RecurrentLayer`.
 
-    u starts uniform in [0, 1], which keeps what is remembered from growing, as in the paper.
+    As in the paper u starts uniform in [0, 1], so that states do not grow.
     """
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:

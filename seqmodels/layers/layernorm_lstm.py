@@ -1,10 +1,12 @@
-"""An LSTM whose sums are normalised at each step.
+"""An LSTM that normalises its sums at each step.
 
-    i, f, g, o = LN(W_ih x_t) + LN(W_hh h_{t-1}) + b
-    c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
-    h_t = sigmoid(o) * tanh(LN(c_t) + b_c)
-
-where LN(a) = gain * (a - mean(a)) / sqrt(var(a) + 1e-5), over all gates together, with a gain of its own in each place.
+    a_i, a_f, a_g, a_o = LN(W_ih x_t) + LN(W_hh h_{t-1}) + b
+    i_t = sigmoid(a_i),  f_t = sigmoid(a_f)                          input and forget gate
+    g_t = tanh(a_g)                                                  candidate
+    o_t = sigmoid(a_o)                                               output gate
+    c_t = f_t * c_{t-1} + i_t * g_t
+    h_t = o_t * tanh(LN(c_t) + b_c)
+    LN(a) = gain * (a - mean(a)) / sqrt(var(a) + 1e-5)               over all gates together, each LN with its own gain
 
 Jimmy Lei Ba, Jamie Ryan Kiros and Geoffrey Hinton, "Layer Normalization", arXiv:1607.06450, 2016, equations 20 to 22.
 """
@@ -13,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqmodels.layers.recurrent import RecurrentLayer
-from seqmodels.layers.weights import Weights
+from seqmodels.layers.cell import Weights
+from seqmodels.layers.stack import RecurrentLayer
 
 
 class LayerNormLSTM(RecurrentLayer):
@@ -41,8 +43,10 @@ class LayerNormLSTM(RecurrentLayer):
     def step(self, projected: Tensor, state: tuple[Tensor, Tensor], weights: Weights) -> tuple[Tensor, Tensor]:
         hidden, cell = state
         recurrent = F.linear(hidden, weights.weight_hh)
-        gates = projected + F.layer_norm(recurrent, recurrent.shape[-1:], weights.gain_hh, weights.bias_hh)
-        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
-        cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
-        bias = getattr(weights, "bias_c", None)
-        return torch.sigmoid(output_gate) * torch.tanh(F.layer_norm(cell, cell.shape[-1:], weights.gain_c, bias)), cell
+        recurrent = F.layer_norm(recurrent, recurrent.shape[-1:], weights.gain_hh, weights.bias_hh)
+        input_sum, forget_sum, candidate_sum, output_sum = (projected + recurrent).chunk(4, dim=-1)
+        input_gate, forget_gate = torch.sigmoid(input_sum), torch.sigmoid(forget_sum)
+        candidate, output_gate = torch.tanh(candidate_sum), torch.sigmoid(output_sum)
+        cell = forget_gate * cell + input_gate * candidate
+        normalised = F.layer_norm(cell, cell.shape[-1:], weights.gain_c, getattr(weights, "bias_c", None))
+        return output_gate * torch.tanh(normalised), cell

@@ -2,8 +2,8 @@
 
     h_t = a_t * h_{t-1} + b_t
 
-Two neighbouring steps make one step of the same kind, (a, b) then (a', b') being (a' a, a' b + b'), so all T states
-follow in log2(T) rounds of whole-sequence operations instead of T small ones.
+Two neighbouring steps, (a, b) and then (a', b'), are together one step of the same kind, (a' a, a' b + b'). So all T
+states follow in log2(T) rounds of whole-sequence operations, instead of T small ones.
 
 W. Daniel Hillis and Guy Steele, "Data Parallel Algorithms", Communications of the ACM 29(12), 1986.
 """
@@ -16,7 +16,7 @@ def linear_scan(factors: Tensor, terms: Tensor, state: Tensor) -> Tensor:
     """All states h_1 .. h_T, shaped like `terms`.
 
     Args:
-        factors: a, (time, batch, features), or what broadcasts to that over batch and time has its full length.
+        factors: a, (time, batch, features), or a shape that broadcasts to that over the batch.
         terms: b, (time, batch, features); real or complex.
         state: h_0, (batch, features).
     """

@@ -5,15 +5,17 @@
     h_t = (1 - f_t) * h_{t-1} + f_t * n_t
 
 Guo-Bing Zhou, Jianxin Wu, Chen-Lin Zhang and Zhi-Hua Zhou, "Minimal Gated Unit for Recurrent Neural Networks",
-International Journal of Automation and Computing 13(3), 2016. Two biases where the paper has one, as in torch.
+International Journal of Automation and Computing 13(3), 2016.
+
+There are two biases where the paper has one, as in torch.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqmodels.layers.recurrent import RecurrentLayer
-from seqmodels.layers.weights import Weights
+from seqmodels.layers.cell import Weights
+from seqmodels.layers.stack import RecurrentLayer
 
 
 class MGU(RecurrentLayer):

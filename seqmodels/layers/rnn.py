@@ -2,8 +2,9 @@
 
     h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)          or relu in place of tanh
 
-Jeffrey L. Elman, "Finding Structure in Time", Cognitive Science 14, 1990. Two biases where one would do, as in
-`torch.nn.RNN`, so that weights load from one to the other.
+Jeffrey L. Elman, "Finding Structure in Time", Cognitive Science 14, 1990.
+
+There are two biases although one would do, as in `torch.nn.RNN`, so that weights load from one to the other.
 """
 
 from typing import Any, Literal
@@ -12,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.layers.fused import ElmanKernel
-from seqmodels.layers.recurrent import RecurrentLayer
-from seqmodels.layers.weights import Weights
+from seqmodels.checks import check_choice
+from seqmodels.layers.bptt import ElmanKernel
+from seqmodels.layers.cell import Weights
+from seqmodels.layers.stack import RecurrentLayer
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
 
@@ -27,7 +29,7 @@ class ManualRNN(RecurrentLayer):
         identity: start as an IRNN: the recurrent weights as this multiple of the identity, the biases at zero and
             the input weights with standard deviation 0.001 (Quoc Le, Navdeep Jaitly and Geoffrey Hinton, "A Simple
             Way to Initialize Recurrent Networks of Rectified Linear Units", arXiv:1504.00941, 2015).
-        others: see `RecurrentLayer`, and in the order of `torch.nn.RNN`, which has neither `identity` nor `backend`.
+        others: see `RecurrentLayer`; in the order of `torch.nn.RNN`, which has neither `identity` nor `backend`.
 
     Example:
         >>> layer = ManualRNN(input_size=5, hidden_size=2, batch_first=True)
@@ -53,10 +55,9 @@ class ManualRNN(RecurrentLayer):
         dtype: Any = None,
         *,
         identity: float | None = None,
-        backend: Literal["auto", "loop", "fused"] = "auto",
+        backend: Literal["auto", "autograd", "bptt"] = "auto",
     ) -> None:
-        if nonlinearity not in ACTIVATIONS:
-            raise ValueError(f"nonlinearity should be 'tanh' or 'relu', got {nonlinearity!r}")
+        check_choice("nonlinearity", nonlinearity, ACTIVATIONS)
         self.identity = identity  # before the base class draws the weights
         super().__init__(
             input_size,
@@ -84,8 +85,7 @@ class ManualRNN(RecurrentLayer):
                     nn.init.zeros_(parameter)
 
     def step(self, projected: Tensor, state: Tensor, weights: Weights) -> Tensor:
-        activation = ACTIVATIONS[self.nonlinearity]
-        return activation(projected + F.linear(state, weights.weight_hh, weights.bias_hh))
+        return ACTIVATIONS[self.nonlinearity](projected + F.linear(state, weights.weight_hh, weights.bias_hh))
 
     def extra_repr(self) -> str:
         relu = ", nonlinearity=relu" if self.nonlinearity == "relu" else ""

@@ -1,6 +1,8 @@
 """The scalar cell of xLSTM: exponential gates, a normaliser, and a stabiliser that keeps them finite.
 
-    z_t = tanh(~z_t),  o_t = sigmoid(~o_t)           where ~i, ~f, ~z, ~o = W_ih x_t + W_hh h_{t-1} + b
+    ~i_t, ~f_t, ~z_t, ~o_t = W_ih x_t + W_hh h_{t-1} + b
+    z_t = tanh(~z_t)                                                    candidate
+    o_t = sigmoid(~o_t)                                                 output gate
     m_t = max(log sigmoid(~f_t) + m_{t-1}, ~i_t)                        stabiliser
     i_t = exp(~i_t - m_t)                                               input gate, exponential
     f_t = exp(log sigmoid(~f_t) + m_{t-1} - m_t)                        forget gate
@@ -8,23 +10,25 @@
     n_t = f_t * n_{t-1} + i_t                                           normaliser
     h_t = o_t * c_t / n_t
 
-Maximilian Beck et al., "xLSTM: Extended Long Short-Term Memory", NeurIPS 2024, section 2.2, with the sigmoid as forget
-gate (the paper allows it or exp). One head, so W_hh is dense; no block around the cell.
+Maximilian Beck et al., "xLSTM: Extended Long Short-Term Memory", NeurIPS 2024, section 2.2.
+
+The forget gate is a sigmoid, where the paper also allows exp. There is one head, so W_hh is dense, and no block around
+the cell.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqmodels.layers.recurrent import RecurrentLayer
-from seqmodels.layers.weights import Weights
+from seqmodels.layers.cell import Weights
+from seqmodels.layers.stack import RecurrentLayer
 
 
 class SLSTM(RecurrentLayer):
     """Gates are stacked in the order i, f, z, o; the state is (h, c, n, m). Arguments: see `RecurrentLayer`.
 
-    m starts at minus infinity, where no step has been: the first one sets the input gate and n to 1, and since one of
-    the two gates is 1 in every step, n stays above 0 whatever the inputs are.
+    m starts at minus infinity, so the first step sets the input gate and n to 1. As one of the two gates is 1 in every
+    step, n stays above 0 for all inputs.
     """
 
     gates = 4
@@ -36,11 +40,12 @@ class SLSTM(RecurrentLayer):
 
     def step(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
         hidden, cell, normaliser, stabiliser = state
-        gates = projected + F.linear(hidden, weights.weight_hh, weights.bias_hh)
-        log_input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
-        log_remembered = F.logsigmoid(forget_gate) + stabiliser
-        stabiliser = torch.maximum(log_remembered, log_input_gate)
-        input_gate, forget_gate = torch.exp(log_input_gate - stabiliser), torch.exp(log_remembered - stabiliser)
-        cell = forget_gate * cell + input_gate * torch.tanh(candidate)
+        sums = projected + F.linear(hidden, weights.weight_hh, weights.bias_hh)
+        input_sum, forget_sum, candidate_sum, output_sum = sums.chunk(4, dim=-1)
+        candidate, output_gate = torch.tanh(candidate_sum), torch.sigmoid(output_sum)
+        log_remembered = F.logsigmoid(forget_sum) + stabiliser
+        stabiliser = torch.maximum(log_remembered, input_sum)
+        input_gate, forget_gate = torch.exp(input_sum - stabiliser), torch.exp(log_remembered - stabiliser)
+        cell = forget_gate * cell + input_gate * candidate
         normaliser = forget_gate * normaliser + input_gate
-        return torch.sigmoid(output_gate) * cell / normaliser, cell, normaliser, stabiliser
+        return output_gate * cell / normaliser, cell, normaliser, stabiliser

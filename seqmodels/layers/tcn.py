@@ -1,8 +1,13 @@
-"""A temporal convolutional network, as a rival to the recurrent layers.
+"""A temporal convolutional network, to compare the recurrent layers with.
+
+    a_t = dropout(relu(b_1 + sum_j W_1j x_{t - j d}))                j = 0 .. kernel_size - 1, d = 2^k in block k
+    c_t = dropout(relu(b_2 + sum_j W_2j a_{t - j d}))
+    y_t = relu(x_t + c_t)                                            or relu(W x_t + b + c_t) if the width changes
 
 Shaojie Bai, J. Zico Kolter and Vladlen Koltun, "An Empirical Evaluation of Generic Convolutional and Recurrent Networks
-for Sequence Modeling", arXiv:1803.01271, 2018: residual blocks of two causal convolutions, weight-normalised, each
-followed by a ReLU and dropout; the dilation doubles from block to block.
+for Sequence Modeling", arXiv:1803.01271, 2018.
+
+As in the paper, W_1 and W_2 are weight-normalised, and dropout zeroes whole channels.
 """
 
 import torch
@@ -10,16 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from seqmodels.checks import check_whole
 from seqmodels.layers.context import ContextLayer
 
 
 class TCN(ContextLayer):
-    """`num_layers` blocks; the last one has seen 1 + 2 (kernel_size - 1) (2^num_layers - 1) steps.
+    """`num_layers` blocks; an output depends on the last 1 + 2 (kernel_size - 1) (2^num_layers - 1) inputs.
 
     Args:
         kernel_size: steps that one convolution combines.
         dropout: after each convolution, of whole channels, in training.
-        others: see `ContextLayer`, and there for the state.
+        others: see `ContextLayer`, also for the state.
     """
 
     def __init__(
@@ -32,8 +38,7 @@ class TCN(ContextLayer):
         batch_first: bool = False,
     ) -> None:
         super().__init__(input_size, hidden_size, num_layers, dropout, batch_first)
-        if not isinstance(kernel_size, int) or kernel_size < 2:
-            raise ValueError(f"kernel_size should be a whole number from 2 on, got {kernel_size!r}")
+        check_whole("kernel_size", kernel_size, 2)
         self.kernel_size = kernel_size
         self.blocks = nn.ModuleList(
             Block(input_size if layer == 0 else hidden_size, hidden_size, kernel_size, 2**layer, dropout)
@@ -66,6 +71,6 @@ class Block(nn.Module):
     def forward(self, channels: Tensor, begun: Tensor) -> Tensor:
         hidden = channels
         for convolution in self.convolutions:
-            # What lies before a sequence is zero for every convolution, whether padded or not yet begun.
+            # Every convolution sees zeros before the first step of a sequence.
             hidden = self.dropout(torch.relu(convolution(F.pad(hidden * begun, (self.reach, 0)))))
         return torch.relu(self.shortcut(channels) + hidden)

@@ -1,8 +1,14 @@
-"""A causal transformer, as a rival to the recurrent layers.
+"""A causal transformer, to compare the recurrent layers with.
 
-Ashish Vaswani et al., "Attention Is All You Need", NeurIPS 2017: sinusoidal positions, attention to the present step
-and those before it. The normalisation comes first in each block, as in Ruibin Xiong et al., "On Layer Normalization in
-the Transformer Architecture", ICML 2020, with a last one at the end. Blocks are `torch.nn.TransformerEncoderLayer`.
+    x_t = W input_t + b + position_t                                 sines and cosines of t
+    a_t = x_t + dropout(attention(LN(x_t); LN(x_1) .. LN(x_t)))      a block: `heads` heads,
+    y_t = a_t + dropout(W_2 dropout(relu(W_1 LN(a_t) + b_1)) + b_2)  then 4 * hidden_size units
+    output_t = LN(y_t)                                               after the last block
+
+Ashish Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
+
+The normalisation comes first in each block, as in Ruibin Xiong et al., "On Layer Normalization in the Transformer
+Architecture", ICML 2020. Blocks are `torch.nn.TransformerEncoderLayer`.
 """
 
 import math
@@ -10,16 +16,17 @@ import math
 import torch
 from torch import Tensor, nn
 
+from seqmodels.checks import check_whole
 from seqmodels.layers.context import ContextLayer
 
 
 class Transformer(ContextLayer):
-    """`num_layers` blocks of `heads` heads over inputs widened to `hidden_size`; the feed-forward part is 4 times that.
+    """`num_layers` blocks of `heads` heads, over inputs that are mapped to `hidden_size` features.
 
     Args:
-        heads: attention heads; they divide `hidden_size`.
+        heads: attention heads; `hidden_size` is a multiple of them.
         dropout: of attention weights and of both parts of a block, in training.
-        others: see `ContextLayer`, and there for the state.
+        others: see `ContextLayer`, also for the state.
     """
 
     def __init__(
@@ -32,7 +39,8 @@ class Transformer(ContextLayer):
         batch_first: bool = False,
     ) -> None:
         super().__init__(input_size, hidden_size, num_layers, dropout, batch_first)
-        if heads < 1 or hidden_size % heads or hidden_size % 2:
+        check_whole("heads", heads, 1)
+        if hidden_size % heads or hidden_size % 2:
             raise ValueError(f"hidden_size should be even and a multiple of heads={heads}, got {hidden_size}")
         self.heads = heads
         self.widen = nn.Linear(input_size, hidden_size)
@@ -47,11 +55,11 @@ class Transformer(ContextLayer):
         hidden = self.widen(sequence) + self._signal(positions).to(sequence.dtype)
         later = torch.ones(time, time, dtype=torch.bool, device=sequence.device).triu(1)
         hidden_from = later | ~begun.unsqueeze(1)  # (batch, query, key)
-        hidden_from = hidden_from & ~torch.eye(time, dtype=torch.bool, device=sequence.device)  # rows that saw nothing
+        hidden_from = hidden_from & ~torch.eye(time, dtype=torch.bool, device=sequence.device)  # padding sees itself
         return self.blocks(hidden, mask=hidden_from.repeat_interleave(self.heads, dim=0))
 
     def _signal(self, positions: Tensor) -> Tensor:
-        """Sines and cosines of (batch, time) positions, of wavelengths from 2 pi to 10000 * 2 pi."""
+        """Sines and cosines of (batch, time) positions, with wavelengths from 2 pi to 10000 * 2 pi."""
         half = torch.arange(self.hidden_size // 2, dtype=torch.float64, device=positions.device)
         angles = positions.unsqueeze(2) * torch.exp(-math.log(10000) * half / (self.hidden_size // 2))
         return torch.cat([angles.sin(), angles.cos()], dim=2)

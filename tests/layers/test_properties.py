@@ -118,7 +118,7 @@ class GivesAnotherWidth(ManualRNN):
 
 @pytest.mark.parametrize("layer", [ForgetsAState, GivesAnotherWidth])
 def test_a_step_that_gives_other_states_is_refused(layer):
-    with pytest.raises(RuntimeError, match=r"step should give the states \[\[3, 8\].*\], got"):
+    with pytest.raises(RuntimeError, match=r"step should return the states \[\[3, 8\].*\], got"):
         build(layer)(torch.randn(3, 5, 3).double())
 
 

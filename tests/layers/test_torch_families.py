@@ -108,7 +108,7 @@ def worst_error(seed, backend):
     return worst
 
 
-backends = pytest.mark.parametrize("backend", ["fused", "loop"])
+backends = pytest.mark.parametrize("backend", ["bptt", "autograd"])
 
 
 @backends

@@ -1,9 +1,9 @@
-"""Matrix products as fast as this machine has them.
+"""Matrix products by the faster library.
 
-`torch.mm` in single precision calls MKL on x86, whose kernels leave half of the speed of an AMD processor with AVX-512
-unused; there, oneDNN, the library behind `torch.nn.Linear` in a compiled model, takes half the time once a product is
-large enough to pay for its call. Which of the two is taken depends on the processor and the sizes alone, so that
-equal runs on equal machines give equal numbers. Both compute in the precision of the tensors.
+On x86 `torch.mm` in single precision calls MKL, which reaches only half the speed of an AMD processor with AVX-512.
+There oneDNN, the library behind `torch.nn.Linear` in a compiled model, takes half the time once a product is large
+enough to pay for the call; torch offers it by private operators only. The choice depends on the processor and the
+sizes alone, so equal runs on equal machines compute equal numbers. Both compute in the precision of the tensors.
 """
 
 import functools
@@ -16,32 +16,13 @@ StepProduct = Callable[[Tensor, Tensor, Tensor], object]
 """A function (inputs, addend, out) that writes addend + inputs weight^T into out."""
 
 SMALLEST = 4e6
-"""Floating-point operations from which on oneDNN's longer call (10 microseconds) pays."""
+"""Floating-point operations from which on oneDNN is faster, although its call takes 10 microseconds longer."""
 
 FEW = 64 * 64
-"""Sums up to which MKL is the faster one at a product whose rows are many and whose result is small."""
+"""Entries of a result up to which MKL is faster at summing outer products of many rows."""
 
 NARROW = 16
 """Columns below which MKL takes several times as long for a product as for its transpose."""
-
-
-@functools.cache
-def has_faster_onednn() -> bool:
-    """Whether this is an AMD processor with AVX-512 and a torch with oneDNN."""
-    features = torch.cpu.get_capabilities()
-    return (
-        bool(features.get("avx512_f"))
-        and "AMD" in str(features.get("cpu_name"))
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    )
-
-
-def _takes_onednn(like: Tensor, rows: int, columns: int, shared: int) -> bool:
-    if like.dtype != torch.float32 or like.device.type != "cpu" or 2 * rows * columns * shared < SMALLEST:
-        return False
-    return bool(has_faster_onednn() and torch.backends.mkldnn.enabled)
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
@@ -67,11 +48,11 @@ def outer(left: Tensor, right: Tensor, total: Tensor) -> None:
 
 
 def step_product(weight: Tensor, rows: int) -> StepProduct:
-    """The product that each of many steps takes with the same weight.
+    """The product of each of many steps with the same weight.
 
     Args:
-        weight: (columns, features), brought into the library's own order here, once.
-        rows: how many rows the inputs of each step have.
+        weight: (columns, features), rearranged for the library here, once.
+        rows: the rows of the inputs of each step.
     """
     if _takes_onednn(weight, rows, *weight.shape):
         ordered = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
@@ -81,3 +62,30 @@ def step_product(weight: Tensor, rows: int) -> StepProduct:
         )
     transposed = weight.t()
     return lambda inputs, addend, out: torch.addmm(addend, inputs, transposed, out=out)
+
+
+def _takes_onednn(like: Tensor, rows: int, columns: int, shared: int) -> bool:
+    if like.dtype != torch.float32 or like.device.type != "cpu" or 2 * rows * columns * shared < SMALLEST:
+        return False
+    return bool(has_faster_onednn() and torch.backends.mkldnn.enabled)
+
+
+@functools.cache
+def has_faster_onednn() -> bool:
+    """Whether this torch has oneDNN, and runs on an AMD processor with AVX-512.
+
+    Before version 2.11 torch does not say which processor it runs on, and `torch.mm` serves everywhere.
+    """
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("avx512_f")) and "AMD" in str(features.get("cpu_name")) and has_onednn()
+
+
+def has_onednn() -> bool:
+    """Whether this torch has oneDNN, and the two operators that are used of it."""
+    return (
+        torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    )

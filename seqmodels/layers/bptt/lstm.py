@@ -1,4 +1,4 @@
-"""The LSTM's kernel.
+"""The kernel of the LSTM.
 
     i_t, f_t, o_t = sigmoid(a_t),  g_t = tanh(a_t)            with a_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh of each
     c_t = f_t * c_{t-1} + i_t * g_t
@@ -23,14 +23,14 @@ Each is a factor, known from the forward pass, times dm_t or dc_t.
 import torch
 from torch import Tensor
 
-from seqmodels.layers.fused.kernel import Backward, Kernel, State, each_step
-from seqmodels.layers.fused.pointwise import tanh_for, tanh_is_slow
-from seqmodels.layers.fused.products import StepProduct, outer
-from seqmodels.layers.weights import Weights
+from seqmodels.layers.bptt.kernel import BackwardPass, Kernel, each_step
+from seqmodels.layers.bptt.pointwise import tanh_for, tanh_is_slow
+from seqmodels.layers.bptt.products import StepProduct, outer
+from seqmodels.layers.cell import States, Weights
 
 
 class LSTMKernel(Kernel):
-    """Kept for the backward pass: the gates i, f, g, o, and the cells c."""
+    """Keeps i, f, g and o in one tensor, and the cells c in another, for the backward pass."""
 
     width = 4
     tanh_gate = 2
@@ -42,8 +42,8 @@ class LSTMKernel(Kernel):
         return weights.bias_ih + weights.bias_hh
 
     def forward_steps(
-        self, recur: StepProduct, state: State, output: Tensor, kept: list[Tensor], weights: Weights
-    ) -> State:
+        self, recur: StepProduct, state: States, output: Tensor, kept: list[Tensor], weights: Weights
+    ) -> States:
         hidden, cell = state
         sums, cells = kept
         tanh = tanh_for(cell)
@@ -71,42 +71,42 @@ class LSTMKernel(Kernel):
                 hidden = after.mul_(output_gate)
         return hidden, cell
 
-    def backward_steps(self, chunk: Backward) -> Tensor:
-        d_hidden, d_cell = chunk.d_state
-        gates, cells = chunk.kept
+    def backward_steps(self, backward: BackwardPass) -> Tensor:
+        d_hidden, d_cell = backward.d_state
+        gates, cells = backward.kept
         input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
         one = gates.new_ones(())
         shown = torch.empty_like(cells)
         tanh_for(cells)(cells, shown)
-        factors = chunk.buffer("factors", 4 * self.size)
+        factors = backward.buffer("factors", 4 * self.size)
         to_input, to_forget, to_candidate, to_output = factors.chunk(4, dim=-1)
         torch.mul(candidate, input_gate, out=to_input).mul_(one - input_gate)
-        torch.mul(chunk.before(chunk.all_kept[1], 1), forget_gate, out=to_forget).mul_(one - forget_gate)
+        torch.mul(backward.before(backward.all_kept[1], 1), forget_gate, out=to_forget).mul_(one - forget_gate)
         torch.addcmul(one, candidate, candidate, value=-1, out=to_candidate).mul_(input_gate)
         torch.mul(shown, output_gate, out=to_output).mul_(one - output_gate)
         to_cell = torch.addcmul(one, shown, shown, value=-1).mul_(output_gate)
 
-        d_sums = chunk.buffer("sums", 4 * self.size)
+        d_sums = backward.buffer("sums", 4 * self.size)
         by_gate, factor_by_gate = d_sums.unflatten(-1, (4, -1)), factors.unflatten(-1, (4, -1))
         parts = [by_gate[:, :, :3], factor_by_gate[:, :, :3], by_gate[:, :, 3], to_output, to_cell, forget_gate, d_sums]
-        steps = [*(part.unbind(0) for part in parts), chunk.incoming()]
+        steps = [*(part.unbind(0) for part in parts), backward.incoming()]
         d_shown = d_hidden
         if self.layer.proj_size:
             d_shown = torch.empty_like(d_cell)
-            d_projections = chunk.buffer("projections", self.layer.proj_size)
+            d_projections = backward.buffer("projections", self.layer.proj_size)
             projections = list(d_projections.unbind(0))
         d_cell_of_each = d_cell.unsqueeze(1)
         for d_three, three_factors, d_output_gate, output_factor, cell_factor, share, d_step, incoming in reversed(
             list(zip(*steps, strict=True))
         ):
             if self.layer.proj_size:
-                torch.mm(projections.pop().copy_(d_hidden), chunk.weights.weight_hr, out=d_shown)
+                torch.mm(projections.pop().copy_(d_hidden), backward.weights.weight_hr, out=d_shown)
             torch.mul(d_shown, output_factor, out=d_output_gate)
             d_cell.addcmul_(d_shown, cell_factor)
             torch.mul(d_cell_of_each, three_factors, out=d_three)
             d_cell.mul_(share)
-            chunk.carry(d_step, incoming, d_hidden)
+            backward.carry(d_step, incoming, d_hidden)
         if self.layer.proj_size:
             shown.mul_(output_gate)
-            outer(d_projections.flatten(0, 1), shown.flatten(0, 1), chunk.d_weights["weight_hr"])
+            outer(d_projections.flatten(0, 1), shown.flatten(0, 1), backward.d_weights["weight_hr"])
         return d_sums

@@ -1,4 +1,4 @@
-"""Tanh, as fast as torch has it."""
+"""Tanh, computed the faster way."""
 
 from collections.abc import Callable
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def tanh_is_slow(like: Tensor) -> bool:
-    """Whether 2 sigmoid(2a) - 1 is the faster tanh(a) for tensors of this kind and size.
+    """Whether tanh(a) is faster as 2 sigmoid(2a) - 1 for tensors of this kind and size.
 
     On a CPU torch's sigmoid is about eight times as fast as its tanh. The error is at most 1.8e-7, which is 1.5
-    roundings of 1, where that of `torch.tanh` is half a rounding of the result; float64 is where exactness counts,
-    and keeps that.
+    roundings of 1; that of `torch.tanh` is half a rounding of the result. Where exactness counts there is float64,
+    which always uses `torch.tanh`.
     """
     return like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= 1024
 
 
 def tanh_for(like: Tensor) -> Callable[[Tensor, Tensor], object]:
-    """A function (inputs, out) for tensors of this kind and size."""
+    """A function (inputs, out) that writes tanh(inputs) into out, for tensors of this kind and size."""
     if not tanh_is_slow(like):
         return lambda inputs, out: torch.tanh(inputs, out=out)
     minus_one = like.new_tensor(-1.0)
@@ -30,7 +30,7 @@ def tanh_for(like: Tensor) -> Callable[[Tensor, Tensor], object]:
 
 
 def tanh_in_place_for(like: Tensor) -> Callable[[Tensor], object]:
-    """A function of tensors of this kind and size, which hold a, or where `tanh_is_slow` for them 2a."""
+    """A function that replaces a by tanh(a), for tensors of this kind and size; where `tanh_is_slow`, they hold 2a."""
     if not tanh_is_slow(like):
         return Tensor.tanh_
     minus_one = like.new_tensor(-1.0)

@@ -1,21 +1,20 @@
-"""The fused backend gives the numbers of the plain loop, or leaves the work to it."""
+"""The backend "bptt" computes the numbers of autograd, or leaves the work to it."""
 
 import contextlib
 
 import pytest
 import torch
-from test_contract import MODELS, build
+from test_contract import MODELS, build, class_of
 from test_torch_families import FAMILIES
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils import _pytree as pytree
 
-import seqmodels.layers.fused as fused
 from seqmodels.benchmark import peak_memory, training
-from seqmodels.layers import MGU, ManualGRU, ManualLSTM, ManualRNN, RecurrentLayer
-from seqmodels.layers.fused import kernel, pointwise, products
+from seqmodels.layers import MGU, ManualGRU, ManualLSTM, ManualRNN, stack
+from seqmodels.layers.bptt import kernel, pointwise, products
 
-FUSED = [model for model in MODELS if isinstance(layer := build(model), RecurrentLayer) and layer._kernel()]
+WITH_KERNEL = [model for model in MODELS if getattr(class_of(model), "kernel", None)]
 CASES = {
     "one layer": {"num_layers": 1},
     "stacked": {"num_layers": 3},
@@ -35,22 +34,22 @@ def small_chunks(monkeypatch):
 
 @contextlib.contextmanager
 def watched(monkeypatch):
-    """How often the fused backend came to a result, and how often it left it to the loop."""
-    counts = {"fused": 0, "loop": 0}
-    original = fused.fused_scan
+    """Counts how often kernels apply, and how often autograd has to serve."""
+    counts = {"bptt": 0, "autograd": 0}
+    original = stack.bptt_applies
 
     def counting(*arguments):
-        result = original(*arguments)
-        counts["fused" if result is not None else "loop"] += 1
-        return result
+        applies = original(*arguments)
+        counts["bptt" if applies else "autograd"] += 1
+        return applies
 
-    monkeypatch.setattr("seqmodels.layers.recurrent.fused_scan", counting)
+    monkeypatch.setattr(stack, "bptt_applies", counting)
     yield counts
 
 
 def twins(model, **options):
-    """The same layer with either backend."""
-    return build(model, **options, backend="fused"), build(model, **options, backend="loop")
+    """The same layer with either backend: derived by hand, and by autograd."""
+    return build(model, **options, backend="bptt"), build(model, **options, backend="autograd")
 
 
 def everything(layer, inputs, state=None, seed=3):
@@ -87,66 +86,66 @@ def draw(*shape, dtype=torch.float64, seed=1):
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
-def test_what_has_a_kernel():
-    assert {"manual_rnn", "irnn", "manual_gru", "manual_lstm"} <= set(FUSED)
-    assert not {"mgu", "min_gru"} & set(FUSED)
+def test_which_models_have_a_kernel():
+    assert {"manual_rnn", "irnn", "manual_gru", "manual_lstm"} <= set(WITH_KERNEL)
+    assert not {"mgu", "min_gru"} & set(WITH_KERNEL)
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("model", FUSED)
-def test_equals_the_loop(model, case, monkeypatch):
-    ours, loop = twins(model, **CASES[case])
+@pytest.mark.parametrize("model", WITH_KERNEL)
+def test_equals_autograd(model, case, monkeypatch):
+    by_hand, by_autograd = twins(model, **CASES[case])
     inputs = draw(4, 9, 3)
     with watched(monkeypatch) as counts:
-        assert_equal(everything(ours, inputs), everything(loop, inputs))
-        _, state = loop(draw(4, 2, 3, seed=5) if loop.batch_first else draw(2, 9, 3, seed=5))
-        assert_equal(everything(ours, inputs, state), everything(loop, inputs, state))
-    assert counts["fused"] == 2 * ours.num_layers * ours.num_directions
-    assert counts["loop"] == 0
+        assert_equal(everything(by_hand, inputs), everything(by_autograd, inputs))
+        _, state = by_autograd(draw(4, 2, 3, seed=5) if by_autograd.batch_first else draw(2, 9, 3, seed=5))
+        assert_equal(everything(by_hand, inputs, state), everything(by_autograd, inputs, state))
+    assert counts["bptt"] == 2 * by_hand.num_layers * by_hand.num_directions
+    assert counts["autograd"] == 0
 
 
-@pytest.mark.parametrize("model", FUSED)
-def test_equals_the_loop_on_packed_and_single_sequences(model):
-    ours, loop = twins(model, bidirectional=True)
+@pytest.mark.parametrize("model", WITH_KERNEL)
+def test_equals_autograd_on_packed_and_single_sequences(model):
+    by_hand, by_autograd = twins(model, bidirectional=True)
     packed = pack_padded_sequence(draw(4, 9, 3), torch.tensor([9, 2, 7, 7]), True, enforce_sorted=False)
-    assert_equal(everything(ours, packed), everything(loop, packed))
-    assert_equal(everything(ours, draw(9, 3)), everything(loop, draw(9, 3)))
+    assert_equal(everything(by_hand, packed), everything(by_autograd, packed))
+    assert_equal(everything(by_hand, draw(9, 3)), everything(by_autograd, draw(9, 3)))
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_equals_the_loop_with_either_nonlinearity(nonlinearity):
-    ours, loop = twins("manual_rnn", nonlinearity=nonlinearity)
-    assert_equal(everything(ours, draw(4, 9, 3)), everything(loop, draw(4, 9, 3)))
+def test_equals_autograd_with_either_nonlinearity(nonlinearity):
+    by_hand, by_autograd = twins("manual_rnn", nonlinearity=nonlinearity)
+    assert_equal(everything(by_hand, draw(4, 9, 3)), everything(by_autograd, draw(4, 9, 3)))
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_equals_the_loop_with_a_projection(bidirectional):
+def test_equals_autograd_with_a_projection(bidirectional):
     layers = []
-    for backend in ("fused", "loop"):
+    for backend in ("bptt", "autograd"):
         torch.manual_seed(0)
         layers.append(ManualLSTM(3, 6, 2, proj_size=2, bidirectional=bidirectional, backend=backend).double())
     assert_equal(*(everything(layer, draw(9, 4, 3)) for layer in layers))
 
 
-@pytest.mark.parametrize("model", FUSED)
+@pytest.mark.parametrize("model", WITH_KERNEL)
 def test_inference_equals_training(model):
-    layer = build(model, bidirectional=True, backend="fused")
+    layer = build(model, bidirectional=True, backend="bptt")
     expected = layer(draw(4, 9, 3))
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
             assert_equal(pytree.tree_leaves(layer(draw(4, 9, 3))), pytree.tree_leaves(expected), 0)
 
 
-@pytest.mark.parametrize("model", FUSED)
+@pytest.mark.parametrize("model", WITH_KERNEL)
 @pytest.mark.parametrize("sizes", [(8, 8), (64, 40)], ids=["short", "long"])
-def test_single_precision_is_as_close_to_double_as_the_loop(model, sizes):
-    """With 64 units and 40 rows tanh goes by way of the sigmoid."""
+def test_single_precision_is_as_close_to_double_as_autograd(model, sizes):
+    """With 64 units and 40 rows tanh is computed by the sigmoid."""
     hidden, batch = sizes
-    exact = build(model, hidden_size=hidden, backend="loop")
+    exact = build(model, hidden_size=hidden, backend="autograd")
     inputs = draw(batch, 20, 3)
     expected = everything(exact, inputs)
     errors = []
-    for backend in ("fused", "loop"):
+    for backend in ("bptt", "autograd"):
         layer = build(model, hidden_size=hidden, backend=backend).float()
         found = everything(layer, inputs.float())
         pairs = [(a.double(), b) for a, b in zip(found, expected, strict=True) if b is not None and b.isfinite().all()]
@@ -156,15 +155,15 @@ def test_single_precision_is_as_close_to_double_as_the_loop(model, sizes):
     assert errors[0] < 10 * errors[1] + 2e-6
 
 
-@pytest.mark.parametrize("model", FUSED)
-def test_gradients_in_single_precision_equal_those_of_the_loop(model):
-    """At a size where tanh goes by way of the sigmoid."""
-    ours, loop = twins(model, hidden_size=64)
+@pytest.mark.parametrize("model", WITH_KERNEL)
+def test_gradients_in_single_precision_equal_those_of_autograd(model):
+    """At a size where tanh is computed by the sigmoid."""
+    by_hand, by_autograd = twins(model, hidden_size=64)
     inputs = draw(40, 20, 3).float()
-    assert_equal(everything(ours.float(), inputs), everything(loop.float(), inputs), 2e-5)
+    assert_equal(everything(by_hand.float(), inputs), everything(by_autograd.float(), inputs), 2e-5)
 
 
-def test_the_sigmoid_gives_tanh_to_a_rounding():
+def test_tanh_by_the_sigmoid_is_exact_to_a_rounding():
     inputs = torch.linspace(-20, 20, 100_001)
     assert pointwise.tanh_is_slow(inputs)
     assert not pointwise.tanh_is_slow(inputs.double())
@@ -175,8 +174,8 @@ def test_the_sigmoid_gives_tanh_to_a_rounding():
         assert (found.double() - torch.tanh(inputs.double())).abs().max() < 1.8e-7
 
 
-@pytest.mark.parametrize("backend", ["fused", "loop"])
-@pytest.mark.parametrize("model", FUSED)
+@pytest.mark.parametrize("backend", ["bptt", "autograd"])
+@pytest.mark.parametrize("model", WITH_KERNEL)
 def test_first_and_second_derivatives_by_finite_differences(model, backend):
     layer = build(model, num_layers=1, hidden_size=3, backend=backend, bidirectional=model == "manual_rnn")
     names = [name for name, _ in layer.named_parameters()]
@@ -200,19 +199,19 @@ def hessian_vector(layer, inputs):
     return torch.autograd.grad(gradient.pow(2).sum(), [inputs, *layer.parameters()])
 
 
-@pytest.mark.parametrize("model", FUSED)
-def test_second_derivatives_equal_those_of_the_loop(model):
-    ours, loop = twins(model, num_layers=2)
-    assert_equal(hessian_vector(ours, draw(4, 9, 3)), hessian_vector(loop, draw(4, 9, 3)), 1e-11)
+@pytest.mark.parametrize("model", WITH_KERNEL)
+def test_second_derivatives_equal_those_of_autograd(model):
+    by_hand, by_autograd = twins(model, num_layers=2)
+    assert_equal(hessian_vector(by_hand, draw(4, 9, 3)), hessian_vector(by_autograd, draw(4, 9, 3)), 1e-11)
 
 
 # torch's own forward-mode derivatives are TorchScript.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("model", FUSED)
-def test_everything_that_follows_single_operations_goes_by_the_loop(model, monkeypatch):
-    ours, loop = twins(model, num_layers=1)
+@pytest.mark.parametrize("model", WITH_KERNEL)
+def test_everything_that_follows_single_operations_goes_by_autograd(model, monkeypatch):
+    by_hand, by_autograd = twins(model, num_layers=1)
     inputs = draw(2, 4, 3)
-    parameters = {name: value.detach() for name, value in ours.named_parameters()}
+    parameters = {name: value.detach() for name, value in by_hand.named_parameters()}
 
     def value(layer, parameters, inputs):
         return torch.func.functional_call(layer, parameters, (inputs,))[0].pow(2).sum()
@@ -238,9 +237,9 @@ def test_everything_that_follows_single_operations_goes_by_the_loop(model, monke
     }
     for name, way in ways.items():
         with watched(monkeypatch) as counts:
-            found = pytree.tree_leaves(way(ours))
-        assert counts["fused"] == 0, name
-        assert_equal(found, pytree.tree_leaves(way(loop)), 1e-12)
+            found = pytree.tree_leaves(way(by_hand))
+        assert counts["bptt"] == 0, name
+        assert_equal(found, pytree.tree_leaves(way(by_autograd)), 1e-12)
 
 
 def test_one_tensor_given_twice_counts_once_for_each_place():
@@ -255,30 +254,30 @@ def test_one_tensor_given_twice_counts_once_for_each_place():
 
 
 def test_batched_gradients_equal_single_ones():
-    ours, _ = twins("manual_gru", num_layers=1)
+    by_hand, _ = twins("manual_gru", num_layers=1)
 
     def function(inputs):
-        return ours(inputs)[0].sum(0)
+        return by_hand(inputs)[0].sum(0)
 
     single = torch.autograd.functional.jacobian(function, draw(2, 4, 3))
     together = torch.autograd.functional.jacobian(function, draw(2, 4, 3), vectorize=True)
     assert_equal([together], [single])
 
 
-@pytest.mark.parametrize("model", FUSED)
-def test_reduced_precision_and_autocast_are_the_loops(model):
-    ours, loop = twins(model)
+@pytest.mark.parametrize("model", WITH_KERNEL)
+def test_reduced_precision_and_autocast_are_computed_by_autograd(model):
+    by_hand, by_autograd = twins(model)
     inputs = draw(4, 9, 3).float()
     with torch.autocast("cpu", torch.bfloat16):
-        found, expected = (everything(layer.float(), inputs) for layer in (ours, loop))
+        found, expected = (everything(layer.float(), inputs) for layer in (by_hand, by_autograd))
     assert_equal(found, expected, 0)
-    found, expected = (everything(layer.bfloat16(), inputs.bfloat16()) for layer in (ours, loop))
+    found, expected = (everything(layer.bfloat16(), inputs.bfloat16()) for layer in (by_hand, by_autograd))
     assert_equal(found, expected, 0)
 
 
-@pytest.mark.parametrize("model", FUSED)
+@pytest.mark.parametrize("model", WITH_KERNEL)
 def test_a_backward_pass_within_autocast_is_not_cast(model):
-    layer = build(model, hidden_size=64, backend="fused").float()
+    layer = build(model, hidden_size=64, backend="bptt").float()
     gradients = []
     for enabled in (True, False):
         output = layer(draw(40, 9, 3).float())[0]
@@ -287,11 +286,11 @@ def test_a_backward_pass_within_autocast_is_not_cast(model):
     assert_equal(*gradients, 0)
 
 
-@pytest.mark.parametrize("model", FUSED)
+@pytest.mark.parametrize("model", WITH_KERNEL)
 def test_gradients_of_some_results_with_respect_to_some_tensors(model):
-    ours, loop = twins(model)
+    by_hand, by_autograd = twins(model)
     found, expected = [], []
-    for layer, results in ((ours, found), (loop, expected)):
+    for layer, results in ((by_hand, found), (by_autograd, expected)):
         inputs = draw(4, 9, 3).requires_grad_()
         output, final = layer(inputs)
         last = pytree.tree_leaves(final)[0]
@@ -317,9 +316,9 @@ def test_an_output_changed_in_place_is_an_error_and_not_a_wrong_gradient():
 
 @pytest.mark.parametrize("checkpoint", [True, False])
 def test_works_under_checkpointing_and_saved_tensor_hooks(checkpoint):
-    ours, loop = twins("manual_lstm")
+    by_hand, by_autograd = twins("manual_lstm")
     gradients = []
-    for layer in (ours, loop):
+    for layer in (by_hand, by_autograd):
         inputs = draw(4, 9, 3).requires_grad_()
         if checkpoint:
             output = torch.utils.checkpoint.checkpoint(lambda each: layer(each)[0], inputs, use_reentrant=False)  # noqa: B023
@@ -345,11 +344,24 @@ class Shifted(ManualLSTM):
         return super().project(sequence, weights) + 1
 
 
-@pytest.mark.parametrize("layer_class", [Halved, Forgetful, Shifted])
-def test_what_a_subclass_changes_is_never_passed_over(layer_class):
-    base = layer_class.__mro__[1]
+class Doubling:
+    def step(self, projected, state, weights):
+        return super().step(2 * projected, state, weights)
+
+
+class MixedIn(Doubling, ManualGRU):
+    pass
+
+
+class Inherited(Halved):
+    pass
+
+
+@pytest.mark.parametrize("layer_class", [Halved, Forgetful, Shifted, MixedIn, Inherited])
+def test_the_kernel_of_a_class_is_not_used_where_a_subclass_changes_the_step(layer_class):
+    base = next(base for base in layer_class.__mro__ if base in FAMILIES)
     layers = []
-    for cls, backend in ((layer_class, "auto"), (layer_class, "loop"), (base, "auto")):
+    for cls, backend in ((layer_class, "auto"), (layer_class, "autograd"), (base, "auto")):
         torch.manual_seed(0)
         layers.append(cls(3, 5, 2, backend=backend).double())
     found, expected, plain = (everything(layer, draw(9, 4, 3)) for layer in layers)
@@ -363,25 +375,40 @@ def test_a_step_put_on_an_object_is_used():
     assert not layer(draw(4, 9, 3))[0].any()
 
 
-def test_refuses_a_backend_there_is_not():
-    with pytest.raises(ValueError, match="backend should be 'auto', 'loop' or 'fused', got 'fast'"):
+def test_refuses_an_unknown_backend():
+    with pytest.raises(ValueError, match="backend should be 'auto', 'autograd' or 'bptt', got 'fast'"):
         ManualRNN(3, 5, backend="fast")
-    with pytest.raises(ValueError, match="backend should be 'auto' or 'loop', as MGU has no kernel, got 'fused'"):
-        MGU(3, 5, backend="fused")
+    with pytest.raises(ValueError, match="got 'fused'; 'fused' is now called 'bptt'"):
+        ManualRNN(3, 5, backend="fused")
+    with pytest.raises(ValueError, match="got 'loop'; 'loop' is now called 'autograd'"):
+        ManualRNN(3, 5, backend="loop")
+    with pytest.raises(ValueError, match=r"backend should be 'auto' or 'autograd' for MGU, .* no kernel, got 'bptt'"):
+        MGU(3, 5, backend="bptt")
     MGU(3, 5, backend="auto")
 
 
-@pytest.mark.skipif(not products.has_faster_onednn(), reason="no AMD processor with AVX-512")
-@pytest.mark.parametrize("model", FUSED)
-def test_products_by_onednn_give_the_same_numbers(model, monkeypatch):
+@pytest.mark.skipif(not products.has_onednn(), reason="torch was built without oneDNN")
+@pytest.mark.parametrize("model", WITH_KERNEL)
+def test_products_by_onednn_equal_those_by_mm(model, monkeypatch):
+    """On any processor; which of the two is faster is another question."""
+    monkeypatch.setattr(products, "has_faster_onednn", lambda: True)
     monkeypatch.setattr(products, "FEW", 0)
-    layer = build(model, hidden_size=16, backend="fused").float()
+    layer = build(model, hidden_size=16, backend="bptt").float()
     inputs = draw(8, 9, 3).float()
     expected = everything(layer, inputs)
+    used = []
     monkeypatch.setattr(products, "SMALLEST", 0)
-    found = everything(layer, inputs)
-    assert any(not torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    assert_equal(found, expected, 1e-5)
+    takes_onednn = products._takes_onednn
+    monkeypatch.setattr(products, "_takes_onednn", lambda *sizes: used.append(takes_onednn(*sizes)) or used[-1])
+    assert_equal(everything(layer, inputs), expected, 1e-5)
+    assert used
+    assert all(used)
+
+
+def test_an_older_torch_uses_mm(monkeypatch):
+    """`torch.cpu.get_capabilities` exists from torch 2.11 on."""
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert products.has_faster_onednn.__wrapped__() is False
 
 
 @pytest.mark.parametrize("narrow", [0, 16])
@@ -399,7 +426,7 @@ def test_products_against_matmul(narrow, monkeypatch):
 
 @pytest.mark.parametrize(("ours", "share"), [(ManualRNN, 0.7), (ManualGRU, 0.7)])
 def test_training_takes_less_memory_than_torch(ours, share, monkeypatch):
-    """Allocations are the same on every machine, unlike times; LSTM's rival allocates outside of torch."""
+    """Allocations, unlike times, are the same on every machine. `torch.nn.LSTM` allocates outside of torch's count."""
     monkeypatch.undo()
     inputs, gradient = torch.randn(784, 16, 1), torch.randn(784, 16, 128)
     peaks = [peak_memory(training(layer(1, 128), inputs, gradient), "cpu") for layer in (ours, FAMILIES[ours])]

@@ -23,8 +23,11 @@ def config_of(model):
     return compose(f"model={model}").model
 
 
+@functools.cache
 def class_of(model):
-    return target_of(config_of(model), "model")
+    """Read from its YAML, or the one that this derives from; composing each config would take seconds."""
+    described = OmegaConf.load(CONF / "model" / f"{model}.yaml")
+    return target_of(described, "model") if "_target_" in described else class_of(described.defaults[0])
 
 
 def build(model, seed=0, **arguments):

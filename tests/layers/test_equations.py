@@ -1,4 +1,4 @@
-"""The cells beyond torch against their papers' equations, written once more, unlike the layers: one unit at a time."""
+"""The cells beyond torch.nn against the equations of their papers, written once more: one unit at a time."""
 
 import math
 
@@ -63,7 +63,7 @@ def peephole_lstm(w, x, state):
 
 
 def slstm(w, x, state):
-    """Without the stabiliser, which cancels: c and n as the paper has them before it is introduced."""
+    """Without the stabiliser, which cancels: with c and n as in the paper before it is introduced."""
     h, c, n = state
     i, f = torch.exp(gate(w, 0, x, h)), sigmoid(gate(w, 1, x, h))
     z, o = torch.tanh(gate(w, 2, x, h)), sigmoid(gate(w, 3, x, h))
@@ -85,7 +85,7 @@ def min_lstm(w, x, state):
 
 
 def lru(w, x, state):
-    """Complex numbers as pairs, multiplied out."""
+    """With pairs of real numbers in place of complex ones."""
     _, re, im = state
     drive_re, drive_im, skip = (torch.stack([dot(row, x) for row in w.weight_ih]) + w.bias_ih).reshape(3, SIZE)
     modulus, phase = torch.exp(-torch.exp(w.log_nu)), torch.exp(w.log_theta)
@@ -142,7 +142,7 @@ def test_a_cell_is_its_equations_in_outputs_states_and_gradients(layer_class):
                 torch.randn(t.shape, dtype=t.dtype, generator=torch.Generator().manual_seed(k))
                 for k, t in enumerate(found)
             ]
-            # of the states of an SLSTM, which depend on how the stabiliser is counted, only the values are compared
+            # the gradients of an SLSTM's states depend on the stabiliser; of these only the values are compared
             count = 1 if layer_class is SLSTM else len(found)
             loss = sum((tensor * weight).sum() for tensor, weight in zip(found[:count], weights, strict=False))
             gradients.append(torch.autograd.grad(loss, leaves, allow_unused=True, retain_graph=True))
@@ -155,7 +155,7 @@ def test_a_cell_is_its_equations_in_outputs_states_and_gradients(layer_class):
 
 def test_the_lru_starts_where_its_paper_says():
     torch.manual_seed(0)
-    layer = LRU(2, 4000, dtype=torch.float64)
+    layer = LRU(2, 1000, dtype=torch.float64)
     modulus = torch.exp(-torch.exp(layer.log_nu_l0))
     assert 0.9 <= modulus.min() < 0.905
     assert 0.995 < modulus.max() <= 0.999

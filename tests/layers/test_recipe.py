@@ -61,7 +61,7 @@ def test_cells_are_short(file):
 
 @pytest.mark.parametrize("layer", [torchrecurrent.MGU, torchrecurrent.PeepholeLSTM, torchrecurrent.FastGRNN])
 def test_layers_of_a_published_package_work_by_their_target_alone(layer, train):
-    """They know no directions, number their cells and name their parameters in their own way."""
+    """They have one direction only, and other parameter names."""
     folder = train(
         f"model._target_=torchrecurrent.{layer.__name__}",
         "~model.bias",
@@ -81,15 +81,13 @@ def test_layers_of_a_published_package_work_by_their_target_alone(layer, train):
     properties.check_causality(model.layer)
 
 
-def test_a_layer_of_ones_own_is_found_in_a_config_folder_of_ones_own(tmp_path):
-    """`--config-dir` adds a folder to those that Hydra looks into."""
+def test_a_layer_of_ones_own_is_found_in_a_config_folder_of_ones_own(type_command, tmp_path, monkeypatch):
+    """`--config-dir` adds a folder to those that Hydra searches."""
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "ugrnn.py").write_text(CELL)
     (tmp_path / "conf" / "model" / "ugrnn.yaml").write_text(YAML.replace("seqmodels.layers.", ""))
-    words = ["--config-dir", "conf", "model=ugrnn", "trainer=smoke", "logger=none"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    command = [sys.executable, str(ROOT / "train.py"), *words]
-    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    assert list(tmp_path.glob("outputs/parity/ugrnn/*/result.json"))
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, complaint = type_command("--config-dir", "conf", "model=ugrnn", "trainer=smoke", "logger=none")
+    assert code == 0, complaint
+    assert list(tmp_path.glob("outputs/*/ugrnn/*/result.json"))
     assert not (CONF / "model" / "ugrnn.yaml").exists()

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.config import CONF, Parser, arguments_of, compose, instantiate, target_of
-from seqmodels.report import figure
+from seqmodels.report.tables import significant as figure
 from seqmodels.tasks import DrawnTask
 
 HEADER = """# Tasks

@@ -41,7 +41,7 @@ from rich.table import Table
 
 from seqmodels.config import CONF, Parser, UserError, check_names, compose, nearest
 from seqmodels.config import report as complain
-from seqmodels.report import figure
+from seqmodels.report.tables import significant as figure
 
 TRAIN = "from seqmodels.config import command; from seqmodels.run import run; command('train')(run)()"
 """What train.py does; an installed package comes without that file."""

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor, nn
 
-from seqmodels import __version__, report
+from seqmodels import __version__
 from seqmodels.build import (
     build_data,
     build_model,
@@ -32,6 +32,11 @@ from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
 from seqmodels.model import SequenceModel
 from seqmodels.parity import ParityReport, compare_configured
+from seqmodels.report.curves import plot_curves, plot_lengths
+from seqmodels.report.folder import check_folder, write_config, write_result
+from seqmodels.report.predictions import plot_predictions
+from seqmodels.report.sheet import title_of
+from seqmodels.report.tables import lengths_table, parity_table, result_table
 from seqmodels.tasks import DrawnTask, Task
 
 
@@ -47,7 +52,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     quieten()
 
     # Build. The first draw from the seed is the model's, so that equal seeds give equal initial weights.
-    report.check_folder(folder)
+    check_folder(folder)
     check_settings(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(config)
@@ -61,7 +66,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
 
     # Train, keeping the checkpoint that validates best.
     trainer = build_trainer(config, folder)
-    report.write_config(config, folder)
+    write_config(OmegaConf.to_yaml(config), folder)
     started = time.perf_counter()
     try:
         with user_errors():
@@ -79,6 +84,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         raise UserError(f"training diverged, no validation loss is finite: try a smaller optimizer.lr ({folder})")
 
     # Test that checkpoint, once.
+    best_step = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True, map_location="cpu")["global_step"]
     load_weights(model, folder / "checkpoints" / "best.ckpt")
     trainer.test(learner, data, verbose=False)
     scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
@@ -103,6 +109,7 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         "solved": task.is_solved(test),
         "solved_at": task.solved_at,
         "steps": trainer.global_step,
+        "best_step": best_step,
         "seconds": seconds,
         "steps_per_second": trainer.global_step / seconds,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -113,13 +120,13 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         | {"python": platform.python_version()},
         "git": git_revision(),
     }
-    report.write_result(result, folder)
-    report.plot_curves(task, folder)
-    report.plot_predictions(task, *answers(model, data), folder)
-    console.print(report.result_table(result))
+    write_result(result, folder)
+    plot_curves(result, folder)
+    plot_predictions(task, *answers(model, data), folder, title_of(result))
+    console.print(result_table(result))
     if len(result["lengths"]) > 1:
-        report.plot_lengths(result, folder)
-        console.print(report.lengths_table(result))
+        plot_lengths(result, folder)
+        console.print(lengths_table(result))
     console.print(f"Results are in [bold]{folder}[/bold]", soft_wrap=True)
     return result
 
@@ -182,7 +189,7 @@ def prove(config: DictConfig, task: Task, console: Console) -> ParityReport | st
     if report is None:
         console.print(f"parity: model={config.model_name} names no reference to be compared with")
         return "no reference"
-    console.print(report.table())
+    console.print(parity_table(report))
     report.check()
     return report
 

@@ -1,0 +1,1 @@
+"""What people look at: the files of a run folder, tables and pictures."""

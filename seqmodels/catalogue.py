@@ -128,7 +128,7 @@ def tasks_page() -> str:
         group = list(members)
         parts.append(f"## {inspect.cleandoc(sys.modules[module].__doc__ or module).partition(chr(10))[0].rstrip('.')}")
         header = ["task", "what is learned", "metric", "chance", "solved", "as shipped"]
-        parts.append(markdown_table(header, map(task_row, group)).rstrip())
+        parts.append(markdown_table(header, map(task_row, group)))
         parts += [example(target) for target in dict.fromkeys(task.target for task in group)]
     return "\n\n".join(parts) + "\n"
 
@@ -161,4 +161,4 @@ def layers_page() -> str:
         count = sum(parameter.numel() for parameter in built.parameters())
         states = ", ".join(getattr(built, "states", ("h", "c") if name == "nn_lstm" else ("h",)))
         rows.append([f"`{name}`", line, f"`{layer.target.__name__}`", states, str(count)])
-    return markdown_table(["model", "what it is", "class", "state", "parameters, 8 inputs"], rows)
+    return markdown_table(["model", "what it is", "class", "state", "parameters, 8 inputs"], rows) + "\n"

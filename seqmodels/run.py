@@ -23,6 +23,7 @@ from seqmodels.parity import ParityReport, compare_for_task
 from seqmodels.report.curves import plot_curves, plot_lengths
 from seqmodels.report.folder import check_folder, write_config, write_result
 from seqmodels.report.predictions import plot_predictions
+from seqmodels.report.sheet import title_of
 from seqmodels.report.tables import lengths_table, parity_table, result_table
 from seqmodels.restore import load_weights
 from seqmodels.tasks import DrawnTask, Task
@@ -45,8 +46,8 @@ def run(parts: Parts, folder: Path) -> dict[str, Any]:
     scores = test(parts, folder)
     result = result_of(parts, parity, scores, best["global_step"], seconds)
     write_result(result, folder)
-    plot_curves(parts.task, result, folder)
-    plot_predictions(parts.task, *answers(parts.model, parts.data), folder, "{model} on {task}".format(**parts.names))
+    plot_curves(result, folder)
+    plot_predictions(parts.task, *answers(parts.model, parts.data), folder, title_of(result))
     console.print(result_table(result))
     if len(result["lengths"]) > 1:
         plot_lengths(result, folder)

@@ -34,6 +34,7 @@ def main(config: DictConfig, folder: Path) -> None:
         from lightning.pytorch.loggers import Logger
 
         from seqmodels.build import build
+        from seqmodels.report.tables import counted
         from seqmodels.speed.overhead import largest_difference, take_turns, train_by_hand, train_by_lightning
 
     check(config)
@@ -59,12 +60,9 @@ def main(config: DictConfig, folder: Path) -> None:
 
     _, ours, lightning = (done[name] for name in programs)
     difference = max(map(largest_difference, ours, lightning))
-    threads = torch.get_num_threads()
     console = Console()
-    console.print(
-        f"{device.type}, {threads} thread{'' if threads == 1 else 's'}, torch {torch.__version__}; "
-        f"medians of {config.rounds} round{'' if config.rounds == 1 else 's'}"
-    )
+    threads = counted(torch.get_num_threads(), "thread")
+    console.print(f"{device.type}, {threads}, torch {torch.__version__}; medians of {counted(config.rounds, 'round')}")
     console.print(f"The losses by hand and of train.py differ by at most {difference:.1e}")
     if not difference <= TOLERANCE:
         raise UserError(f"the loop and Lightning do not do the same: losses differ by {difference:.1e}, relative")

@@ -24,7 +24,7 @@ def main(config: DictConfig, folder: Path) -> None:
     except (FileNotFoundError, TypeError, ValueError) as error:
         raise UserError(str(error)) from error
     if config.markdown:
-        print(markdown_table(list(map(str, table.columns)), shown(table)), end="")
+        print(markdown_table(list(map(str, table.columns)), shown(table)))
         return
     view = Table(*map(str, table.columns))
     for row in shown(table):

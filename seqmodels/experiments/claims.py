@@ -151,7 +151,7 @@ def verdict_on(claim: Claim, rows: list[dict[str, Any]]) -> str:
 
 def markdown(claims: list[Claim], rows: list[dict[str, Any]]) -> str:
     """The table, and below it what each claim says, its source, and how our runs differ from those published."""
-    lines = [markdown_table(COLUMNS, map(shown, rows))]
+    lines = [markdown_table(COLUMNS, map(shown, rows)) + "\n"]
     for claim in claims:
         verdict = verdict_on(claim, rows)
         lines.append(f"**{claim.name}**: {claim.sentence} ({claim.source}) {claim.differs} Verdict: {verdict}.\n")

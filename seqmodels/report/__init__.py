@@ -1,1 +1,1 @@
-"""What people look at: tables, pictures, and the files of a run."""
+"""What people look at: the files of a run folder, tables and pictures."""

@@ -8,20 +8,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from seqmodels.report.tables import markdown_table
+from seqmodels.report.tables import counted, markdown_table
 
 
 def line_of(row: dict[str, Any]) -> str:
     """One measurement, as it is printed while the benchmark runs."""
     size = ", ".join(str(row[name]) for name in ("time", "batch", "input", "hidden", "layers"))
     return (
-        f"{row['layer']:<12} {threads_of(row['threads'])} ({size}) {row['mode']}: {row['ours_ms']:.2f} ms, "
+        f"{row['layer']:<12} {counted(row['threads'], 'thread')} ({size}) {row['mode']}: {row['ours_ms']:.2f} ms, "
         f"{row['reference']} {row['reference_ms']:.2f} ms, {row['ratio']:.2f}x"
     )
-
-
-def threads_of(count: int) -> str:
-    return f"{count} thread{'' if count == 1 else 's'}"
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +51,7 @@ def markdown(table: pd.DataFrame) -> str:
     means = ratios.agg(geometric_mean).to_frame("geometric mean").T
     ratios = pd.concat([ratios, means, ratios.min().to_frame("worst").T])
     rows = [[str(size), *(f"{value:.2f}" for value in row)] for size, row in ratios.T.items()]
-    return markdown_table(["time, batch, input, hidden, layers", *ratios.columns], rows)
+    return markdown_table(["time, batch, input, hidden, layers", *ratios.columns], rows) + "\n"
 
 
 def plot(table: pd.DataFrame, file: Path) -> None:
@@ -67,7 +63,7 @@ def plot(table: pd.DataFrame, file: Path) -> None:
             of_layer = chosen[chosen["layer"] == layer].sort_values("gflops")
             for style, threads in zip(("-", ":", "--", "-."), sorted(set(of_layer["threads"])), strict=False):
                 points = of_layer[of_layer["threads"] == threads]
-                label = f"{layer}, {threads_of(threads)}"
+                label = f"{layer}, {counted(threads, 'thread')}"
                 axes.plot(points["gflops"], points["ratio"], "o" + style, color=f"C{color}", markersize=4, label=label)
         axes.axhline(1, color="gray", linewidth=1)
         axes.set(xscale="log", title=mode, xlabel="GFLOP of a pass", ylim=(0, None))

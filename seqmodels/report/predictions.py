@@ -1,0 +1,39 @@
+"""Pictures of a model's answers to test sequences, beside the targets."""
+
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from seqmodels.report import classes, values
+from seqmodels.report.sheet import sheet
+from seqmodels.tasks import Task
+
+
+def plot_predictions(task: Task, outputs: Tensor, targets: Tensor, folder: Path, title: str) -> None:
+    """Draw outputs and targets of the test, of the shapes that `Task` states, into predictions.png."""
+    draw_predictions(task, outputs, targets, title).savefig(folder / "predictions.png")
+
+
+def draw_predictions(task: Task, outputs: Tensor, targets: Tensor, title: str) -> Figure:
+    """The picture that fits the kind of answer. Positions that are not scored stay blank."""
+    figure = sheet(f"{title}: answers in the test")
+    if targets.is_floating_point():
+        if task.every_step:
+            outputs = outputs.masked_fill(targets.isnan(), torch.nan)
+            values.draw_signals(figure, outputs.numpy(), targets.numpy())
+        else:
+            draw = values.draw_series if task.chronological else values.draw_scatter
+            draw(figure, task.decode(outputs, "test").numpy(), task.decode(targets, "test").numpy())
+        return figure
+    count, answers, right = outputs.size(-1), outputs.argmax(-1).numpy(), targets.numpy()
+    symbols = getattr(task, "symbols", None)
+    symbols = None if isinstance(symbols, int) else symbols
+    if not task.every_step:
+        classes.draw_confusion(figure, answers, right, count, symbols)
+    elif symbols is None:
+        classes.draw_colors(figure, answers, right, count)
+    else:
+        classes.draw_symbols(figure, answers, right, symbols)
+    return figure

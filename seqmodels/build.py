@@ -111,7 +111,9 @@ def use_threads(threads: Any) -> None:
     try:
         check_whole("threads", threads, 1)
     except (TypeError, ValueError) as error:
-        raise UserError(f"threads should be a positive whole number, or 'auto' for all cores, got {threads!r}") from error
+        raise UserError(
+            f"threads should be a positive whole number, or 'auto' for all cores, got {threads!r}"
+        ) from error
     torch.set_num_threads(threads)
 
 
@@ -134,7 +136,7 @@ def build_model(config: DictConfig, layer: partial, task: Task) -> SequenceModel
         )
     if task.lengths is not None and task.lengths.mixed and not model.takes_lengths:
         raise UserError(
-            f"task.mixed_lengths=true needs a layer that accepts packed sequences, or that reads in one direction only; "
+            f"task.mixed_lengths=true needs a layer that accepts packed sequences, or reads in one direction only; "
             f"model={config.model_name} does neither"
         )
     return model

@@ -88,7 +88,7 @@ def layer_lines() -> Iterator[tuple[str, str]]:
 
 def summary_of(layer: type) -> str:
     if layer.__module__.startswith("torch."):
-        return f"torch.nn.{layer.__name__} itself."
+        return f"PyTorch's own torch.nn.{layer.__name__}."
     return inspect.cleandoc(sys.modules[layer.__module__].__doc__ or layer.__doc__ or "").partition("\n")[0]
 
 
@@ -122,7 +122,9 @@ def layer_text(name: str) -> str:
 
 def tasks_page() -> str:
     """All tasks as Markdown, by the module they come from."""
-    entries = sorted((entry("task", name) for name in names("task")), key=lambda task: (task.target.__module__, task.name))
+    entries = sorted(
+        (entry("task", name) for name in names("task")), key=lambda task: (task.target.__module__, task.name)
+    )
     parts = [TASKS_PAGE.strip()]
     for module, members in itertools.groupby(entries, key=lambda task: task.target.__module__):
         group = list(members)

@@ -126,7 +126,7 @@ def compare(
 
 
 def compare_for_task(
-    layer: partial, task: Any, batch_size: int, embedding_size: int | None, seed: int
+    layer: "partial[nn.Module]", task: Any, batch_size: int, embedding_size: int | None, seed: int
 ) -> ParityReport | None:
     """Compare a layer with its reference at the shapes of a task; None if it names no reference.
 
@@ -141,7 +141,8 @@ def compare_for_task(
         return None
     inputs = task.batch("val", 0, max(batch_size, 2), torch.Generator().manual_seed(seed))[0]
     arguments = layer.keywords | {"input_size": embedding_size or task.input_size}
-    return compare(layer.func, arguments, batch=inputs.size(0), time=inputs.size(1), seed=seed)
+    kind: Any = layer.func
+    return compare(kind, arguments, batch=inputs.size(0), time=inputs.size(1), seed=seed)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import seqmodels
 from seqmodels.checks import UserError
 from seqmodels.config import CONF
 from seqmodels.data import SequenceData
-from seqmodels.layers import ManualRNN
 from seqmodels.tasks import ParityCheck
 
 TASKS = sorted(file.stem for file in (CONF / "task").glob("*.yaml") if "???" not in file.read_text())

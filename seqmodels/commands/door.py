@@ -82,7 +82,7 @@ class Command:
 
     def job(self, config: DictConfig) -> None:
         """One run; of a sweep, one of several."""
-        settings = HydraConfig.get()
+        settings: Any = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
         try:
             with user_errors():
@@ -109,7 +109,7 @@ def refuse(message: str) -> NoReturn:
     raise UserError(f"{message} (--help shows the options)")
 
 
-def check_folders(settings: DictConfig) -> None:
+def check_folders(settings: Any) -> None:
     """Refuse the folder of a sweep for a single run, and the other way round: Hydra would ignore it."""
     sweep = settings.mode == RunMode.MULTIRUN
     ignored, instead = ("hydra.run.", "hydra.sweep.dir") if sweep else ("hydra.sweep.", "hydra.run.dir")

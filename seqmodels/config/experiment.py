@@ -15,8 +15,9 @@ def claim_of(config: DictConfig) -> str | None:
     """The claim of the run's experiment; None if another task or model was typed than it, or one of its arms, has."""
     if config.claim is None:
         return None
-    typed = choices_in(HydraConfig.get().overrides.task)
-    own = choices_of_file(str(HydraConfig.get().runtime.choices.experiment))
+    settings = HydraConfig.get()
+    typed = choices_in(settings.overrides.task)
+    own = choices_of_file(str(settings.runtime.choices["experiment"]))
     arms = [own | choices_in(arm["overrides"]) for arm in ((config.published or {}).get("arms") or {}).values()]
     if own | typed in [own, *arms]:
         return str(config.claim)

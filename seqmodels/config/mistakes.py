@@ -72,15 +72,15 @@ def explain(error: Exception) -> str:
         word, name, values = ambiguous.groups()
         return f"{word}: several runs, one for each value, need -m; a list needs brackets, {name}=[{values}]"
     cause = error.__cause__ or error
-    if isinstance(cause, OmegaConfBaseException) and cause.key is not None:
-        if isinstance(error, ConfigCompositionException) and (message := unknown_key(cause)):
-            return message
+    about_a_key = isinstance(cause, OmegaConfBaseException) and cause.key is not None
+    if about_a_key and isinstance(error, ConfigCompositionException) and (message := unknown_key(cause)):
+        return message
     quoting = " (quote special characters: 'key=\"value\"')" if "LexerNoViableAlt" in text else ""
     lines = [line for line in text.splitlines() if line.strip() and "hydra.cc/docs" not in line]
     return " ".join(lines[:3]) + quoting
 
 
-def unknown_key(error: OmegaConfBaseException) -> str:
+def unknown_key(error: Any) -> str:
     """The message about a key that its node does not have; empty if the node has it."""
     node: Any = error.parent_node
     plain: Any = OmegaConf.to_container(node) if isinstance(node, DictConfig) else {}

@@ -92,7 +92,13 @@ def decisive(config: Any) -> dict[str, Any]:
 
 
 def run_all(jobs: list[Job], processes: int, console: Console) -> list[UserError]:
-    """Run the jobs that have not finished, several at a time; returns the errors of those that failed."""
+    """Run the jobs that have not finished, several at a time; returns the errors of those that failed.
+
+    Raises:
+        UserError: a job's settings are wrong, or its folder holds another run; then none is run.
+    """
+    for overrides in {job.overrides for job in jobs}:
+        composed(*overrides, *QUIET)
     missing = [job for job in jobs if job.result() is None]
     if len(missing) < len(jobs):
         console.print(f"{len(jobs) - len(missing)} of {len(jobs)} runs have finished already")

@@ -15,6 +15,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import nn
@@ -48,7 +49,8 @@ class Clock:
 
 def train_by_hand(parts: Parts, folder: Path) -> Training:
     """Train in the loop one would write without Lightning, with nothing in it that the job does not need."""
-    trainer, task, data, learner = parts.trainer, parts.task, parts.data, parts.learner
+    task, data, learner = parts.task, parts.data, parts.learner
+    trainer: Any = parts.trainer
     device = trainer.strategy.root_device
     model = parts.model.to(device)
     metric = task.metric().to(device)

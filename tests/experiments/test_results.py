@@ -1,7 +1,6 @@
 """The table of finished runs."""
 
 
-
 def table_in(printed):
     """The lines of a Markdown table; the runs before it have printed as well."""
     return [line for line in printed.splitlines() if line.startswith("| ") and line.endswith(" |")]

@@ -4,13 +4,13 @@ import contextlib
 
 import pytest
 import torch
+from seqmodels.benchmark import peak_memory, training
 from test_contract import MODELS, build, class_of
 from test_torch_families import FAMILIES
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils import _pytree as pytree
 
-from seqmodels.benchmark import peak_memory, training
 from seqmodels.layers import MGU, ManualGRU, ManualLSTM, ManualRNN, stack
 from seqmodels.layers.bptt import kernel, pointwise, products
 

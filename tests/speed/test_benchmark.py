@@ -42,15 +42,15 @@ def test_what_differs_is_not_timed(type_command, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("sizes=[]", "sizes should be a list of at least one"),
-        ("threads=2", "threads should be a list of at least one"),
+        ("sizes=[]", "sizes should be a list with at least one entry"),
+        ("threads=2", "threads should be a list with at least one entry"),
         ("layers=[manual_run]", "did you mean 'manual_rnn'?"),
         ("layers=[tcn]", "name layers with a reference"),
         ("sizes=[[4,2,3]]", "rows [time, batch, input, hidden, layers], got [4, 2, 3]"),
-        ("sizes=[[4,2,3,0,1]]", "sizes should be a whole number from 1 on, got 0"),
-        ("rounds=0", "rounds should be a whole number from 1 on, got 0"),
-        ("dtype=float", "dtype should be one of"),
-        *([] if torch.cuda.is_available() else [("device=cuda", "device should be cpu, or cuda where there is one")]),
+        ("sizes=[[4,2,3,0,1]]", "sizes should be a positive whole number, got 0"),
+        ("rounds=0", "rounds should be a positive whole number, got 0"),
+        ("dtype=float", "dtype should be 'float32', 'float64', 'bfloat16' or 'float16', got 'float'"),
+        *([] if torch.cuda.is_available() else [("device=cuda", "device should be 'cpu' or 'cuda', where there is a GPU, got 'cuda'")]),
     ],
 )
 def test_a_mistake_is_named(type_command, tmp_path, override, message):

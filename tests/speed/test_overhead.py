@@ -42,7 +42,10 @@ def test_the_command_shows_both_tables_and_writes_nothing(type_command, tmp_path
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("rounds=0", "rounds should be a positive whole number"), ("trainer.precision=64-true", "trainer.precision should be")],
+    [
+        ("rounds=0", "rounds should be a positive whole number"),
+        ("trainer.precision=64-true", "trainer.precision should be"),
+    ],
 )
 def test_refuses_what_the_loop_does_not_do(type_command, option, message):
     code, _, complaint = type_command(option, verb="overhead")

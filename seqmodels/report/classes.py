@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from seqmodels.report.sheet import GRAY, ORANGE, add_legend
+from seqmodels.report.sheet import ORANGE, add_legend, blank_entry
 from seqmodels.tasks.task import IGNORED
 
 WRITTEN = 20
@@ -32,7 +32,7 @@ def draw_confusion(
     counts = np.zeros((count, count), dtype=int)
     np.add.at(counts, (targets, answers), 1)
     axes: Axes = figure.subplots()
-    image = axes.imshow(counts, cmap="Blues", aspect="auto")
+    image = axes.imshow(counts, cmap="Blues", vmin=0, aspect="auto")
     axes.set_box_aspect(0.5)
     axes.set(xlabel="answer", ylabel="target")
     axes.set_title(f"{(answers == targets).mean():.1%} of {len(targets)} sequences right", fontsize="small")
@@ -71,8 +71,8 @@ def draw_symbols(figure: Figure, answers: np.ndarray, targets: np.ndarray, symbo
     names = [visible(symbol) for symbol in symbols]
     widest = max(map(len, names))
     shown = min(len(targets), 4)
-    first, end = scored_steps(targets[:shown])
-    end = min(end, first + CHARACTERS // widest)
+    first, last = scored_steps(targets[:shown])
+    end = min(last, first + CHARACTERS // widest)
     size = min(10, 900 / (end - first) / widest)  # in points
     blank = targets[:shown, first:end] == IGNORED
     for sequence, axes in enumerate(figure.subplots(shown, 1, sharex=True, squeeze=False)[:, 0]):
@@ -85,7 +85,7 @@ def draw_symbols(figure: Figure, answers: np.ndarray, targets: np.ndarray, symbo
                 first + step, row, names[rows[row, step]], ha="center", va="center", family="monospace",
                 fontsize=size, parse_math=False, in_layout=False,
             )  # fmt: skip
-    axes.set_xlabel("step")
+    axes.set_xlabel("step" if end == last else f"step ({last - end} later ones are not shown)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     add_legend(figure, extra=marks(blank))
 
@@ -108,7 +108,7 @@ def paint(axes: Axes, cells: np.ma.MaskedArray, first: int, colors: Colormap) ->
 def marks(blank: np.ndarray) -> list[Patch]:
     """The legend of cells that are right, wrong, or not scored."""
     patches = [Patch(facecolor=MARKS(0), label="right"), Patch(facecolor=MARKS(1), label="wrong")]
-    return patches + [Patch(facecolor="white", edgecolor=GRAY, label="not scored")] * bool(blank.any())
+    return patches + blank_entry(blank)
 
 
 def visible(symbol: str) -> str:

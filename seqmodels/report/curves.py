@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from seqmodels.report.sheet import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED, SKY, add_legend, sheet, title_of
 from seqmodels.report.tables import significant, span
@@ -50,6 +50,8 @@ def draw_curves(result: dict[str, Any], metrics: pd.DataFrame) -> Figure:
         label = f"{name} in the test {significant(value)}{outside(score_axes, [value])}"
         score_axes.axhline(value, color=color, linestyle=style, zorder=1, label=label)
     score_axes.set(xlabel="step", ylabel=result["metric"])
+    for axes in figure.axes:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     add_legend(figure, columns=3)
     return figure
 
@@ -112,25 +114,27 @@ def draw_lengths(result: dict[str, Any]) -> Figure:
     metric, mean, solved_at = result["metric"], result["test"], result["solved_at"]
     fit_range(axes, [*tests, solved_at], chances, bounded=metric == "accuracy")
     axes.axvspan(
-        shortest - 0.5, longest + 0.5, color=GRAY, alpha=0.2, label=f"trained lengths, {span(shortest, longest)}"
+        shortest - 0.5, longest + 0.5, color=GRAY, alpha=0.2, label=f"trained at length {span(shortest, longest)}"
     )
     axes.plot(lengths, tests, marker="o", color=RED, zorder=3, label=f"test, mean {significant(mean)}")
     note = outside(axes, chances)
     axes.plot(lengths, chances, "--", color=GRAY, label=f"chance, mean {significant(result['chance'])}{note}")
     axes.axhline(solved_at, linestyle="--", color=GREEN, label=f"solved from a mean of {significant(solved_at)}")
     axes.set(xlabel="length", ylabel=metric)
-    if lengths[-1] >= 8 * lengths[0]:  # lengths that double lie at equal distances
-        axes.set_xscale("log", base=2)
-        axes.set_xlim(lengths[0] / 1.3, lengths[-1] * 1.1)
-        apart = (lengths[-1] / lengths[0]) ** (1 / 20)  # ticks closer than that would overlap
-        ticks = lengths[:1]
-        for length in lengths:
-            if length > apart * ticks[-1]:
-                ticks.append(length)
-        axes.set_xticks(ticks)
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    name_lengths(axes, lengths)
     add_legend(figure)
     return figure
+
+
+def name_lengths(axes: Axes, lengths: list[int]) -> None:
+    """Name the tested lengths on the x axis, unless they are too close; logarithmic where they span a factor of 8."""
+    logarithmic = lengths[-1] >= 8 * lengths[0]
+    place = math.log if logarithmic else float
+    ticks = lengths[:1]
+    for length in lengths:
+        if place(length) - place(ticks[-1]) > (place(lengths[-1]) - place(lengths[0])) / 20:
+            ticks.append(length)
+    if logarithmic:
+        axes.set(xscale="log", xlim=(lengths[0] / 1.3, lengths[-1] * 1.1))
+    axes.set_xticks(ticks, map(str, ticks))
+    axes.xaxis.set_minor_locator(NullLocator())

@@ -1,5 +1,6 @@
 """Pictures of a model's answers to test sequences, beside the targets."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ def draw_predictions(task: Task, outputs: Tensor, targets: Tensor, title: str) -
         return figure
     count, answers, right = outputs.size(-1), outputs.argmax(-1).numpy(), targets.numpy()
     symbols = getattr(task, "symbols", None)
-    symbols = None if isinstance(symbols, int) else symbols
+    symbols = symbols if isinstance(symbols, Sequence) else None
     if not task.every_step:
         classes.draw_confusion(figure, answers, right, count, symbols)
     elif symbols is None:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 BLUE, SKY, ORANGE, RED = "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
 GREEN, PURPLE, GRAY = "#009E73", "#CC79A7", "#777777"
@@ -31,3 +33,8 @@ def add_legend(figure: Figure, columns: int = 4, extra: Sequence[Artist] = ()) -
         entries |= dict(zip(labels, handles, strict=True))
     options: Any = {"loc": "outside lower center", "ncols": columns, "frameon": False, "fontsize": "small"}
     figure.legend(list(entries.values()), list(entries), **options)
+
+
+def blank_entry(blank: np.ndarray) -> list[Patch]:
+    """The legend's entry for positions that are left blank, where there are any."""
+    return [Patch(facecolor="white", edgecolor=GRAY, label="blank: not scored")] if blank.any() else []

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from seqmodels.report.sheet import BLUE, GRAY, RED, add_legend
+from seqmodels.report.sheet import BLUE, GRAY, RED, add_legend, blank_entry
 
 SHOWN = 4
 """Targets drawn, each in a column of its own, of those that an answer consists of."""
@@ -21,9 +21,9 @@ def draw_signals(figure: Figure, outputs: np.ndarray, targets: np.ndarray) -> No
             axes.tick_params(labelsize="small")
         row[0].set_ylabel(f"sequence {sequence + 1}", fontsize="small")
     name_columns(grid, targets)
-    blank = " (blank where not scored)" if np.isnan(targets[: len(grid)]).any() else ""
-    figure.supxlabel(f"step{blank}", fontsize="medium")
-    add_legend(figure)
+    for axes in grid[-1]:
+        axes.set_xlabel("step", fontsize="small")
+    add_legend(figure, extra=blank_entry(np.isnan(targets[: len(grid)])))
 
 
 def draw_series(figure: Figure, outputs: np.ndarray, targets: np.ndarray) -> None:

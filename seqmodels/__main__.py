@@ -1,5 +1,6 @@
 """The command line: `seqmodels VERB ...`, or `python -m seqmodels VERB ...`."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -28,17 +29,22 @@ def usage() -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Hand the words after the verb to its command, which is imported only now."""
+    """Pass the words after the verb on to its command, which is imported only now."""
     verb, *rest = (sys.argv[1:] if words is None else words) or ["--help"]
-    if verb in ("--help", "-h"):
-        print(usage())
-    elif verb == "--version":
-        print(f"seqmodels {__version__}")
-    elif verb in VERBS:
-        import_module(f"seqmodels.commands.{verb}").main(rest)
-    else:
-        print(f"error: there is no verb {verb}{nearest(verb, VERBS)} (one of: {', '.join(VERBS)})", file=sys.stderr)
-        raise SystemExit(1)
+    try:
+        if verb in ("--help", "-h"):
+            print(usage())
+        elif verb == "--version":
+            print(f"seqmodels {__version__}")
+        elif verb in VERBS:
+            import_module(f"seqmodels.commands.{verb}").main(rest)
+        else:
+            print(f"error: there is no verb {verb}{nearest(verb, VERBS)} (one of: {', '.join(VERBS)})", file=sys.stderr)
+            raise SystemExit(1)
+        sys.stdout.flush()
+    except BrokenPipeError as stop:  # as in `seqmodels tasks | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from stop
 
 
 if __name__ == "__main__":

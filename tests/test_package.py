@@ -103,13 +103,14 @@ def test_the_wheel_holds_configs_data_and_types(wheel):
         f"seqmodels/{file.relative_to(ROOT)}" for folder in ("conf", "data") for file in (ROOT / folder).rglob("*.*")
     ]
     assert set(needed) | {"seqmodels/py.typed"} <= names
+    (scripts,) = (name for name in names if name.endswith("entry_points.txt"))
+    assert "seqmodels = seqmodels.__main__:main" in zipfile.ZipFile(wheel).read(scripts).decode()
     assert not [name for name in names if name.startswith(("tests", "conf", "outputs"))]
 
 
 def test_the_installed_wheel_serves_a_lightning_project_of_somebody_else(wheel, tmp_path):
     site = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)]
-    subprocess.run(install, check=True)
+    zipfile.ZipFile(wheel).extractall(site)  # what installing it does
     script = tmp_path / "their_project.py"
     script.write_text(
         textwrap.dedent(f"""

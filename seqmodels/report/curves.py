@@ -1,7 +1,7 @@
 """Pictures of scores between chance and solved: over the steps of training, and over the lengths of the test."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from seqmodels.report.sheet import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED, SKY, 
 from seqmodels.report.tables import significant, span
 
 FAR = 8
-"""A line is left out where the axis would have to be more than this many times as long for it."""
+"""A line that would make an axis more than this many times as long is left out, and the legend says so."""
 
 
 def plot_curves(result: dict[str, Any], folder: Path) -> None:
@@ -97,11 +97,12 @@ def fit_range(axes: Axes, needed: Iterable[float], lines: Iterable[float] = (), 
     axes.set_ylim(low, high)
 
 
-def outside(axes: Axes, values: Iterable[float]) -> str:
-    """A note for the legend on a line that lies, at least in part, beyond the y axis."""
+def outside(axes: Axes, values: Sequence[float]) -> str:
+    """The legend's note on a line that lies, at least in part, beyond the y axis."""
     low, high = axes.get_ylim()
-    places = {" (above)" if value > high else " (below)" for value in values if not low <= value <= high}
-    return min(places, default="")
+    if max(values) > high:
+        return " (above)"
+    return " (below)" if min(values) < low else ""
 
 
 def draw_lengths(result: dict[str, Any]) -> Figure:

@@ -122,12 +122,12 @@ def draw_lengths(result: dict[str, Any]) -> Figure:
     axes.plot(lengths, chances, "--", color=GRAY, label=f"chance, mean {significant(result['chance'])}{note}")
     axes.axhline(solved_at, linestyle="--", color=GREEN, label=f"solved from a mean of {significant(solved_at)}")
     axes.set(xlabel="length", ylabel=metric)
-    name_lengths(axes, lengths)
+    name_lengths(axes, lengths, result["trained_lengths"])
     add_legend(figure)
     return figure
 
 
-def name_lengths(axes: Axes, lengths: list[int]) -> None:
+def name_lengths(axes: Axes, lengths: list[int], trained: list[int]) -> None:
     """Name the tested lengths on the x axis, unless they are too close; logarithmic where they span a factor of 8."""
     logarithmic = lengths[-1] >= 8 * lengths[0]
     place = math.log if logarithmic else float
@@ -136,6 +136,6 @@ def name_lengths(axes: Axes, lengths: list[int]) -> None:
         if place(length) - place(ticks[-1]) > (place(lengths[-1]) - place(lengths[0])) / 20:
             ticks.append(length)
     if logarithmic:
-        axes.set(xscale="log", xlim=(lengths[0] / 1.3, lengths[-1] * 1.1))
+        axes.set(xscale="log", xlim=(min(lengths[0], trained[1]) / 1.3, max(lengths[-1], trained[0]) * 1.1))
     axes.set_xticks(ticks, map(str, ticks))
     axes.xaxis.set_minor_locator(NullLocator())

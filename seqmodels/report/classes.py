@@ -20,7 +20,7 @@ WRITTEN = 20
 CHARACTERS = 100
 """Characters that fit beside each other."""
 MARKS, TARGET = ListedColormap(["#CFE6F5", ORANGE, "#EEEEEE"]), 2
-"""The colors of right and wrong answers, and of targets."""
+"""The colours of right and wrong answers, and of targets."""
 WHITESPACE = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 
@@ -45,12 +45,13 @@ def draw_confusion(
             color = "white" if number > counts.max() / 2 else "black"
             axes.text(column, row, str(number), ha="center", va="center", color=color, fontsize=size)
     names = [str(number) for number in range(count)] if symbols is None else [visible(symbol) for symbol in symbols]
-    axes.set_xticks(range(count), names, fontsize=min(size + 1, 10), parse_math=False)
+    crowded = len(names) * max(map(len, names)) > 80
+    axes.set_xticks(range(count), names, fontsize=min(size + 1, 10), parse_math=False, rotation=90 * crowded)
     axes.set_yticks(range(count), names, fontsize=min(size + 1, 10), parse_math=False)
 
 
 def draw_colors(figure: Figure, answers: np.ndarray, targets: np.ndarray, count: int) -> None:
-    """Targets and answers (batch, time) of a few sequences, a color for each class, and which of them are wrong."""
+    """Targets and answers (batch, time) of a few sequences, a colour for each class, and which of them are wrong."""
     first, end = scored_steps(targets[:12])
     targets, answers = targets[:12, first:end], answers[:12, first:end]
     blank = targets == IGNORED
@@ -72,7 +73,7 @@ def draw_symbols(figure: Figure, answers: np.ndarray, targets: np.ndarray, symbo
     widest = max(map(len, names))
     shown = min(len(targets), 4)
     first, last = scored_steps(targets[:shown])
-    end = min(last, first + CHARACTERS // widest)
+    end = min(last, first + max(CHARACTERS // widest, 1))
     size = min(10, 900 / (end - first) / widest)  # in points
     blank = targets[:shown, first:end] == IGNORED
     for sequence, axes in enumerate(figure.subplots(shown, 1, sharex=True, squeeze=False)[:, 0]):
@@ -97,7 +98,7 @@ def scored_steps(targets: np.ndarray) -> tuple[int, int]:
 
 
 def paint(axes: Axes, cells: np.ma.MaskedArray, first: int, colors: Colormap) -> AxesImage:
-    """Color cells (rows, steps), one for each number, from step `first`."""
+    """Colour cells (rows, steps) by their numbers, from step `first`."""
     rows, steps = cells.shape
     return axes.imshow(
         cells, aspect="auto", interpolation="nearest", cmap=colors, vmin=-0.5, vmax=colors.N - 0.5,

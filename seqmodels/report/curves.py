@@ -1,7 +1,7 @@
 """Pictures of scores between chance and solved: over the steps of training, and over the lengths of the test."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from seqmodels.report.sheet import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED, SKY, 
 from seqmodels.report.tables import significant, span
 
 FAR = 8
-"""A line is left out where the axis would have to be more than this many times as long for it."""
+"""A line that would make an axis more than this many times as long is left out, and the legend says so."""
 
 
 def plot_curves(result: dict[str, Any], folder: Path) -> None:
@@ -97,11 +97,12 @@ def fit_range(axes: Axes, needed: Iterable[float], lines: Iterable[float] = (), 
     axes.set_ylim(low, high)
 
 
-def outside(axes: Axes, values: Iterable[float]) -> str:
-    """A note for the legend on a line that lies, at least in part, beyond the y axis."""
+def outside(axes: Axes, values: Sequence[float]) -> str:
+    """The legend's note on a line that lies, at least in part, beyond the y axis."""
     low, high = axes.get_ylim()
-    places = {" (above)" if value > high else " (below)" for value in values if not low <= value <= high}
-    return min(places, default="")
+    if max(values) > high:
+        return " (above)"
+    return " (below)" if min(values) < low else ""
 
 
 def draw_lengths(result: dict[str, Any]) -> Figure:
@@ -121,12 +122,12 @@ def draw_lengths(result: dict[str, Any]) -> Figure:
     axes.plot(lengths, chances, "--", color=GRAY, label=f"chance, mean {significant(result['chance'])}{note}")
     axes.axhline(solved_at, linestyle="--", color=GREEN, label=f"solved from a mean of {significant(solved_at)}")
     axes.set(xlabel="length", ylabel=metric)
-    name_lengths(axes, lengths)
+    name_lengths(axes, lengths, result["trained_lengths"])
     add_legend(figure)
     return figure
 
 
-def name_lengths(axes: Axes, lengths: list[int]) -> None:
+def name_lengths(axes: Axes, lengths: list[int], trained: list[int]) -> None:
     """Name the tested lengths on the x axis, unless they are too close; logarithmic where they span a factor of 8."""
     logarithmic = lengths[-1] >= 8 * lengths[0]
     place = math.log if logarithmic else float
@@ -135,6 +136,6 @@ def name_lengths(axes: Axes, lengths: list[int]) -> None:
         if place(length) - place(ticks[-1]) > (place(lengths[-1]) - place(lengths[0])) / 20:
             ticks.append(length)
     if logarithmic:
-        axes.set(xscale="log", xlim=(lengths[0] / 1.3, lengths[-1] * 1.1))
+        axes.set(xscale="log", xlim=(min(lengths[0], trained[1]) / 1.3, max(lengths[-1], trained[0]) * 1.1))
     axes.set_xticks(ticks, map(str, ticks))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -99,6 +99,13 @@ def test_lengths_with_the_band_of_training():
     assert_tidy(figure)
 
 
+@pytest.mark.parametrize("trained", [[1, 10], [5000, 6000]])
+def test_some_of_the_band_is_in_view(trained):
+    axes = draw_lengths(result_with(**LENGTHS | {"trained_lengths": trained})).axes[0]
+    (left, right), (band,) = axes.get_xlim(), axes.patches
+    assert max(left, band.get_x()) < min(right, band.get_x() + band.get_width())
+
+
 @pytest.mark.parametrize("tested", [range(1, 60), [2**power for power in range(16)], [10, 11, 12, 5000], [40, 41]])
 def test_names_of_lengths_do_not_overlap(tested):
     rows = [{"length": length, "test": 0.1, "chance": 0.5, "unseen": True} for length in tested]

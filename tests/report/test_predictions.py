@@ -1,5 +1,6 @@
 """Pictures of answers: every target drawn, unscored ones blank, wrong ones marked, and all of it legible."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,6 +46,18 @@ def test_a_confusion_matrix_has_its_counts_and_the_share_that_is_right(classes):
         assert box.width < cell[0]
         assert box.height < cell[1]
         assert text.get_fontsize() > 5
+
+
+@pytest.mark.parametrize("names", [["yes", "no"], [f"class_{number}" for number in range(20)]])
+def test_the_classes_of_a_confusion_matrix_have_their_symbols(names):
+    targets = torch.arange(len(names))
+    figure = draw_predictions(task(False, symbols=names), answering(targets, len(names)), targets, "m on t")
+    (axes,) = figure.axes
+    assert_tidy(figure, legend=False)
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == names
+        boxes = [label.get_window_extent() for label in labels]
+        assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
 
 
 def test_many_classes_have_a_colour_bar_in_place_of_counts():

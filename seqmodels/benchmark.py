@@ -33,8 +33,8 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from seqmodels.checks import check_whole
 from seqmodels.config import CONF, UserError, command, instantiate, nearest, target_of
-from seqmodels.tasks.task import check_whole
 
 Arm = Callable[[], object]
 TOLERANCES = {"float32": 1e-4, "float64": 1e-10, "bfloat16": 0.1, "float16": 0.1}

@@ -16,12 +16,12 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from seqmodels.checks import check_whole
 from seqmodels.config import UserError, arguments_of, check_seed, instantiate, nearest, user_errors
 from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
 from seqmodels.model import SequenceModel
-from seqmodels.tasks import DrawnTask, Split, Task
-from seqmodels.tasks.task import check_whole
+from seqmodels.tasks import Split, Task
 
 
 def check_settings(config: DictConfig) -> None:
@@ -59,12 +59,12 @@ def build_model(config: DictConfig, task: Task) -> SequenceModel:
             task.every_step,
             config.embedding_size,
         )
-    if task.answers_follow and model.directions == 2:
+    if task.predicts_next and model.directions == 2:
         raise UserError(
             f"model.bidirectional should be false for {type(task).__name__}, which asks for what comes next: "
             "a layer that reads backwards has seen it"
         )
-    if isinstance(task, DrawnTask) and task.mixed_lengths and not model.takes_lengths:
+    if task.lengths and task.lengths.mixed and not model.takes_lengths:
         raise UserError(
             f"task.mixed_lengths=True needs a layer that reads packed sequences, or in one direction only: "
             f"model={config.model_name} does neither"

@@ -1,6 +1,6 @@
 """What a whole run costs beside its arithmetic: train.py against a loop written by hand for the same job.
 
-    python -m seqmodels.overhead model=manual_rnn task=parity trainer.max_steps=300 rounds=5
+    python -m seqmodels.overhead model=manual_rnn task=parity_check trainer.max_steps=300 rounds=5
 
 Three programs train from the same seed, one after the other in each round: the loop with the reference of the layer
 (the layer itself where it names none), the loop with the layer, and Lightning with the layer, with all that train.py
@@ -42,11 +42,11 @@ from seqmodels.build import (
     quieten,
     try_optimizer,
 )
+from seqmodels.checks import check_whole
 from seqmodels.config import UserError, arguments_of, command, target_of
 from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
 from seqmodels.signatures import shared_arguments
-from seqmodels.tasks.task import check_whole
 
 WARM_UPS = 2
 

@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from seqmodels.checks import check_whole
 from seqmodels.config import UserError, arguments_of, check_seed, command, instantiate, user_errors
 from seqmodels.signatures import shared_arguments
 from seqmodels.tasks import Task
-from seqmodels.tasks.task import check_whole
 
 TOLERANCE = 1e-10
 """Largest relative error that counts as equal in float64; rounding alone stays below 1e-12 at usual sizes."""

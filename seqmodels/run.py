@@ -208,14 +208,14 @@ def by_length(task: Task, scores: dict[str, float]) -> dict[str, Any]:
             "length": length,
             "test": scores.get(f"{test}_at_{length}", scores[test]),
             "chance": task.chance_at(length),
-            "unseen": not task.fitting(task.shortest) <= task.fitting(length) <= task.fitting(task.longest),
+            "unseen": task.lengths.unseen(length),
         }
-        for length in task.test_lengths
+        for length in task.lengths.tests
     ]
     unseen = [row["test"] for row in lengths if row["unseen"]]
     return {
         "unseen": sum(unseen) / len(unseen) if unseen else None,
-        "trained_lengths": [task.shortest, task.longest],
+        "trained_lengths": [task.lengths.shortest, task.lengths.longest],
         "lengths": lengths,
     }
 

@@ -1,4 +1,4 @@
-"""The task atlas: what each task is, in one line, with an example; made of its YAML and its docstring.
+"""The task atlas: each task in one line, with an example, from its YAML and its docstring.
 
 python -m seqmodels.atlas > seqmodels/tasks/README.md
 """
@@ -19,13 +19,13 @@ from seqmodels.tasks import DrawnTask
 
 HEADER = """# Tasks
 
-Each line is a choice of `python train.py task=...`. The guess is what the best answer scores that never looks at the
-inputs, in the test as shipped; it and what counts as solved are given where sequences are drawn, and depend on the
-data elsewhere. Settings of length that all drawn tasks share (`conf/lengths.yaml`) are left out where they are at
-their defaults.
+Each line is a choice of `python train.py task=...`. Chance is the best score possible without seeing the input, in the
+test as shipped. Chance and the score at which a task counts as solved are listed where sequences are drawn; elsewhere
+they depend on the data. The settings of lengths that all drawn tasks share (`conf/lengths.yaml`) are left out where
+they have their defaults.
 
-This page is made by `python -m seqmodels.atlas > seqmodels/tasks/README.md` from `conf/task/` and the docstrings; a
-test keeps it true.
+This page is written by `python -m seqmodels.atlas > seqmodels/tasks/README.md` from `conf/task/` and the docstrings; a
+test checks that it is up to date.
 """
 
 
@@ -47,25 +47,25 @@ class Entry:
         return cls(name, comment, config, target_of(config, "task"))
 
     def row(self) -> str:
-        """name, what is learned, metric, guess, solved, knobs"""
-        guess = solved = ""
+        """name, what is learned, metric, chance, solved, settings"""
+        chance = solved = ""
         metric = getattr(self.task_class, "metric_name", "")
         if issubclass(self.task_class, DrawnTask):
             task = instantiate(self.config, "task")
-            metric, guess, solved = task.metric_name, figure(task.chance, 3), figure(task.solved_at, 3)
+            metric, chance, solved = task.metric_name, figure(task.chance, 3), figure(task.solved_at, 3)
         defaults: Any = OmegaConf.to_container(OmegaConf.load(CONF / "lengths.yaml"))
         knobs = [
             f"`{key}={json.dumps(value, separators=(',', ':')) if not isinstance(value, str) else value}`"
             for key, value in sorted(arguments_of(self.config).items(), key=lambda item: item[0] in defaults)
             if key not in defaults or value != defaults[key]
         ]
-        cells = [f"`{self.name}`", self.comment, metric, guess, solved, " ".join(knobs)]
+        cells = [f"`{self.name}`", self.comment, metric, chance, solved, " ".join(knobs)]
         escaped = [cell.replace("|", "\\|") for cell in cells]
         return f"| {' | '.join(escaped)} |"
 
 
 def example(task_class: Any) -> str:
-    """What a class says of its inputs and targets, and its worked example, where it has one."""
+    """The first paragraph of a class docstring, on inputs and targets, and its worked example, if any."""
     text = inspect.cleandoc(task_class.__doc__ or "")
     first_paragraph = text.partition("\n\n")[0]
     lines = [f"**{task_class.__name__}**: {first_paragraph}"]
@@ -76,7 +76,7 @@ def example(task_class: Any) -> str:
 
 
 def atlas() -> str:
-    """All tasks as Markdown, by the module they come from."""
+    """All tasks as Markdown, grouped by module."""
     entries = [Entry.read(file.stem) for file in sorted((CONF / "task").glob("*.yaml"))]
     parts = [HEADER.strip()]
     entries.sort(key=lambda entry: (entry.task_class.__module__, entry.name))
@@ -84,12 +84,12 @@ def atlas() -> str:
         group = list(members)
         title = inspect.cleandoc(sys.modules[module].__doc__ or module).partition("\n")[0].rstrip(".")
         parts.append(f"## {title}")
-        head = "| task | what is learned | metric | guess | solved | as shipped |\n|---|---|---|---|---|---|"
+        head = "| task | what is learned | metric | chance | solved | as shipped |\n|---|---|---|---|---|---|"
         parts.append("\n".join([head, *(entry.row() for entry in group)]))
         parts += [example(task_class) for task_class in dict.fromkeys(entry.task_class for entry in group)]
     return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
-    Parser(prog="python -m seqmodels.atlas", description="Every task in a line, with an example.").parse_args()
+    Parser(prog="python -m seqmodels.atlas", description="Every task in one line, with an example.").parse_args()
     print(atlas(), end="")

@@ -19,12 +19,12 @@ from seqmodels.tasks import DrawnTask
 TASKS_PAGE = """# Tasks
 
 Each line is a choice of `python train.py task=...`. Chance is the best score possible without seeing the input, in the
-test as shipped. Chance and what counts as solved are stated where sequences are drawn; elsewhere they depend on the
-data. The settings of length that all drawn tasks share (`conf/lengths.yaml`) are left out where they have their
-defaults.
+test as shipped. Chance and the score at which a task counts as solved are listed where sequences are drawn; elsewhere
+they depend on the data. The settings of lengths that all drawn tasks share (`conf/lengths.yaml`) are left out where
+they have their defaults.
 
 This page is written by `seqmodels tasks markdown=true > seqmodels/tasks/README.md` from `conf/task/` and the
-docstrings; a test keeps it true.
+docstrings; a test checks that it is up to date.
 """
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seqmodels.checks import check_whole
 from seqmodels.tasks import Split, Task
-from seqmodels.tasks.task import check_whole
 
 STREAMS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
 
@@ -19,23 +19,23 @@ MASK = 2**32 - 1
 def generator_for(seed: int, split: Split, index: int) -> torch.Generator:
     """The source of all randomness in one batch.
 
-    Torch's CPU generator reads 32 bits of its seed, and no two batches of a run have the same: (split, index) is
-    counted without gaps, below 2^32, and mixed one to one. Nor do two seeds have the same batch at the same place.
+    Torch's CPU generator reads 32 bits of its seed. No two batches of a run share these bits: (split, index) is
+    numbered without gaps, below 2^32, and mixed one to one. Nor do two seeds share a batch at the same place.
     """
     stream = len(STREAMS) * index + STREAMS[split]
-    key = MASK - seed  # as 0 stays 0 below, and seed 0 gives a model's weights
+    key = MASK - seed  # not the seed itself, as 0 stays 0 below, and seed 0 also draws a model's weights
     return torch.Generator().manual_seed(_mixed(_mixed(stream) ^ _mixed(key)))
 
 
 def _mixed(bits: int) -> int:
-    """MurmurHash3's finalizer: 32 bits to 32 bits, one to one, where close numbers become far ones."""
+    """MurmurHash3's finalizer: 32 bits to 32 bits, one to one; it takes close numbers far apart."""
     bits = (bits ^ bits >> 16) * 0x85EBCA6B & MASK
     bits = (bits ^ bits >> 13) * 0xC2B2AE35 & MASK
     return bits ^ bits >> 16
 
 
 class Batches(Dataset):
-    """The batches of a split that have these indices. Any number of workers may share them out."""
+    """The batches of a split with the given indices, to be shared by any number of workers."""
 
     def __init__(self, task: Task, split: Split, seed: int, size: int, indices: range) -> None:
         self.task, self.split, self.seed, self.size, self.indices = task, split, seed, size, indices
@@ -49,15 +49,15 @@ class Batches(Dataset):
 
 
 class SequenceData(pl.LightningDataModule):
-    """The batches of a task: one pass of `train_batches` for training, the same ones each time to evaluate.
+    """The batches of a task: `train_batches` for training, read once, and a fixed set for each evaluation.
 
     Args:
-        task: what is learned.
-        train_batches: how many batches training reads.
-        seed: another seed, other batches; 0 to 2^32 - 1.
+        task: the task to learn.
+        train_batches: the number of batches that training reads.
+        seed: from 0 to 2^32 - 1; each seed has batches of its own.
         batch_size: sequences in a batch.
-        eval_batches: batches to validate on, and again to test on at each length, where a task draws its sequences.
-            A task with a fixed set of examples is evaluated on all of its split.
+        eval_batches: batches of validation, and of the test at each length, for tasks that draw their sequences.
+            A task with a fixed set of examples is evaluated on the whole split.
         num_workers: processes that prepare batches; 0 prepares them in this one.
     """
 
@@ -82,7 +82,7 @@ class SequenceData(pl.LightningDataModule):
         self.batch_size, self.eval_batches, self.num_workers = batch_size, eval_batches, num_workers
 
     def batches(self, split: Split, test: int = 0) -> Batches:
-        """Those of a split; where there are several tests, one for each of the task's lengths, those of one of them."""
+        """The batches of a split; of the test, those of one of `task.tests`."""
         examples = self.task.examples(split)
         if split == "train":
             count = self.train_batches
@@ -90,11 +90,11 @@ class SequenceData(pl.LightningDataModule):
             count = self.eval_batches
         else:
             count = math.ceil(examples / self.batch_size)
-        tests = max(len(self.task.test_lengths), 1) if split == "test" else 1
+        tests = len(self.task.tests) if split == "test" else 1
         return Batches(self.task, split, self.seed, self.batch_size, range(test, tests * count, tests))
 
     def _loader(self, split: Split, test: int = 0) -> DataLoader:
-        # batch_size=None: the dataset gives whole batches. The generator keeps the loader away from the global one.
+        # batch_size=None: the dataset returns whole batches. Its own generator keeps the loader off the global one.
         return DataLoader(
             self.batches(split, test), batch_size=None, num_workers=self.num_workers, generator=torch.Generator()
         )
@@ -106,9 +106,9 @@ class SequenceData(pl.LightningDataModule):
         return self._loader("val")
 
     def test_dataloader(self) -> DataLoader | list[DataLoader]:
-        loaders = [self._loader("test", test) for test in range(max(len(self.task.test_lengths), 1))]
+        loaders = [self._loader("test", test) for test in range(len(self.task.tests))]
         return loaders if len(loaders) > 1 else loaders[0]
 
     def transfer_batch_to_device(self, batch: tuple[Tensor, ...], device: torch.device, dataloader_idx: int) -> Any:
-        # Lightning's own would first look for the tensors in whatever a batch may be.
+        # Lightning's own method would first search each batch for tensors.
         return tuple(part.to(device, non_blocking=device.type == "cuda") for part in batch)

@@ -1,4 +1,4 @@
-"""Training and evaluation of a model on a task, as Lightning wants it."""
+"""Training and evaluation of a model on a task: the LightningModule."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,14 +15,14 @@ from seqmodels.tasks import Task
 class Learner(pl.LightningModule):
     """Loss and metric come from the task. Logs `train_loss`, `val_loss` and, named after it, the task's metric.
 
-    `train_loss` is logged every `log_every_n_steps` steps only, and on no progress bar but that of `build_trainer`.
-    A task that is tested at several lengths has `test_accuracy_at_80` and so on, and their mean as `test_accuracy`.
+    `train_loss` is logged every `log_every_n_steps` steps only, and not to Lightning's own progress bar. A task that is
+    tested at several lengths has metrics such as `test_accuracy_at_80`, and their mean as `test_accuracy`.
 
     Args:
-        model: inputs to answers, as the task states their shapes.
-        task: what is learned.
-        optimizer: makes the optimizer when called with the parameters.
-        scheduler: makes a learning rate scheduler, stepped after every batch, when called with the optimizer.
+        model: maps inputs to answers, in the shapes that the task states.
+        task: the task to learn.
+        optimizer: returns the optimizer when called with the parameters.
+        scheduler: returns a learning rate scheduler, stepped after every batch, when called with the optimizer.
     """
 
     def __init__(
@@ -38,8 +38,7 @@ class Learner(pl.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.val_metric = task.metric()
-        self.test_metrics: Any = nn.ModuleList(task.metric() for _ in range(max(len(task.test_lengths), 1)))
-        self.test_names = [f"_at_{length}" for length in task.test_lengths] if len(task.test_lengths) > 1 else [""]
+        self.test_metrics: Any = nn.ModuleList(task.metric() for _ in task.tests)
 
     def forward(self, inputs: Tensor, *lengths: Tensor) -> Tensor:
         return self.model(inputs, *lengths)
@@ -53,7 +52,7 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, ...]) -> Tensor:
         inputs, targets, *lengths = batch
         loss = self.task.loss(self.model(inputs, *lengths), targets)
-        # What self.log is told at a step costs a tenth of the step, whether or not it is kept.
+        # A call of self.log costs a tenth of a step, whether or not the value is kept.
         trainer: Any = self.trainer
         if trainer.log_every_n_steps and (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
             self.log("train_loss", loss)
@@ -63,7 +62,7 @@ class Learner(pl.LightningModule):
         self._evaluate("val", "", self.val_metric, batch)
 
     def test_step(self, batch: tuple[Tensor, ...], batch_idx: int = 0, dataloader_idx: int = 0) -> None:
-        self._evaluate("test", self.test_names[dataloader_idx], self.test_metrics[dataloader_idx], batch)
+        self._evaluate("test", self.task.tests[dataloader_idx], self.test_metrics[dataloader_idx], batch)
 
     def _evaluate(self, split: str, name: str, metric: Any, batch: tuple[Tensor, ...]) -> None:
         inputs, targets, *lengths = batch
@@ -73,20 +72,19 @@ class Learner(pl.LightningModule):
         loss, count = self.task.loss(outputs, targets), len(scored_targets)
         self.log(f"{split}_loss{name}", loss, on_epoch=True, batch_size=count, add_dataloader_idx=False)
 
-    # Metrics are logged once, at the end: Lightning handles all it was told, again, whenever it is told more.
+    # Metrics are logged once, at the end: with each call of self.log Lightning goes through all earlier values again.
     def on_validation_epoch_end(self) -> None:
         self.log(f"val_{self.task.metric_name}", self.val_metric, prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
-        for name, metric in zip(self.test_names, self.test_metrics, strict=True):
+        for name, metric in zip(self.task.tests, self.test_metrics, strict=True):
             self.log(f"test_{self.task.metric_name}{name}", metric)
         if len(self.test_metrics) > 1:
             mean = torch.stack([metric.compute() for metric in self.test_metrics]).mean()
             self.log(f"test_{self.task.metric_name}", mean)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes down some forty times a step in which hook it is. That is no parameter and no module, and it
-        # took nn.Module as long to make sure of it as clipping takes.
+        # Lightning sets `_current_fx_name` about 40 times a step; nn.Module.__setattr__ would cost as much as clipping.
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:

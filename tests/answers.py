@@ -1,4 +1,4 @@
-"""What answers to a drawn task score: those of its own solver, and the best ones that never look at the inputs."""
+"""Scores of answers to a drawn task: those of its own solver, and the best ones without seeing the input."""
 
 import torch
 from torch.nn import functional as F
@@ -8,7 +8,7 @@ from seqmodels.tasks.task import IGNORED
 
 def draw(task, size, length=None, seed=0):
     """Inputs and targets of `size` sequences, by default of the test's length."""
-    inputs = task.draw(size, length or task.test_lengths[0], torch.Generator().manual_seed(seed))
+    inputs = task.draw(size, length or task.lengths.tests[0], torch.Generator().manual_seed(seed))
     return inputs, task.solve(inputs)
 
 
@@ -20,7 +20,7 @@ def perfect(task, targets):
 
 
 def blind(task, targets):
-    """The outputs of the best model that never looks: at each position what the targets of a sample say on average."""
+    """The outputs of the best model that does not see the input: at each position the average of a sample's targets."""
     if targets.is_floating_point():
         return targets.nanmean(dim=0).nan_to_num()
     counts = F.one_hot(targets.clamp(min=0), task.output_size) * (targets != IGNORED).unsqueeze(-1)
@@ -33,8 +33,8 @@ def score(task, outputs, targets):
     return metric.compute().item()
 
 
-def check_guess_line(task, size=4096):
-    """The best blind answer of one sample scores `chance` on another, within five standard errors."""
+def check_chance(task, size=4096):
+    """The best constant answer to one sample scores `chance` on another, within five standard errors."""
     outputs = blind(task, draw(task, size, seed=1)[1])
     parts = draw(task, size, seed=2)[1].chunk(32)
     scores = torch.tensor([score(task, outputs.expand(len(part), *outputs.shape), part) for part in parts])
@@ -43,14 +43,14 @@ def check_guess_line(task, size=4096):
 
 
 def check_solved_line(task):
-    """The solver's own answers count as solved, and guessing does not."""
+    """The solver's own answers count as solved, and chance does not."""
     _, targets = draw(task, 100)
     assert task.is_solved(score(task, perfect(task, targets), targets))
     assert not task.is_solved(task.chance)
 
 
 def check_reproducible(task):
-    """Equal generators draw equal batches, others others; nothing else is random."""
+    """Equal generators draw equal batches, different ones different batches; nothing else is random."""
     torch.manual_seed(0)
     first, again, other = draw(task, 8, seed=3), draw(task, 8, seed=3), draw(task, 8, seed=4)
     torch.testing.assert_close(first, again, rtol=0, atol=0, equal_nan=True)
@@ -58,7 +58,7 @@ def check_reproducible(task):
 
 
 def check_balanced(task, size=4096):
-    """The scored targets are 1 / chance many classes, equally frequent within five standard errors."""
+    """The scored targets are 1 / chance classes, equally frequent within five standard errors."""
     _, targets = draw(task, size, seed=5)
     frequencies = torch.stack(
         [F.one_hot(part[part != IGNORED], task.output_size).double().mean(0) for part in targets.chunk(32)]

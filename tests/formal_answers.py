@@ -1,16 +1,17 @@
-"""The formal tasks once more, in plain Python, another way: one sequence to its answer, None where nothing is scored.
+"""The formal tasks once more, in plain Python and by other algorithms, for one sequence at a time.
 
-`ANSWERS[name](task, word)` answers a word, without the empty tokens that ask for the answer; `words(name, length)`
-gives all valid ones of a length.
+`ANSWERS[name](task, word)` answers a word, without the empty tokens that ask for the answer; the answer is None where
+nothing is scored. `words(name, length)` yields all valid words of a length.
 """
 
+import functools
 import itertools
 import math
 import re
 
 
 def written(task, word):
-    """The text of an expression or equation."""
+    """An expression or equation as a string."""
     symbols = dict(zip(range(task.modulus, task.modulus + 7), "+-*()x=", strict=True))
     return "".join(symbols.get(token, str(token)) for token in word)
 
@@ -53,7 +54,7 @@ def stack_manipulation(task, word):
 
 
 def calculate(operate):
-    """Python's own whole numbers have any length."""
+    """With Python's own whole numbers, which have any length."""
 
     def answer(task, word):
         middle = word.index(2)
@@ -134,13 +135,12 @@ def reber(task, word):
     return [*answers, None]
 
 
+@functools.cache
 def reber_words(length, state="start"):
-    if length == 0 and state == "over":
-        yield ()
-    elif length > 0:
-        for symbol, onwards in REBER[state].items():
-            for rest in reber_words(length - 1, onwards):
-                yield ("BTSXPVE".index(symbol), *rest)
+    if length == 0:
+        return [()] if state == "over" else []
+    arcs = REBER[state].items()
+    return [("BTSXPVE".index(symbol), *rest) for symbol, onwards in arcs for rest in reber_words(length - 1, onwards)]
 
 
 def dyck_words(length, stack=()):
@@ -160,21 +160,21 @@ def prefixes(word):
 
 
 ANSWERS = {
-    "parity": lambda task, word: str(word).count("1") % 2,
-    "cumulative_parity": lambda task, word: [str(prefix).count("1") % 2 for prefix in prefixes(word)],
+    "parity_check": lambda task, word: str(word).count("1") % 2,
+    "cumulative_parity": lambda task, word: [ones % 2 for ones in itertools.accumulate(word)],
     "even_pairs": lambda task, word: sum(a != b for a, b in itertools.pairwise(word)) % 2,
     "cycle_navigation": cycle_navigation,
     "modular_arithmetic_simple": lambda task, word: eval(written(task, word)) % task.modulus,
     "modular_arithmetic": lambda task, word: eval(written(task, word)) % task.modulus,
     "solve_equation": solve_equation,
-    "majority": lambda task, word: [int(prefix.count(1) > prefix.count(0)) for prefix in prefixes(word)],
+    "majority": lambda task, word: [int(2 * sum(prefix) > len(prefix)) for prefix in prefixes(word)],
     "word_problem": word_problem,
     "reverse": lambda task, word: list(reversed(word)),
     "duplicate": lambda task, word: word + word,
     "odds_first": lambda task, word: [
         symbol for rest in (0, 1) for place, symbol in enumerate(word) if place % 2 == rest
     ],
-    "bucket_sort": lambda task, word: [symbol for symbol in range(task.symbols) for _ in range(word.count(symbol))],
+    "bucket_sort": lambda task, word: [symbol for symbol in range(task.output_size) for _ in range(word.count(symbol))],
     "missing_duplicate": missing_duplicate,
     "stack_manipulation": stack_manipulation,
     "binary_addition": calculate(lambda first, second: first + second),

@@ -1,8 +1,9 @@
-"""What is learned. A task owns its data, targets, loss, metric, guess line and what counts as solved."""
+"""Tasks. A task owns its data, targets, loss and metric, what chance scores, and when it counts as solved."""
 
+from seqmodels.checks import RENAMED, nearest
 from seqmodels.tasks.drawn import DrawnTask
 from seqmodels.tasks.finite import FiniteTask
-from seqmodels.tasks.formal import Parity
+from seqmodels.tasks.formal import ParityCheck
 from seqmodels.tasks.memory import Adding, CopyMemory
 from seqmodels.tasks.real import Digits, Forecast, Text
 from seqmodels.tasks.signals import Sine
@@ -15,9 +16,15 @@ __all__ = [
     "DrawnTask",
     "FiniteTask",
     "Forecast",
-    "Parity",
+    "ParityCheck",
     "Sine",
     "Split",
     "Task",
     "Text",
 ]
+
+
+def __getattr__(name: str) -> None:
+    # `from seqmodels.tasks import Parity` shows the message of an ImportError, and hides that of an AttributeError.
+    error = ImportError if RENAMED.get(name) in __all__ else AttributeError
+    raise error(f"module {__name__!r} has no attribute {name!r}{nearest(name, __all__)}")

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, MeanSquaredError, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from seqmodels.tasks.lengths import Lengths
+
 Split = Literal["train", "val", "test"]
 
 IGNORED = -100
@@ -17,7 +19,7 @@ IGNORED = -100
 
 
 class Task(ABC):
-    """A task; a subclass sets the attributes below and gives `batch`.
+    """A task; a subclass sets the attributes below and defines `batch`.
 
     Inputs are token ids (batch, time) where `tokens` is true, else numbers (batch, time, input_size).
     Targets are class ids (batch,) or numbers (batch, output_size), with `every_step` (batch, time[, output_size]).
@@ -26,24 +28,35 @@ class Task(ABC):
     input_size: int
     """Features of one step, or with `tokens` the size of the vocabulary."""
     output_size: int
-    """Classes, or numbers, that one answer consists of."""
+    """The number of classes, or the size of a vector of numbers."""
     tokens: bool = False
+    """Whether inputs are token ids."""
     every_step: bool = False
     """Whether each step has an answer, or only the last one."""
-    answers_follow: bool = False
-    """Whether later inputs tell the answer of a step: what comes next is asked for, and must not be seen."""
+    predicts_next: bool = False
+    """Whether the answer of a step shows in later inputs, as the next value of a signal does. A layer that reads
+    backwards would see it."""
     chronological: bool = False
     """Whether the examples of a split follow one another in time."""
+    lengths: Lengths | None = None
+    """The lengths of sequences in training and test, of tasks that draw them."""
+    symbols: Sequence[str] | None = None
+    """How each class is printed, in order, where classes have printable names: the characters of a text."""
 
     metric_name: str
-    """accuracy, cross_entropy (nats), bits (per symbol), mse, or rmse: what `metric` measures."""
+    """What `metric` measures: accuracy, cross_entropy (nats), bits (per symbol), mse, or rmse."""
     chance: float
-    """What the best answer that never looks at the inputs scores, in the test metric. By arithmetic where it is known,
-    else the best such answer on training, scored on the test, or on other sequences where they are drawn."""
+    """The best score possible without seeing the input, in the test metric. Exact where it can be computed; otherwise
+    the score of the best constant answer to the training data, on the test or, for drawn tasks, on other sequences."""
     solved_at: float
-    """The test metric from which on the task counts as solved."""
-    test_lengths: Sequence[int] = ()
-    """The lengths to be tested at, where a task has a choice: batch i of the test has the i-th of them, in turn."""
+    """The test metric at which the task counts as solved."""
+
+    @property
+    def tests(self) -> list[str]:
+        """The endings of the names of the test metrics: `_at_40`, `_at_80`, ... where there are several lengths."""
+        if self.lengths is None or len(self.lengths.tests) == 1:
+            return [""]
+        return [f"_at_{length}" for length in self.lengths.tests]
 
     @property
     def higher_is_better(self) -> bool:
@@ -56,19 +69,19 @@ class Task(ABC):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What one must know to use a model of this task elsewhere, in plain containers: a vocabulary, a scale."""
+        """What one needs to use a model of this task elsewhere, in plain containers: a vocabulary, a scale."""
         return {}
 
     @abstractmethod
     def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Batch `index` of a split, with any randomness from `generator`: inputs, targets, and lengths or not.
+        """Batch `index` of a split, with all randomness from `generator`: inputs, targets and, optionally, lengths.
 
-        Where its sequences differ in length, inputs and targets are padded at the end (targets with what is not
-        scored), and `lengths` (batch,) says how many steps of each belong to it.
+        Where sequences differ in length, inputs and targets are padded at the end (targets with unscored positions),
+        and `lengths` (batch,) holds the number of steps of each sequence.
         """
 
     def examples(self, split: Split) -> int | None:
-        """How many examples a split of validation or test holds; None where they can be drawn without end."""
+        """The number of examples of a validation or test split; None where they are drawn without end."""
         return None
 
     def scored(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,7 +96,7 @@ class Task(ABC):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error of numbers, cross-entropy (nats) of classes, over the scored positions."""
-        if self.every_step:  # else there is one answer, and it counts
+        if self.every_step:  # otherwise there is one answer, which always counts
             outputs, targets = self.scored(outputs, targets)
         if targets.is_floating_point():
             return F.mse_loss(outputs, targets.to(outputs.dtype))
@@ -100,10 +113,10 @@ class Task(ABC):
                 return CrossEntropy(unit=torch.log(torch.tensor(2.0)).item())
             case "mse":
                 return MeanSquaredError()
-        raise ValueError(f"{type(self).__name__} names the metric {self.metric_name!r} and does not give it")
+        raise ValueError(f"{type(self).__name__} has metric_name={self.metric_name!r}, and should override metric()")
 
     def decode(self, answers: Tensor, split: Split) -> Tensor:
-        """Answers to the examples of a split from the first one on, in the units of the data."""
+        """Answers to the first examples of a split, in the units of the data."""
         return answers
 
     def is_solved(self, value: float) -> bool:
@@ -119,13 +132,3 @@ class CrossEntropy(MeanMetric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:  # type: ignore[override]
         super().update(F.cross_entropy(outputs, targets, reduction="none") / self.unit)
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Refuse a value of the user's that is not a whole number from `least` on."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} should be a whole number from {least} on, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} should be a whole number from {least} on, got {value}")
-    if value >= 2**63:
-        raise ValueError(f"{name} should be a whole number below 2^63, got {value}")

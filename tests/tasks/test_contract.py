@@ -1,4 +1,4 @@
-"""Every task that conf/task names keeps the contract. Nothing here is a list of tasks, but for what a file needs."""
+"""The contract of tasks, for every task in conf/task. No list of tasks is kept by hand."""
 
 import functools
 import inspect
@@ -16,7 +16,7 @@ from seqmodels.config import CONF, accepted_by, arguments_of, compose, instantia
 from seqmodels.data import SequenceData
 from seqmodels.model import SequenceModel
 from seqmodels.tasks import DrawnTask, FiniteTask
-from seqmodels.tasks.drawn import Lengths
+from seqmodels.tasks.lengths import Lengths, LengthSettings
 from seqmodels.tasks.task import IGNORED
 
 FILES = sorted(file.stem for file in (CONF / "task").glob("*.yaml"))
@@ -54,7 +54,7 @@ def score(task, answers, targets):
 
 
 def as_answers(task, targets):
-    """Answers that say what the targets say, and are sure of it."""
+    """Confident answers that agree with the targets."""
     if targets.is_floating_point():
         return targets.nan_to_num()
     return 100.0 * nn.functional.one_hot(targets.clamp(min=0), task.output_size)
@@ -70,11 +70,18 @@ def test_the_file_gives_every_argument_and_says_what_the_task_is(name):
     assert inspect.getdoc(target_of(config, "task"))
 
 
-def test_what_is_handed_on_is_what_the_base_class_takes():
-    """The names and types are written down twice, once for each reader: people, and type checkers."""
-    taken = {name: hint for name, hint in accepted_by(DrawnTask).items() if name != "length"}
-    assert typing.get_type_hints(Lengths) == taken
-    assert OmegaConf.load(CONF / "lengths.yaml").keys() == taken.keys()
+def test_tasks_pass_on_all_settings_of_lengths():
+    """The names and types are written twice, for callers and for type checkers."""
+    settings = {name: hint for name, hint in accepted_by(DrawnTask).items() if name != "length"}
+    accepted = accepted_by(Lengths)
+    assert settings == typing.get_type_hints(LengthSettings) == {name: accepted[name] for name in settings}
+    assert OmegaConf.load(CONF / "lengths.yaml").keys() == settings.keys()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_each_class_has_a_symbol_or_none_has(name):
+    symbols = shipped(name).symbols
+    assert symbols is None or len(set(symbols)) == len(symbols) == shipped(name).output_size
 
 
 def same(batch, other):
@@ -86,7 +93,7 @@ def same(batch, other):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_equal_seeds_and_indices_give_equal_batches_in_any_order(name):
-    """Another seed or index, others; nothing else counts, not even the global random state."""
+    """Another seed or index has other batches. Nothing else counts, not even the global random state."""
     torch.manual_seed(0)
     batches = data_of(shipped(name), seed=5, batch_size=16).batches("train")
     forwards = [batches[i] for i in range(4)]
@@ -104,15 +111,15 @@ def rows(inputs):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_no_sequence_is_shared_between_splits(name, tmp_path):
-    """As far as chance allows: where there are so few sequences that training repeats its own, no more than that.
+    """Where there are so few sequences that training repeats its own, splits share no more than that.
 
-    All splits are asked for one length. The text is one that does not repeat itself, as source code does.
+    All splits have one length. The text does not repeat itself, as source code does.
     """
     if name == "text":
         (tmp_path / "letters.txt").write_text("".join(random.Random(0).choices("abcdefgh", k=20000)))
         task = build(name, path=str(tmp_path / "letters.txt"))
     elif isinstance(shipped(name), DrawnTask):
-        task = build(name, length=shipped(name).longest, test_length=None, doubling_batches=None)
+        task = build(name, length=shipped(name).lengths.longest, test_length=None, doubling_batches=None)
     else:
         task = shipped(name)
     if isinstance(task, FiniteTask):
@@ -138,13 +145,13 @@ def test_the_solver_counts_as_solved_and_chance_does_not(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_whose_answers_the_next_input_tells_says_so(name):
+def test_a_task_whose_answers_show_in_the_next_input_says_so(name):
     task = shipped(name)
     inputs, targets, *_ = data_of(task).batches("test")[0]
     if task.every_step and targets.shape == inputs.shape:
         scored = (targets != IGNORED) & ~targets.isnan()
         told = (targets[:, :-1] == inputs[:, 1:])[scored[:, :-1]].float().mean()
-        assert task.answers_follow or told < 0.75
+        assert task.predicts_next or told < 0.75
 
 
 @pytest.mark.parametrize("name", [name for name in TASKS if isinstance(shipped(name), DrawnTask)])
@@ -161,13 +168,13 @@ def test_lengths_that_are_drawn_alike_are_one_length(name):
 @pytest.mark.parametrize(
     "name", [name for name in TASKS if "/lengths@" in (CONF / "task" / f"{name}.yaml").read_text()]
 )
-def test_the_guess_line_is_what_the_best_constant_answer_scores(name):
-    """The frequencies, or the mean, at each step of 2,048 training sequences, asked about 2,048 others.
+def test_chance_is_what_the_best_constant_answer_scores(name):
+    """The frequencies, or the mean, at each step of 2,048 training sequences, scored on 2,048 others.
 
     The standard error is that of 16 parts. Frequencies found in a sample cost up to classes / 2,048 nats more.
     """
     task = shipped(name)
-    for length in sorted({task.shortest, task.longest, task.longest + 8}):
+    for length in sorted({task.lengths.shortest, task.lengths.longest, task.lengths.longest + 8}):
         known, asked = (sample(task, length, 2048, seed) for seed in (1, 2))
         if known.is_floating_point():
             answer = known.nanmean(dim=0).nan_to_num()
@@ -182,7 +189,7 @@ def test_the_guess_line_is_what_the_best_constant_answer_scores(name):
 
 @functools.cache
 def tiny(name):
-    """A task with short sequences, of mixed lengths where it has a choice, and two batches of it."""
+    """A task with short sequences, of mixed lengths where it draws them, and two of its batches."""
     task = shipped(name)
     if isinstance(task, DrawnTask):
         task = build(name, length=[task.min_length, task.min_length + 3], test_length=None, mixed_lengths=True)
@@ -209,7 +216,7 @@ def check_two_steps(model_name, name):
 
 @pytest.mark.parametrize("number", range(max(len(TASKS), len(MODELS))))
 def test_models_learn_tasks(number):
-    """Each model and each task once at least; all pairs are a slow test."""
+    """Each model and each task at least once; all pairs are a slow test."""
     check_two_steps(MODELS[number % len(MODELS)], TASKS[number % len(TASKS)])
 
 

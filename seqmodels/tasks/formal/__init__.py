@@ -1,4 +1,4 @@
-"""Formal languages: tasks whose inputs and answers are symbols, and whose rules are exact."""
+"""Formal languages: tasks over symbols, with exact rules."""
 
 from seqmodels.tasks.formal.binary_arithmetic import BinaryAddition, BinaryMultiplication
 from seqmodels.tasks.formal.compute_sqrt import ComputeSqrt
@@ -8,7 +8,7 @@ from seqmodels.tasks.formal.dyck import Dyck
 from seqmodels.tasks.formal.expressions import ModularArithmetic, SolveEquation
 from seqmodels.tasks.formal.majority import Majority
 from seqmodels.tasks.formal.modular_arithmetic_simple import ModularArithmeticSimple
-from seqmodels.tasks.formal.parity import CumulativeParity, EvenPairs, Parity
+from seqmodels.tasks.formal.parity_check import CumulativeParity, EvenPairs, ParityCheck
 from seqmodels.tasks.formal.reber import Reber
 from seqmodels.tasks.formal.stack_manipulation import StackManipulation
 from seqmodels.tasks.formal.strings import BucketSort, Duplicate, MissingDuplicate, OddsFirst, Reverse
@@ -32,7 +32,7 @@ __all__ = [
     "ModularArithmetic",
     "ModularArithmeticSimple",
     "OddsFirst",
-    "Parity",
+    "ParityCheck",
     "Reber",
     "Reverse",
     "SolveEquation",

@@ -5,7 +5,6 @@ A context-sensitive task of Grégoire Delétang et al., "Neural Networks and the
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,12 +15,12 @@ class ComputeSqrt(Transduction):
     """Inputs (batch, length + answer length): the random bits of a number x, highest first, then an empty token (2) for
     each of the ceil(length / 2) bits of the answer. Targets, at these: floor(sqrt(x)), highest bit first.
 
-    All x below 2^length are equally likely. (The paper draws no 0.) Those whose root has a one at place j, from the
-    lowest, are the x from (m 2^j)^2 to just before ((m + 1) 2^j)^2, for all odd m; counting them gives the chance of
-    each bit, and so the guess line, exactly: 3/4 for the highest bit of an even length, near 1/2 for low ones.
+    All x below 2^length are equally likely. (The paper draws no 0.) The x whose root has a one at place j, from the
+    lowest, lie from (m 2^j)^2 to just below ((m + 1) 2^j)^2, for all odd m. Counting them yields the probability of
+    each bit, and so chance, exactly: 3/4 for the highest bit of an even length, near 1/2 for low ones.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; of the number.
+        length: see `DrawnTask`; of the number.
 
     Example:
         >>> task = ComputeSqrt(length=6)
@@ -39,14 +38,9 @@ class ComputeSqrt(Transduction):
         return torch.randint(0, 2, (size, length), generator=generator)
 
     def answer(self, words: Tensor) -> Tensor:
-        length, width = words.size(1), self.answer_length(words.size(1))
-        if length <= 52:  # as many as a double holds; all at once, which takes a fifth of the time
-            numbers = (words << torch.arange(length - 1, -1, -1)).sum(dim=1, keepdim=True)
-            return numbers.double().sqrt().long() >> torch.arange(width - 1, -1, -1) & 1
-        digits = (words.numpy() + ord("0")).astype(np.uint8)
-        roots = "".join([f"{math.isqrt(int(row.tobytes(), 2)):0{width}b}" for row in digits])
-        found = np.frombuffer(roots.encode(), dtype=np.uint8).reshape(-1, width)
-        return torch.from_numpy(found.astype(np.int64) - ord("0"))
+        width = self.answer_length(words.size(1))
+        numbers = [int("".join(map(str, word)), 2) for word in words.tolist()]
+        return torch.tensor([[int(bit) for bit in f"{math.isqrt(number):0{width}b}"] for number in numbers])
 
     def chance_at(self, length: int) -> float:
         count, root, most = 2**length, math.isqrt(2**length), 0.0

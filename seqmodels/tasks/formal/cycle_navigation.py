@@ -10,21 +10,21 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import Lengths
+from seqmodels.checks import check_whole
 from seqmodels.tasks.formal.formal_task import FormalTask
-from seqmodels.tasks.task import check_whole
+from seqmodels.tasks.lengths import LengthSettings
 
 
 class CycleNavigation(FormalTask):
-    """Inputs (batch, length): random moves, one back (0), none (1) or one forward (2); target: the position they end
-    at, having started at 0.
+    """Inputs (batch, length): random moves, one back (0), none (1) or one forward (2); target: the position at the end
+    of a walk that starts at 0.
 
-    The chance of each position is exact, by the Fourier transform of one move on the cycle; the guess line is that of
-    the most likely one, which is 1/3 after one move and falls to 1/cycle after many.
+    The probability of each position is exact, by the Fourier transform of one move on the cycle. Chance is that of the
+    most likely position: 1/3 after one move, falling to 1 / `cycle` after many.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`.
-        cycle: how many positions there are.
+        length: see `DrawnTask`.
+        cycle: the number of positions.
 
     Example:
         >>> CycleNavigation(length=4).solve(torch.tensor([[2, 2, 2, 0], [0, 1, 0, 1]]))  # +1 +1 +1 -1; -1 -1
@@ -33,12 +33,7 @@ class CycleNavigation(FormalTask):
 
     input_size = 3
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        cycle: int = 5,
-        **lengths: Unpack[Lengths],
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], cycle: int = 5, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
         check_whole("cycle", cycle, 2)
         self.cycle = self.output_size = cycle

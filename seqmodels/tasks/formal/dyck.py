@@ -2,19 +2,19 @@
 
 The language of well-nested brackets of k kinds, to which any context-free language can be reduced (Chomsky and
 Schützenberger, 1963). As in John Hewitt et al., "RNNs Can Generate Bounded Hierarchical Languages with Optimal
-Memory", EMNLP 2020, nesting is bounded, and what is asked at each step is the kind of the bracket to close next.
+Memory", EMNLP 2020, nesting is bounded, and each answer is the kind of the bracket to close next.
 """
 
 from collections.abc import Sequence
 from typing import Unpack
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import Lengths
+from seqmodels.checks import check_whole
 from seqmodels.tasks.formal.formal_task import FormalTask
-from seqmodels.tasks.task import IGNORED, check_whole
+from seqmodels.tasks.lengths import LengthSettings
+from seqmodels.tasks.task import IGNORED
 
 
 class Dyck(FormalTask):
@@ -23,13 +23,13 @@ class Dyck(FormalTask):
     innermost one, from 0 to k - 1.
 
     Strings open and close with equal probability, but open where no bracket is open and close where `depth` are. (The
-    paper ends strings where all are closed; here, all strings of a batch have one length.) Each opening bracket is of
-    any kind with equal probability, so a guess is right 1 in k times.
+    paper ends strings where all are closed; here, all strings of a batch have one length.) Opening brackets are of each
+    kind with equal probability, so chance is 1/k.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`.
-        brackets: how many kinds of brackets there are, at least 2.
-        depth: how many may be open at once.
+        length: see `DrawnTask`.
+        brackets: the number of kinds of brackets, at least 2.
+        depth: the number of brackets that may be open at once.
 
     Example:
         >>> Dyck(length=6, brackets=2).solve(torch.tensor([[0, 1, 3, 2, 1, 0]]))  # ( [ ] ) [ (
@@ -37,14 +37,10 @@ class Dyck(FormalTask):
     """
 
     every_step = True
-    answers_follow = True
+    predicts_next = True
 
     def __init__(
-        self,
-        length: int | Sequence[int],
-        brackets: int = 2,
-        depth: int = 5,
-        **lengths: Unpack[Lengths],
+        self, length: int | Sequence[int], brackets: int = 2, depth: int = 5, **lengths: Unpack[LengthSettings]
     ) -> None:
         super().__init__(length, **lengths)
         check_whole("brackets", brackets, 2)
@@ -52,44 +48,36 @@ class Dyck(FormalTask):
         self.brackets = self.output_size = brackets
         self.input_size = 2 * brackets
         self.depth = depth
-        self.kinds = np.tile(np.arange(brackets), 2)
-        self.steps = np.repeat([1, -1], brackets)
-        """By symbol: its kind, and how much deeper it leads."""
-        self.folded = np.concatenate([np.arange(depth), np.arange(depth, 0, -1)])
-        """Where a walk on all integers is between 0 and `depth` if it turns there; from 2 * depth on it repeats."""
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        lots = torch.randint(0, 2 * self.brackets, (size, length), generator=generator).numpy()
-        kinds = self.kinds.take(lots)
-        depths = self.folded.take(self.steps.take(lots).cumsum(axis=1), mode="wrap")
-        opens = np.empty(depths.shape, dtype=bool)
-        opens[:, 0] = True
-        np.greater(depths[:, 1:], depths[:, :-1], out=opens[:, 1:])
-        inputs, found = kinds.ravel(), innermost(opens, depths, kinds).ravel()
-        closing = np.flatnonzero(~opens)
-        inputs[closing] = self.brackets + found.take(closing - 1)
-        return torch.from_numpy(inputs).view(size, length)
+        lots = torch.randint(0, 2 * self.brackets, (size, length), generator=generator)
+        # A random walk on all integers, folded at 0 and at `depth`.
+        walk = torch.where(lots < self.brackets, 1, -1).cumsum(dim=1) % (2 * self.depth)
+        depths = torch.minimum(walk, 2 * self.depth - walk)
+        opens = depths.diff(dim=1, prepend=torch.zeros(size, 1)) > 0
+        kinds = lots % self.brackets
+        # A closing bracket is of the kind that was innermost one step before.
+        closing = self.brackets + innermost(opens, depths, kinds).roll(1, dims=1)
+        return torch.where(opens, kinds, closing)
 
     def solve(self, inputs: Tensor) -> Tensor:
-        opens = inputs.numpy() < self.brackets
-        depths = self.steps.take(inputs.numpy()).cumsum(axis=1)
-        kinds = innermost(opens, depths, inputs.numpy())
-        kinds[depths == 0] = IGNORED
-        return torch.from_numpy(kinds)
+        opens = inputs < self.brackets
+        depths = torch.where(opens, 1, -1).cumsum(dim=1)
+        return innermost(opens, depths, inputs)
 
     def chance_at(self, length: int) -> float:
         return 1 / self.brackets
 
 
-def innermost(opens: np.ndarray, depths: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """The kind of the innermost open bracket after each step (batch, time); of no meaning at depth 0.
+def innermost(opens: Tensor, depths: Tensor, kinds: Tensor) -> Tensor:
+    """The kind of the innermost open bracket after each step (batch, time), `IGNORED` where none is open.
 
-    It is the one that was last opened to the depth there is now. With the steps of all strings in order of depth, then
-    of string and time, it is the last opening up to each step; every string comes to a depth by an opening first.
+    At each depth, it is the bracket that was last opened to that depth.
     """
-    order = depths.ravel().astype(np.min_scalar_type(depths.shape[1])).argsort(kind="stable")  # a byte or two sort fast
-    openings = opens.ravel().take(order)
-    opened = kinds.ravel().take(order.take(openings.nonzero()[0]))
-    found = np.empty_like(order)
-    found[order] = opened.take(openings.cumsum() - 1)
-    return found.reshape(kinds.shape)
+    steps = torch.arange(opens.size(1))
+    found = torch.full_like(kinds, IGNORED)
+    for depth in range(1, int(depths.max()) + 1):
+        here = depths == depth
+        last_opened = torch.where(opens & here, steps, 0).cummax(dim=1).values
+        found = torch.where(here, kinds.gather(1, last_opened), found)
+    return found

@@ -1,12 +1,11 @@
-"""What the formal tasks share: tokens in, classes out, accuracy; and how an answer of several symbols is asked for.
+"""Base classes of the formal tasks: tokens in, classes out, accuracy; and answers of several symbols.
 
-Many of them are those of Grégoire Delétang et al., "Neural Networks and the Chomsky Hierarchy", ICLR 2023, section 4
-and appendix A: a word is read, then its answer is written, one symbol for each empty token that follows the word.
+Many of the tasks are those of Grégoire Delétang et al., "Neural Networks and the Chomsky Hierarchy", ICLR 2023, section
+4 and appendix A: a word is read, then its answer is written, one symbol for each empty token that follows the word.
 """
 
 from abc import abstractmethod
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,7 +15,7 @@ from seqmodels.tasks.task import IGNORED
 
 
 class FormalTask(DrawnTask):
-    """Base class of the formal tasks: symbols are tokens, answers are classes, and 99 % of them make it solved."""
+    """Base class of the formal tasks: symbols are tokens, answers are classes, and an accuracy of 0.99 is solved."""
 
     tokens = True
     metric_name = "accuracy"
@@ -24,7 +23,7 @@ class FormalTask(DrawnTask):
 
 
 class Transduction(FormalTask):
-    """Base class of tasks that answer a word by a word; a subclass gives `draw_words` and `answer`.
+    """Base class of tasks that answer a word by a word; a subclass defines `draw_words` and `answer`.
 
     Inputs (batch, length + answer length): the word, then the empty token, which is the last of the vocabulary, once
     for each position of the answer. Targets: ignored while the word is read, then the answer.
@@ -38,7 +37,7 @@ class Transduction(FormalTask):
 
     @abstractmethod
     def answer(self, words: Tensor) -> Tensor:
-        """The exact answers (batch, answer length) to any words, `IGNORED` where one is over."""
+        """The exact answers (batch, answer length) to any words, `IGNORED` after their end."""
 
     def answer_length(self, length: int) -> int:
         """Positions of the answer to a word of this length."""
@@ -49,12 +48,11 @@ class Transduction(FormalTask):
         return F.pad(words, (0, self.answer_length(words.size(1))), value=self.input_size - 1)
 
     def solve(self, inputs: Tensor) -> Tensor:
-        length = inputs.numpy()[0].tolist().index(self.input_size - 1)
-        return F.pad(self.answer(inputs[:, :length].contiguous()), (length, 0), value=IGNORED)
+        length = int((inputs[0] != self.input_size - 1).sum())
+        return F.pad(self.answer(inputs[:, :length]), (length, 0), value=IGNORED)
 
 
-def ended(answers: np.ndarray, lengths: np.ndarray, end: int) -> Tensor:
-    """`answers` (batch, time), changed to end after the first `lengths` (batch,) symbols; none after that is scored."""
-    answers[np.arange(len(answers)), lengths] = end
-    np.copyto(answers, IGNORED, where=np.arange(answers.shape[1]) > lengths[:, None])
-    return torch.from_numpy(answers)
+def ended(answers: Tensor, lengths: Tensor, end: int) -> Tensor:
+    """The first `lengths` (batch, 1) symbols of `answers` (batch, time), then the end token, then `IGNORED`."""
+    places = torch.arange(answers.size(1))
+    return torch.where(places < lengths, answers, torch.where(places == lengths, end, IGNORED))

@@ -13,8 +13,8 @@ class Majority(FormalTask):
     so far, else 0.
 
     After t bits there is a tie with probability C(t, t/2) / 2^t where t is even, and never where it is odd. A tie
-    counts as 0, so the answer 0 is right half of the time plus half the chance of a tie; the guess line is the mean of
-    that over the steps.
+    counts as 0, so the answer 0 is right with probability 1/2 plus half that of a tie. Chance is the mean of this over
+    the steps.
 
     Example:
         >>> Majority(length=5).solve(torch.tensor([[1, 0, 0, 1, 1]]))

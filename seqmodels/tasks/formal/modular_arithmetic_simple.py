@@ -1,32 +1,30 @@
 """Modular arithmetic without brackets: what is 1 + 2 * 3 - 4, modulo 5?
 
-A regular task of Grégoire Delétang et al., "Neural Networks and the Chomsky Hierarchy", ICLR 2023: the sum of the
-closed terms and the term still open, both modulo 5, are all that needs to be kept.
+A regular task of Grégoire Delétang et al., "Neural Networks and the Chomsky Hierarchy", ICLR 2023: it is enough to keep
+the sum of the closed terms and the term still open, both modulo 5.
 """
 
 from collections.abc import Sequence
 from typing import Unpack
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import Lengths
+from seqmodels.checks import check_whole
 from seqmodels.tasks.formal.formal_task import FormalTask
-from seqmodels.tasks.task import check_whole
+from seqmodels.tasks.lengths import LengthSettings
 
 
 class ModularArithmeticSimple(FormalTask):
     """Inputs (batch, length): random digits below `modulus` and, between them, random operators `modulus` (+),
     `modulus` + 1 (-) and `modulus` + 2 (*); target: the value modulo `modulus`, multiplication first.
 
-    Products are more often 0 than a digit is, so the guess line lies above 1/modulus for short expressions; it is
-    exact, by carrying the distribution of (sum of the closed terms, open term) over the expression.
+    Products are more often 0 than a digit is, so chance is above 1 / `modulus` for short expressions. It is exact, from
+    the distribution of (sum of the closed terms, open term) after each operator.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; expressions have odd lengths, so an even one is made
-            shorter by one, and the least is 1.
-        modulus: what numbers are taken modulo of.
+        length: see `DrawnTask`; expressions have odd lengths, so an even one is rounded down, and the least is 1.
+        modulus: the modulus of the arithmetic.
 
     Example:
         >>> task = ModularArithmeticSimple(length=7)
@@ -34,12 +32,7 @@ class ModularArithmeticSimple(FormalTask):
         tensor([3, 4])
     """
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        modulus: int = 5,
-        **lengths: Unpack[Lengths],
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], modulus: int = 5, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
         check_whole("modulus", modulus, 2)
         self.modulus = self.output_size = modulus
@@ -55,14 +48,13 @@ class ModularArithmeticSimple(FormalTask):
         return inputs
 
     def solve(self, inputs: Tensor) -> Tensor:
-        columns = np.ascontiguousarray(inputs.numpy().T)  # NumPy takes less time for a small step than torch does
-        operators, digits = columns[1::2] - self.modulus, columns[2::2]
-        multiplied = operators == 2
-        factors, others = digits * multiplied, digits * (1 - operators % 2 * 2) * ~multiplied
-        terms = columns[::2].copy()  # as far as read, at each digit
-        for step in range(len(digits)):
-            terms[step + 1] = (terms[step] * factors[step] + others[step]) % self.modulus
-        return torch.from_numpy((terms.sum(axis=0) - (terms[:-1] * multiplied).sum(axis=0)) % self.modulus)
+        total, term = torch.zeros_like(inputs[:, 0]), inputs[:, 0]
+        for operator, digit in zip(inputs[:, 1::2].unbind(1), inputs[:, 2::2].unbind(1), strict=True):
+            times = operator == self.modulus + 2
+            total = torch.where(times, total, total + term)
+            signed = torch.where(operator == self.modulus + 1, -digit, digit)
+            term = torch.where(times, term * digit % self.modulus, signed)
+        return (total + term) % self.modulus
 
     def chance_at(self, length: int) -> float:
         digits = torch.arange(self.modulus)

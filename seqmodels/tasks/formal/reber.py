@@ -5,7 +5,7 @@
 Axel Cleeremans, David Servan-Schreiber and James McClelland, "Finite State Automata and Simple Recurrent Networks",
 Neural Computation 1(3), 1989; in this form Scott Fahlman, 1991, and Sepp Hochreiter and Juergen Schmidhuber, "Long
 Short-Term Memory", Neural Computation 9(8), 1997, section 5.1. All but one answer follow from the last few symbols; the
-last symbol but one repeats the second, however long ago that was.
+last symbol but one repeats the second, which may be long ago.
 """
 
 from collections.abc import Sequence
@@ -14,33 +14,33 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import Lengths
 from seqmodels.tasks.formal.automata import Automaton
 from seqmodels.tasks.formal.formal_task import FormalTask
+from seqmodels.tasks.lengths import LengthSettings
 from seqmodels.tasks.task import IGNORED
 
 SYMBOLS = "BTSXPVE"
 INNER = [("T1", "P2"), ("S1", "X3"), ("T2", "V4"), ("X2", "S5"), ("P3", "V5")]
-"""An inner string between its B and its E: for each state the two symbols that may follow, and the states they lead to;
-at 5 it ends."""
+"""An inner string between its B and its E: for each state the two symbols that may follow, with the states they lead
+to. State 5 is the end."""
 SETS = ["PT", "B", "SX", "TV", "PV", "E", "T", "P"]
-"""What may come next, in alphabetical order: the classes."""
+"""The symbols that may come next, in alphabetical order: the classes."""
 
 
 class Reber(FormalTask):
     """Inputs (batch, length): a random string of the embedded Reber grammar, as tokens B T S X P V E from 0 to 6.
-    Targets, at every step but the last: the set of symbols that may come next, as a class; 0 to 7 are the sets TP, B,
+    Targets, at every step but the last: the set of symbols that may come next, as a class; 0 to 7 are the sets PT, B,
     SX, TV, PV, E, T, P.
 
-    All strings of a length are equally likely. Guess line: the mean over the steps of the most frequent class there,
-    which is exact, from the distribution of the state of the grammar at each step.
+    All strings of a length are equally likely. Chance is exact: the mean over the steps of the most frequent class,
+    from the distribution of the grammar's state at each step.
 
-    Only one answer in a string takes a long memory, so accuracy comes close to 1 without it. The papers ask for
-    strings without any mistake; here it is solved with one mistake, or less, in ten strings
-    of the longest test length.
+    Only one answer per string needs a long memory, so accuracy is close to 1 without it. The papers ask for strings
+    without any mistake; here the task counts as solved with at most one mistake in ten strings of the longest test
+    length.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; at least 9.
+        length: see `DrawnTask`; at least 9.
 
     Example:
         >>> task = Reber(length=9)
@@ -50,43 +50,43 @@ class Reber(FormalTask):
 
     input_size = len(SYMBOLS)
     output_size = len(SETS)
+    symbols = SETS
     every_step = True
-    answers_follow = True
+    predicts_next = True
     min_length = 9
 
-    def __init__(self, length: int | Sequence[int], **lengths: Unpack[Lengths]) -> None:
+    def __init__(self, length: int | Sequence[int], **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
-        self.solved_at = 1 - 0.1 / (max(self.test_lengths) - 1)
-        end, nowhere = len(INNER), len(INNER) + 1
-        symbols = [[SYMBOLS.index(arc[0]) for arc in arcs] for arcs in INNER]
-        ways = [[int(arc[1]) for arc in arcs] for arcs in INNER]
-        self.symbols = torch.tensor(symbols).flatten()
-        self.automaton = Automaton(torch.tensor([*ways, *[[nowhere] * 2] * 2]), torch.arange(nowhere + 1) == end)
+        self.solved_at = 1 - 0.1 / (max(self.lengths.tests) - 1)
+        end, nowhere = len(INNER), len(INNER) + 1  # two more states; from both, all ways lead nowhere
+        table = [[int(arc[1]) for arc in arcs] for arcs in INNER] + 2 * [[nowhere, nowhere]]
+        self.automaton = Automaton(torch.tensor(table), (torch.arange(nowhere + 1) == end).unsqueeze(0))
+        self.arcs = torch.tensor([[SYMBOLS.index(arc[0]) for arc in arcs] for arcs in INNER])
+        """The symbol on each way, (states, 2)."""
+        self.onwards = torch.zeros(end, len(SYMBOLS), dtype=torch.long)
+        """The state that each symbol leads to, (states, symbols)."""
+        for state, arcs in enumerate(INNER):
+            for arc in arcs:
+                self.onwards[state, SYMBOLS.index(arc[0])] = int(arc[1])
         self.classes = torch.tensor([SETS.index("".join(sorted(arc[0] for arc in arcs))) for arcs in INNER] + [5])
+        """The class of the answer in each state; at the end of the inner string it is E."""
         self.frames = torch.tensor([[SYMBOLS.index(symbol) for symbol in frame] for frame in ("BTBETE", "BPBEPE")])
-        self.outer_class = torch.tensor([SETS.index(symbol) if symbol in "TP" else IGNORED for symbol in SYMBOLS])
-
-        # Inside, the last two symbols tell the state: T or P and B, then B and an arc's symbol, then those of two arcs.
-        arcs = [(state, *arc) for state in range(end) for arc in zip(symbols[state], ways[state], strict=True)]
-        begin, top, bottom = (SYMBOLS.index(symbol) for symbol in "BTP")
-        self.class_after = torch.zeros(self.input_size, self.input_size, dtype=torch.long)
-        self.class_after[[top, bottom], begin] = self.classes[0]
-        for _, before, reached in [(None, begin, 0), *arcs]:
-            for state, symbol, onwards in arcs:
-                if state == reached:
-                    self.class_after[before, symbol] = self.classes[onwards]
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         frames = self.frames[torch.randint(0, 2, (size,), generator=generator)]
-        steps = self.automaton.draw(torch.zeros(size, dtype=torch.long), length - 6, generator)
-        return torch.cat([frames[:, :3], self.symbols.take(steps), frames[:, 3:]], dim=1)
+        inner = self.automaton.draw(torch.zeros(size, dtype=torch.long), length - 6, generator)
+        return torch.cat([frames[:, :3], self.arcs[inner], frames[:, 3:]], dim=1)
 
     def solve(self, inputs: Tensor) -> Tensor:
         targets = torch.full_like(inputs, IGNORED)
         targets[:, 0] = SETS.index("PT")
         targets[:, 1] = SETS.index("B")
-        targets[:, 2:-3] = self.class_after.take(inputs[:, 1:-4] * self.input_size + inputs[:, 2:-3])
-        targets[:, -3] = self.outer_class.take(inputs[:, 1])
+        targets[:, 2] = self.classes[0]
+        state = torch.zeros_like(inputs[:, 0])
+        for step in range(3, inputs.size(1) - 3):
+            state = self.onwards[state, inputs[:, step]]
+            targets[:, step] = self.classes[state]
+        targets[:, -3] = torch.where(inputs[:, 1] == SYMBOLS.index("T"), SETS.index("T"), SETS.index("P"))
         targets[:, -2] = SETS.index("E")
         return targets
 
@@ -94,9 +94,8 @@ class Reber(FormalTask):
         state = torch.zeros(len(self.automaton.table), dtype=torch.float64)
         state[0] = right = 1.0  # the start of the inner string
         for remaining in range(length - 6, 0, -1):
-            second = self.automaton.second(remaining) * state
-            state = torch.zeros_like(state).index_add_(
-                0, self.automaton.table.T.flatten(), torch.cat([state - second, second])
-            )
+            first = self.automaton.first(remaining)[0] * state
+            ways = torch.stack([first, state - first], dim=1)
+            state = torch.zeros_like(state).index_add_(0, self.automaton.table.flatten(), ways.flatten())
             right += torch.zeros_like(state).index_add_(0, self.classes, state[: len(self.classes)]).max().item()
-        return (right + 3.5) / (length - 1)  # the symbols before and after it, and half of the last but one
+        return (right + 3.5) / (length - 1)  # the symbols around the inner string; the last but one is T or P

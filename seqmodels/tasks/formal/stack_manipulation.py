@@ -3,7 +3,6 @@
 A context-free task of Grégoire Delétang et al., "Neural Networks and the Chomsky Hierarchy", ICLR 2023.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,26 +10,22 @@ from seqmodels.tasks.formal.formal_task import Transduction, ended
 
 POP, PUSH, EMPTY = 2, 3, 5
 END = 2
-BITS = np.array([0, 1, 0, 0, 1])
-"""What each symbol puts on the stack; a pop, nothing that counts."""
-STEPS = np.array([1, 1, -1, 1, 1])
-"""How much higher that makes it, where it is not empty."""
 
 
 class StackManipulation(Transduction):
     """Inputs (batch, 2 * length + 1): a stack of random bits, bottom first; random actions POP (2), PUSH 0 (3) and
     PUSH 1 (4), `length` symbols together; then `length` + 1 empty tokens (5). Targets, at the empty tokens: the bits
-    left, top first, then the end (2), after which nothing is scored. To pop from the empty stack does nothing.
+    left, top first, then the end (2), after which nothing is scored. Popping the empty stack does nothing.
 
-    The stack has 1 to `length` - 1 bits, each equally likely. (The paper's loss, though not its accuracy, also counts
-    zeros that pad the answers to equal length.)
+    The stack has 1 to `length` - 1 bits, each number equally likely. (The paper's loss, though not its accuracy, also
+    counts zeros that pad the answers to equal length.)
 
-    Bits are uniform and independent of how many are left, so the best blind answer at place i is a bit or the end,
-    whichever of P(more than i left) / 2 and P(exactly i left) is larger. The guess line carries the distribution of
-    the height over the input, and is exact.
+    Bits are uniform and independent of how many are left, so the best answer without seeing the input is, at place i, a
+    bit or the end: whichever of P(more than i left) / 2 and P(exactly i left) is larger. Chance is exact, from the
+    distribution of the stack's height after each symbol.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; of stack and actions together, at least 2.
+        length: see `DrawnTask`; of stack and actions together, at least 2.
 
     Example:
         >>> task = StackManipulation(length=5)
@@ -53,20 +48,19 @@ class StackManipulation(Transduction):
         return torch.where(torch.arange(length) < heights, bits, actions)
 
     def answer(self, words: Tensor) -> Tensor:
-        # There are many small steps, and NumPy takes less time for each than torch does.
-        symbols = words.numpy()
-        walk = STEPS.take(symbols).cumsum(axis=1)
-        heights = walk - np.minimum(np.minimum.accumulate(walk, axis=1), 0)
-        # A bit stays if the stack is never again lower than it is with that bit on top.
-        lowest_later = np.minimum.accumulate(heights[:, ::-1], axis=1)[:, ::-1]
-        stays = ((heights == lowest_later) & (symbols != POP)).ravel().nonzero()[0]
-        left = heights[:, -1]
-        answers = np.zeros((len(words), words.size(1) + 1), dtype=np.int64)
-        answers[stays // words.size(1), (left[:, None] - heights).take(stays)] = BITS.take(symbols.take(stays))
-        return ended(answers, left, END)
+        size, length = words.shape
+        bits = torch.where(words < POP, words, words - PUSH)
+        steps = torch.where(words == POP, -1, 1)
+        stack = torch.zeros(size, length + 1, dtype=torch.long)
+        height = torch.zeros(size, 1, dtype=torch.long)
+        for bit, step in zip(bits.split(1, dim=1), steps.split(1, dim=1), strict=True):
+            stack.scatter_(1, height, bit)  # where the symbol is POP, this writes above the top
+            height = (height + step).clamp(min=0)
+        top_first = stack.gather(1, (height - 1 - torch.arange(length + 1)).clamp(min=0))
+        return ended(top_first, height, END)
 
     def chance_at(self, length: int) -> float:
-        heights = torch.zeros(length + 1, dtype=torch.float64)  # probabilities, of those whose actions have begun
+        heights = torch.zeros(length + 1, dtype=torch.float64)  # probabilities, for stacks whose actions have begun
         for symbols in range(1, length + 1):
             after = torch.zeros_like(heights)
             after[1:] += heights[:-1] * 2 / 3

@@ -11,41 +11,36 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import Lengths
+from seqmodels.checks import check_whole
 from seqmodels.tasks.formal.formal_task import FormalTask, Transduction
-from seqmodels.tasks.task import check_whole
+from seqmodels.tasks.lengths import LengthSettings
 
 
 class Rearrangement(Transduction):
     """Inputs: `length` random symbols from 0 to `symbols` - 1, then an empty token (`symbols`) for each position of the
     answer, which is the same symbols in another order. Targets: the answer, at the empty tokens alone.
 
-    Where each position of the answer repeats one of the input, a guess is right 1 in `symbols` times.
+    Where each position of the answer repeats one of the input, chance is 1 / `symbols`.
 
     Args:
-        length: how many symbols there are; see `DrawnTask`, and there for `lengths`.
-        symbols: how many different ones.
+        length: the number of symbols; see `DrawnTask`.
+        symbols: the size of the alphabet.
     """
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        symbols: int = 2,
-        **lengths: Unpack[Lengths],
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], symbols: int = 2, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
         check_whole("symbols", symbols, 2)
-        self.symbols = self.output_size = symbols
+        self.output_size = symbols
         self.input_size = symbols + 1
 
     def draw_words(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        return torch.randint(0, self.symbols, (size, length), generator=generator)
+        return torch.randint(0, self.output_size, (size, length), generator=generator)
 
     @abstractmethod
     def answer(self, words: Tensor) -> Tensor: ...
 
     def chance_at(self, length: int) -> float:
-        return 1 / self.symbols
+        return 1 / self.output_size
 
 
 class Reverse(Rearrangement):
@@ -76,9 +71,10 @@ class Duplicate(Rearrangement):
 
 
 class OddsFirst(Rearrangement):
-    """The first, third, fifth ... symbol, then the second, fourth ... Inputs, targets, arguments: see `Rearrangement`.
+    """The first, third, fifth, ... symbol, then the second, fourth, ... Inputs, targets and arguments: see
+    `Rearrangement`.
 
-    The order is that of the paper; its published code gives the second, fourth ... symbol first.
+    The order is that of the paper; its published code has the second, fourth, ... symbol first.
 
     Example:
         >>> OddsFirst(length=4).solve(torch.tensor([[0, 1, 0, 1, 2, 2, 2, 2]]))
@@ -92,8 +88,8 @@ class OddsFirst(Rearrangement):
 class BucketSort(Rearrangement):
     """The symbols in order. Inputs, targets and arguments: see `Rearrangement`.
 
-    The symbol at place i (from 0) is at most c if more than i symbols are, so the chance of each symbol at each place
-    is a difference of two binomial tails; the guess line is the mean, over the places, of the most likely symbol's.
+    The symbol at place i (from 0) is at most c if more than i symbols are, so the probability of each symbol at each
+    place is a difference of two binomial tails. Chance is the mean, over the places, of that of the most likely symbol.
 
     Example:
         >>> BucketSort(length=4, symbols=5).solve(torch.tensor([[4, 0, 2, 0, 5, 5, 5, 5]]))
@@ -105,9 +101,11 @@ class BucketSort(Rearrangement):
 
     def chance_at(self, length: int) -> float:
         counts = torch.arange(length + 1, dtype=torch.float64)
-        at_most = [torch.zeros(length, dtype=torch.float64)]  # for each symbol, from none on, the chance at each place
-        for symbol in range(1, self.symbols):
-            share = torch.tensor(symbol / self.symbols, dtype=torch.float64)
+        at_most = [
+            torch.zeros(length, dtype=torch.float64)
+        ]  # for each symbol, the probability of a lower one at each place
+        for symbol in range(1, self.output_size):
+            share = torch.tensor(symbol / self.output_size, dtype=torch.float64)
             exactly = torch.distributions.Binomial(length, share).log_prob(counts).exp()
             at_most.append(exactly.flip(0).cumsum(0).flip(0)[1:])
         at_most.append(torch.ones(length, dtype=torch.float64))
@@ -116,11 +114,13 @@ class BucketSort(Rearrangement):
 
 class MissingDuplicate(FormalTask):
     """Inputs (batch, length): a random binary string, twice, with one of the symbols replaced by a blank (2).
-    Target: the symbol under the blank, which a guess gets right half of the time.
+    Target: the symbol under the blank.
+
+    Chance is 1/2.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; both copies together, so an odd length is made shorter
-            by one (the paper's code pads it instead), and the least is 2.
+        length: see `DrawnTask`; both copies together, so an odd length is rounded down (the paper's code pads it
+            instead), and the least is 2.
 
     Example:
         >>> MissingDuplicate(length=6).solve(torch.tensor([[0, 1, 1, 0, 2, 1], [2, 1, 1, 0, 1, 1]]))
@@ -140,7 +140,7 @@ class MissingDuplicate(FormalTask):
         return torch.cat([string, string], dim=1).scatter_(1, blank, 2)
 
     def solve(self, inputs: Tensor) -> Tensor:
-        return inputs.sum(dim=1) % 2  # all other symbols are there twice, and the blank counts 2
+        return inputs.sum(dim=1) % 2  # every other symbol occurs in both copies, and the blank counts as 2
 
     def chance_at(self, length: int) -> float:
         return 0.5

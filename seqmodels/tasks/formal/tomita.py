@@ -10,10 +10,10 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import Lengths
+from seqmodels.checks import check_whole
 from seqmodels.tasks.formal.automata import Automaton
 from seqmodels.tasks.formal.formal_task import FormalTask
-from seqmodels.tasks.task import check_whole
+from seqmodels.tasks.lengths import LengthSettings
 
 GRAMMARS: dict[int, tuple[list[tuple[int, int]], set[int]]] = {
     1: ([(1, 0), (1, 1)], {0}),
@@ -24,7 +24,8 @@ GRAMMARS: dict[int, tuple[list[tuple[int, int]], set[int]]] = {
     6: ([(1, 2), (2, 0), (0, 1)], {0}),
     7: ([(0, 1), (2, 1), (2, 3), (4, 3), (4, 4)], {0, 1, 2, 3}),
 }
-"""The smallest automata: for each state, from the start on, the next one after 0 and after 1; then those accepted."""
+"""The minimal automata: for each state, beginning with the start, the next state after 0 and after 1; then the accepted
+states."""
 
 
 class Tomita(FormalTask):
@@ -38,13 +39,13 @@ class Tomita(FormalTask):
         6   the number of zeros minus that of ones is a multiple of 3
         7   0*1*0*1*
 
-    Each string is, independently, one of the language with probability 1/2; with 1/4 a near miss, that is one outside
-    of the language which a change of one bit would bring into it; and with 1/4 any outside of it. In each of the
-    three cases all strings of that length are equally likely. A guess is right half of the time, at any length.
+    Each string is, independently, in the language with probability 1/2; a near miss with probability 1/4, that is, a
+    string outside the language that a change of one bit would bring into it; and any string outside the language with
+    probability 1/4. In each of the three cases all strings of that length are equally likely. Chance is 1/2.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; at least 4, from where on all grammars have strings of
-            each kind. Grammars 2 and 5 have no string of odd length, so that is made shorter by one.
+        length: see `DrawnTask`; at least 4, where all grammars have strings of each kind. Grammars 2 and 5 have no
+            strings of odd length, which is therefore rounded down.
         grammar: 1 to 7.
 
     Example:
@@ -56,48 +57,41 @@ class Tomita(FormalTask):
     output_size = 2
     min_length = 4
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        grammar: int = 4,
-        **lengths: Unpack[Lengths],
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], grammar: int = 4, **lengths: Unpack[LengthSettings]) -> None:
         check_whole("grammar", grammar, 1)
         if grammar not in GRAMMARS:
             raise ValueError(f"grammar should be a whole number from 1 to {len(GRAMMARS)}, got {grammar}")
         self.grammar = grammar
         super().__init__(length, **lengths)
-        steps, words = GRAMMARS[grammar]
-        self.accepted = torch.tensor([int(state in words) for state in range(len(steps))])
-        self.reader = Automaton(torch.tensor(steps), self.accepted)
+        table, accepted = GRAMMARS[grammar]
+        self.accepted = torch.tensor([int(state in accepted) for state in range(len(table))])
+        self.reader = Automaton(torch.tensor(table), self.accepted.unsqueeze(0))
 
-        # What is read, and all that might have been with one bit changed; an automaton for each of the three kinds.
+        # The writer follows a string together with all strings that differ from it in one bit: its states are pairs of
+        # the string's state and the set of theirs.
         states: list[tuple[int, frozenset[int]]] = [(0, frozenset())]
-        table: list[list[int]] = []
-        for state, changed in states:  # grows on the way
-            table.append([])
+        following: list[list[int]] = []
+        for state, changed in states:  # grows while it is read
+            following.append([])
             for bit in (0, 1):
-                onwards = steps[state][bit], frozenset({steps[state][1 - bit], *(steps[one][bit] for one in changed)})
-                if onwards not in states:
-                    states.append(onwards)
-                table[-1].append(states.index(onwards))
-        outside = [state not in words for state, _ in states]
-        near = [state not in words and bool(changed & words) for state, changed in states]
-        accepted = torch.tensor([[not out for out in outside], near, outside])
-        copies = torch.arange(3) * len(states)
-        self.writer = Automaton((copies.view(3, 1, 1) + torch.tensor(table)).flatten(0, 1), accepted.flatten())
-        self.starts = copies[[0, 0, 1, 2]]
+                pair = table[state][bit], frozenset({table[state][1 - bit], *(table[one][bit] for one in changed)})
+                if pair not in states:
+                    states.append(pair)
+                following[-1].append(states.index(pair))
+        inside = [state in accepted for state, _ in states]
+        near = [state not in accepted and bool(changed & accepted) for state, changed in states]
+        outside = [not word for word in inside]
+        self.writer = Automaton(torch.tensor(following), torch.tensor([inside, near, outside]))
 
     def fitting(self, length: int) -> int:
         return length - length % 2 if self.grammar in (2, 5) else length
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        length = self.fitting(length)
-        kinds = torch.randint(0, 4, (size,), generator=generator)
-        return (self.writer.draw(self.starts.take(kinds), length, generator) & 1).contiguous()
+        kinds = torch.tensor([0, 0, 1, 2])[torch.randint(0, 4, (size,), generator=generator)]
+        return self.writer.draw(kinds, self.fitting(length), generator)[1]
 
     def solve(self, inputs: Tensor) -> Tensor:
-        return self.accepted.take(self.reader.end(inputs))
+        return self.accepted[self.reader.end(inputs)]
 
     def chance_at(self, length: int) -> float:
         return 0.5

@@ -3,7 +3,7 @@
 In S3 and other solvable groups it can be computed in constant depth with counting (TC0); in S5, which is not solvable,
 it is complete for NC1 (David Barrington, "Bounded-Width Polynomial-Size Branching Programs Recognize Exactly Those
 Languages in NC1", 1989). William Merrill, Jackson Petty and Ashish Sabharwal, "The Illusion of State in State-Space
-Models", ICML 2024, take it to ask which layers can track a state.
+Models", ICML 2024, use it to ask which layers can track a state.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,9 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import Lengths
+from seqmodels.checks import check_choice
 from seqmodels.tasks.formal.formal_task import FormalTask
+from seqmodels.tasks.lengths import LengthSettings
 
 POINTS = {"S3": 3, "S4": 4, "S5": 5}
 
@@ -23,10 +24,10 @@ class WordProblem(FormalTask):
     """Inputs (batch, length): random permutations of n points as tokens, numbered from 0 to n! - 1 in lexicographic
     order; targets, at every step: the permutation that results from those read so far, one applied after the other.
 
-    The results are as uniform as the inputs, so a guess is right 1 in n! times, at each step.
+    The results are as uniform as the inputs, so chance is 1 / n!, at each step.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`.
+        length: see `DrawnTask`.
         group: S3, S4 or S5, all permutations of 3, 4 or 5 points.
 
     Example:
@@ -39,15 +40,9 @@ class WordProblem(FormalTask):
 
     every_step = True
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        group: str = "S5",
-        **lengths: Unpack[Lengths],
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], group: str = "S5", **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
-        if group not in POINTS:
-            raise ValueError(f"group should be one of {', '.join(POINTS)}, got {group!r}")
+        check_choice("group", group, POINTS)
         self.group = group
         self.elements = list(permutations(range(POINTS[group])))
         self.input_size = self.output_size = len(self.elements)

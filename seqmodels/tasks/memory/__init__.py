@@ -1,4 +1,4 @@
-"""Hold something over a long time, then use it."""
+"""Memory: hold something over a long time, then use it."""
 
 from seqmodels.tasks.memory.adding import Adding, Multiplication
 from seqmodels.tasks.memory.copy_memory import CopyMemory, DelayedRecall, NoiselessMemory

@@ -1,4 +1,4 @@
-"""The adding problem: remember two marked numbers among many and give their sum; and the same with their product.
+"""The adding problem: the sum of two marked numbers among many; and the same with their product.
 
 Sepp Hochreiter and Juergen Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, sections 5.4 and 5.5.
 """
@@ -9,17 +9,19 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
+from seqmodels.checks import check_flag
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
 
 
 class Adding(DrawnTask):
     """Inputs (batch, length, 2): a number from U[0, 1] and a marker; target: the sum of the two marked numbers.
 
-    The best constant answer is 1, with the variance of the sum of two uniform numbers, 1/6, as its error.
+    The best constant answer is 1, so chance is the variance of the sum of two uniform numbers, 1/6.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; at least 2.
-        halves: one marker lies in each half of the sequence, as in the paper, rather than both anywhere.
+        length: see `DrawnTask`; at least 2.
+        halves: one marker lies in each half of the sequence, as in the paper; otherwise both lie anywhere.
 
     Example:
         >>> task = Adding(length=4)
@@ -33,8 +35,9 @@ class Adding(DrawnTask):
     solved_at = 0.01
     min_length = 2
 
-    def __init__(self, length: int | Sequence[int], halves: bool = True, **lengths: Unpack[Lengths]) -> None:
+    def __init__(self, length: int | Sequence[int], halves: bool = True, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
+        check_flag("halves", halves)
         self.halves = halves
 
     def chance_at(self, length: int) -> float:
@@ -61,8 +64,7 @@ class Adding(DrawnTask):
 class Multiplication(Adding):
     """Inputs and arguments as in `Adding`; target: the product of the two marked numbers.
 
-    The best constant answer is 1/4, with the variance of the product, E[u^2]^2 - 1/16 = 1/9 - 1/16 = 7/144, as its
-    error.
+    The best constant answer is 1/4, so chance is the variance of the product, E[u^2]^2 - 1/16 = 1/9 - 1/16 = 7/144.
 
     Example:
         >>> task = Multiplication(length=4)

@@ -1,6 +1,7 @@
-"""Delay: hand white noise on, some steps later. What comes out measures how many past inputs a state holds.
+"""Delay: repeat white noise some steps later. The error measures how many past inputs a state holds.
 
-The memory of Herbert Jaeger, "Short Term Memory in Echo State Networks", GMD Report 152, 2002, for one delay, learned.
+The short-term memory of Herbert Jaeger, "Short Term Memory in Echo State Networks", GMD Report 152, 2002, for one
+delay, learned.
 """
 
 import math
@@ -10,18 +11,19 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
 
 
 class Delay(DrawnTask):
     """Inputs (batch, length, 1): independent standard normal numbers; target at each step: the input `lag` steps ago.
 
-    The first `lag` steps are not scored. The best constant answer is 0, and its error the signal's variance, 1.
+    The first `lag` steps are not scored. The best constant answer is 0, so chance is the signal's variance, 1.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; more than `lag`.
-        lag: how many inputs are to be remembered.
+        length: see `DrawnTask`; more than `lag`.
+        lag: the number of steps between an input and its repetition.
 
     Example:
         >>> Delay(length=4, lag=2).solve(torch.tensor([[[0.5], [-1.0], [2.0], [0.0]]])).squeeze()
@@ -34,12 +36,7 @@ class Delay(DrawnTask):
     metric_name = "mse"
     solved_at = 0.01
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        lag: int = 10,
-        **lengths: Unpack[Lengths],
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], lag: int = 10, **lengths: Unpack[LengthSettings]) -> None:
         check_whole("lag", lag, 1)
         self.lag = lag
         self.min_length = lag + 1

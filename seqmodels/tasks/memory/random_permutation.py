@@ -1,4 +1,4 @@
-"""Random permutation: the first of many random symbols says how the sequence ends.
+"""Random permutation: the first of many random symbols determines the last.
 
 From section 5.2 of Sepp Hochreiter and Juergen Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997; in
 this form in James Martens and Ilya Sutskever, "Learning Recurrent Neural Networks with Hessian-Free Optimization", ICML
@@ -11,19 +11,20 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
 
 
 class RandomPermutation(DrawnTask):
     """Inputs (batch, length) of tokens: 0 or 1, then random tokens from 2 to `symbols` - 1; target: the token that
     comes next, which repeats the first one.
 
-    In the papers the network predicts every next token, and is judged by this last one, as the others cannot be known.
-    Here it predicts the last one only. A guess is right half of the times.
+    In the papers the network predicts every next token and is judged by the last one, as the others cannot be known.
+    Here it predicts the last one only. Chance is 1/2.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`.
+        length: see `DrawnTask`.
         symbols: the size of the vocabulary.
 
     Example:
@@ -36,12 +37,7 @@ class RandomPermutation(DrawnTask):
     metric_name = "accuracy"
     solved_at = 0.99
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        symbols: int = 100,
-        **lengths: Unpack[Lengths],
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], symbols: int = 100, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
         check_whole("symbols", symbols, 3)
         self.input_size = symbols

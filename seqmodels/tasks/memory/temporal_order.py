@@ -1,34 +1,36 @@
-"""Temporal order: a few marked symbols, far apart among distractors; in which order did they come?
+"""Temporal order: in which order did a few marked symbols come, far apart among distractors?
 
 Sepp Hochreiter and Juergen Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, section 5.6.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
 
 DISTRACTORS = 4
 X, Y, BEGIN, END = range(DISTRACTORS, DISTRACTORS + 4)
 WINDOWS = {2: (1, 5), 3: (1, 10 / 3, 20 / 3)}
-"""Where the windows of the marked symbols begin, in tenths of the length; each is a tenth long."""
+"""The starts of the windows of the marked symbols, in tenths of the length; each window is a tenth long."""
 
 
 class TemporalOrder(DrawnTask):
     """Inputs (batch, length) of tokens: begin (6), then distractors (0 to 3) among which two or three are X (4) or
-    Y (5), then end (7); target: which of the orders XX, XY, YX, YY (or XXX, XXY, ..., YYY) it was.
+    Y (5), then end (7); target: the order, as a class: XX, XY, YX or YY (or XXX, XXY, ..., YYY).
 
     With a tenth of the length (rounded down) as the unit, the marked symbols lie at places 1..2 and 5..6, or 1..2,
     3 1/3..4 1/3 and 6 2/3..7 2/3, drawn uniformly. For lengths 100 to 109 these are the paper's places. All 2^symbols
-    orders are equally frequent, so that a guess is right once in as many times.
+    orders are equally likely, so chance is 1 / 2^symbols.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; at least 10. The paper's is 100 to 110.
-        symbols: how many are marked, 2 or 3.
+        length: see `DrawnTask`; at least 10. The paper uses 100 to 110.
+        symbols: the number of marked symbols, 2 or 3.
 
     Example:
         Y before X, the third of the orders:
@@ -43,18 +45,14 @@ class TemporalOrder(DrawnTask):
     solved_at = 0.99
     min_length = 10
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        symbols: int = 2,
-        **lengths: Unpack[Lengths],
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], symbols: int = 2, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
         check_whole("symbols", symbols, 2)
         if symbols > 3:
             raise ValueError(f"symbols should be 2 or 3, got {symbols}")
-        self.symbols = symbols
-        self.output_size = 2**symbols
+        self.marked = symbols
+        self.symbols = ["".join(order) for order in itertools.product("XY", repeat=symbols)]
+        self.output_size = len(self.symbols)
 
     def chance_at(self, length: int) -> float:
         return 1 / self.output_size
@@ -63,12 +61,12 @@ class TemporalOrder(DrawnTask):
         inputs = torch.randint(0, DISTRACTORS, (size, length), generator=generator)
         inputs[:, 0], inputs[:, -1] = BEGIN, END
         unit = length // 10
-        starts = torch.tensor([int(start * unit) for start in WINDOWS[self.symbols]])
-        places = starts + torch.randint(0, unit + 1, (size, self.symbols), generator=generator)
-        marked = torch.randint(X, Y + 1, (size, self.symbols), generator=generator)
+        starts = torch.tensor([int(start * unit) for start in WINDOWS[self.marked]])
+        places = starts + torch.randint(0, unit + 1, (size, self.marked), generator=generator)
+        marked = torch.randint(X, Y + 1, (size, self.marked), generator=generator)
         return inputs.scatter_(1, places, marked)
 
     def solve(self, inputs: Tensor) -> Tensor:
         marked = (inputs == X) | (inputs == Y)
-        later = self.symbols - marked.cumsum(dim=1)  # how many are still to come: the place of a binary digit
+        later = self.marked - marked.cumsum(dim=1)  # the number still to come: the place of a binary digit
         return ((inputs == Y) * 2**later).sum(dim=1)

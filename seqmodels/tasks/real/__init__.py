@@ -1,4 +1,4 @@
-"""Measured series, images and texts."""
+"""Given data: measured series, images and texts."""
 
 from seqmodels.tasks.real.digits import Digits
 from seqmodels.tasks.real.forecast import Forecast

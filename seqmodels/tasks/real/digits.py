@@ -1,4 +1,4 @@
-"""Handwritten digits read as sequences: the 1797 images of 8 x 8 pixels that scikit-learn brings along.
+"""Handwritten digits read as sequences: the 1797 images of 8 x 8 pixels that come with scikit-learn.
 
 E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998.
 Read pixel by pixel in the manner of Quoc Le, Navdeep Jaitly and Geoffrey Hinton, arXiv:1504.00941, 2015.
@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from seqmodels.checks import check_choice
 from seqmodels.tasks.finite import FiniteTask
 from seqmodels.tasks.task import Split
 
@@ -18,7 +19,7 @@ class Digits(FiniteTask):
     """Inputs: the rows of an image (batch, 8, 8), or its pixels (batch, 64, 1), from 0 to 1; target: the digit.
 
     The images are shuffled once, the same way for every run, into 1197 for training, 300 for validation and 300 for
-    the test. Chance is the accuracy of always giving the digit that is most frequent in training.
+    the test. Chance is the accuracy of always answering the digit that is most frequent in training.
 
     Args:
         read: "rows" or "pixels".
@@ -29,10 +30,9 @@ class Digits(FiniteTask):
     solved_at = 0.9
 
     def __init__(self, read: Literal["rows", "pixels"] = "rows") -> None:
-        from sklearn.datasets import load_digits  # takes a second, which other tasks need not wait for
+        from sklearn.datasets import load_digits  # takes a second, so other tasks do without it
 
-        if read not in ("rows", "pixels"):
-            raise ValueError(f"read should be 'rows' or 'pixels', got {read!r}")
+        check_choice("read", read, ["rows", "pixels"])
         self.input_size = 8 if read == "rows" else 1
         digits = load_digits()
         order = torch.randperm(1797, generator=torch.Generator().manual_seed(0))

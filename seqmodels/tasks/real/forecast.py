@@ -1,6 +1,5 @@
-"""Forecasting: from the last values of a measured series to the next one."""
+"""Forecasting: predict the next value of a measured series from the last ones."""
 
-import difflib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,32 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanSquaredError, Metric
 
+from seqmodels.checks import check_flag, check_whole, nearest
 from seqmodels.tasks.finite import FiniteTask
-from seqmodels.tasks.task import Split, check_whole
+from seqmodels.tasks.task import Split
 
 
 class Forecast(FiniteTask):
-    """Inputs (batch, window, 1): values of one column of a CSV file; target: the value that comes next.
+    """Inputs (batch, window, 1): values of one column of a CSV file; target: the next value.
 
     The first 70 % of the values to be predicted are for training, the next 15 % for validation and the last 15 %
-    for the test; a window may reach back into the split before, a target never. The network sees values scaled
+    for the test. A window may reach back into the previous split; a target never does. The network sees values scaled
     with the mean and the standard deviation of training. The test metric is the root mean squared error in the
-    units of the file. Chance is the error of always answering the mean of training, `persistence` that of
-    repeating the last value, and with `difference` `drift` that of adding the mean change of training to it. What beats
-    these two counts as solved.
+    units of the file. Chance is the error of always answering the mean of training. The baseline `persistence` repeats
+    the last value, and with `difference`, `drift` adds the mean change of training to it. The task counts as solved
+    below both.
 
     Args:
-        path: a CSV file with a header line and one row per step, oldest first. A relative path is looked up
-            from the working directory, then among the files that come with the package ("data/co2.csv").
+        path: a CSV file with a header line and one row per step, oldest first. A relative path is searched for in
+            the working directory, then among the files that come with the package ("data/co2.csv").
         target: the column to forecast.
-        window: how many values are read.
-        difference: read and predict changes from one value to the next in place of values, as a series with a
-            trend needs: its later values lie outside everything that training has seen.
+        window: the number of values in an input.
+        difference: read and predict changes from one value to the next rather than values, as a series with a trend
+            needs: its later values lie outside the range of training.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a CSV file, lacks the column, has gaps or text in it, or is too short.
+        ValueError: the file is not CSV, lacks the column, has gaps or text in it, or is too short.
     """
 
     input_size = 1
@@ -45,6 +45,7 @@ class Forecast(FiniteTask):
 
     def __init__(self, path: str, target: str, window: int = 24, difference: bool = False) -> None:
         check_whole("window", window, 1)
+        check_flag("difference", difference)
         series = read_column(path, target)
         read_values = window + difference  # values before the one to predict
         examples = len(series) - read_values
@@ -61,7 +62,7 @@ class Forecast(FiniteTask):
         if self.scale == 0:
             raise ValueError(f"target={target!r} should vary, and is constant over training in {path}")
 
-        # windows[i] holds the inputs of example i and, last, its target
+        # windows[i] holds the inputs of example i, then its target
         windows = torch.tensor((levels - center) / self.scale, dtype=torch.float32).unfold(0, window + 1, 1)
         inputs, targets = windows[:, :-1].unsqueeze(2), windows[:, -1:]
         before, actual = series[read_values - 1 : -1], series[read_values:]
@@ -119,13 +120,12 @@ def read_column(path: str, column: str) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
             table = pd.read_csv(file, index_col=False)
-    except (ValueError, pd.errors.ParserWarning) as error:  # empty, undecodable or ragged
+    except (ValueError, pd.errors.ParserWarning) as error:  # empty, not text, or ragged
         raise ValueError(f"path should be a CSV file with a header line, and {path} is not: {error}") from error
     if column not in table:
-        nearest = difflib.get_close_matches(column, map(str, table.columns), n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        names = ", ".join(map(str, table.columns))
-        raise ValueError(f"target should be a column of {path} ({names}), got {column!r}{hint}")
+        names = [str(name) for name in table.columns]
+        hint = nearest(column, names)
+        raise ValueError(f"target should be a column of {path} ({', '.join(names)}), got {column!r}{hint}")
     values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float)
     faults = np.flatnonzero(~(np.abs(values) < 1e30))  # NaN included; larger ones overflow in single precision
     if len(faults):
@@ -139,6 +139,7 @@ def read_column(path: str, column: str) -> np.ndarray:
 
 
 def find_file(path: str) -> Path:
+    """The file at a path, in the working directory or, of `data/`, in the package."""
     package = Path(__file__).parents[2]
     bundled = Path(path).parts[:1] == ("data",)
     # an installed package carries data/ inside, a checkout has it beside the package

@@ -1,4 +1,4 @@
-"""Next character: read a text, and at each character say which one follows."""
+"""Next character: predict, at each character of a text, the one that follows."""
 
 import math
 from pathlib import Path
@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqmodels.checks import check_whole
 from seqmodels.tasks.finite import FiniteTask
-from seqmodels.tasks.task import check_whole
 
+UNKNOWN = "\ufffd"
+"""How token 0 is printed: the replacement character."""
 SOURCES = Path(__file__).parents[2]
 
 
@@ -18,25 +20,25 @@ class Text(FiniteTask):
     """Inputs (batch, length): characters as tokens; targets: at every step the next character.
 
     The first 80 % of the text are for training, the next 10 % for validation and the last 10 % for the test.
-    The vocabulary is what training contains, and one token (0) for any other character. Training reads windows
+    The vocabulary is the characters of training, and one token (0) for any other character. Training reads windows
     from anywhere; validation and test read theirs one after the other.
 
-    Chance is the cross-entropy (bits per character) of the training frequencies of single characters; the
+    Chance is the cross-entropy (bits per character) of the training frequencies of single characters, the
     `bigram` baseline that of pairs of characters. Both count each possibility once in advance (Laplace's rule).
-    The task counts as solved by whatever beats the bigrams, so by any use of more than the last character.
+    The task counts as solved at the score of the bigrams: to beat it takes more than the last character.
 
     Args:
         path: a text file in UTF-8; this package's own source files if not given.
-        length: characters in a window.
+        length: the number of characters in a window.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not UTF-8 text, or too short.
+        ValueError: the file is not UTF-8 text, or too short.
     """
 
     tokens = True
     every_step = True
-    answers_follow = True
+    predicts_next = True
     metric_name = "bits"
 
     def __init__(self, path: str | None = None, length: int = 100) -> None:
@@ -50,6 +52,7 @@ class Text(FiniteTask):
                 f"(a tenth of it is for the test), got {len(text)} from {path or SOURCES}"
             )
         self.characters = sorted(set(parts["train"]))
+        self.symbols = [UNKNOWN, *self.characters]
         ids = {character: number for number, character in enumerate(self.characters, start=1)}
         self.input_size = self.output_size = len(self.characters) + 1
         streams = {split: torch.tensor([ids.get(character, 0) for character in part]) for split, part in parts.items()}
@@ -68,7 +71,7 @@ class Text(FiniteTask):
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {"characters": "".join(self.characters)}  # the first one is token 1
+        return {"characters": "".join(self.characters)}  # the first character is token 1
 
     @property
     def baselines(self) -> dict[str, float]:
@@ -82,6 +85,7 @@ def bits(counts: Tensor, inputs: Tensor, targets: Tensor) -> float:
 
 
 def read_text(path: str) -> str:
+    """The text of a file in UTF-8."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f"path should be a text file, and there is none at {path}")

@@ -1,4 +1,4 @@
-"""Find again what came before, by its content or by its place."""
+"""Recall: find earlier tokens again, by their content or by their place."""
 
 from seqmodels.tasks.recall.compression import Compression
 from seqmodels.tasks.recall.fuzzy_recall import FuzzyRecall

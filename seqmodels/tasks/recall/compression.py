@@ -1,8 +1,8 @@
 """Compression: pack random tokens into one state, and unpack them again.
 
 Michael Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures", ICML 2024 (MAD). There a separate decoder
-sees nothing but the output at the last token. Here the layer itself goes on from its state: the same bottleneck for a
-recurrent layer, while attention is free to look back.
+sees only the output at the last token. Here the layer itself continues from its state: the same bottleneck for a
+recurrent layer, while attention is free to look back. MAD counts the marker, so its length of 32 is 31 here.
 """
 
 from collections.abc import Sequence
@@ -11,20 +11,21 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import IGNORED, check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
+from seqmodels.tasks.task import IGNORED
 
 
 class Compression(DrawnTask):
-    """Inputs (batch, 2 * length + 1) of tokens: `length` random ones (0 to `classes` - 1), a token that says that this
-    was all (`classes`), and an empty token (`classes` + 1) for each answer. Targets: at these the random tokens in
-    order, nothing before.
+    """Inputs (batch, 2 * length + 1) of tokens: `length` random ones (0 to `classes` - 1), a marker (`classes`), and an
+    empty token (`classes` + 1) for each answer. Targets: the random tokens in order, at the empty tokens alone.
 
-    The tokens are uniform, so that a guess is right once in `classes` times.
+    The tokens are uniform, so chance is 1 / `classes`.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`.
-        classes: how many different tokens there are to pack.
+        length: see `DrawnTask`.
+        classes: the number of different tokens to pack.
 
     Example:
         >>> Compression(length=2, classes=4).solve(torch.tensor([[3, 1, 4, 5, 5]]))
@@ -36,12 +37,7 @@ class Compression(DrawnTask):
     metric_name = "accuracy"
     solved_at = 0.99
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        classes: int = 15,
-        **lengths: Unpack[Lengths],
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], classes: int = 15, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
         check_whole("classes", classes, 2)
         self.classes = classes

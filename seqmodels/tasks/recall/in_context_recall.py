@@ -1,4 +1,4 @@
-"""In-context recall: keys come with values that hold for this sequence only; say the value when a key comes again.
+"""In-context recall: keys have values that hold for one sequence only; recall the value when a key comes again.
 
 Michael Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures", ICML 2024 (MAD), in its multi-query form.
 With noise it is the paper's noisy recall.
@@ -10,24 +10,26 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import IGNORED, check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
+from seqmodels.tasks.task import IGNORED
 
 
 class InContextRecall(DrawnTask):
     """Inputs (batch, length or length - 1) of tokens: key, value, key, value, ..., and a key at the end. Keys (0 to
-    vocabulary / 2 - 1) are uniform and come again and again, within a sequence always with the same value (vocabulary /
-    2 to `vocabulary` - 1). Targets: at each key that was there before its value, nothing elsewhere.
+    vocabulary / 2 - 1) are uniform and repeat, within a sequence always with the same value (vocabulary / 2 to
+    `vocabulary` - 1). Targets: the value at each key that has occurred before, nothing elsewhere.
 
-    A pair is replaced with probability `noise` by two of the `noise_vocabulary` tokens from `vocabulary` on. One pair,
-    which is drawn uniformly, never is, and its key is the one at the end. Values are uniform, so that a guess is right
-    twice in `vocabulary` times.
+    Each pair is replaced with probability `noise` by two noise tokens (`vocabulary` to `vocabulary` +
+    `noise_vocabulary` - 1), except one pair, drawn uniformly, whose key is the one at the end. Values are uniform, so
+    chance is 2 / `vocabulary`.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; at least 3, and rounded down to an odd number.
-        vocabulary: how many keys and values there are together, an even number.
+        length: see `DrawnTask`; at least 3, and rounded down to an odd number.
+        vocabulary: the number of keys and values together, an even number.
         noise: the share of pairs that are noise.
-        noise_vocabulary: how many tokens there are that noise is made of.
+        noise_vocabulary: the number of noise tokens.
 
     Example:
         >>> task = InContextRecall(length=9, vocabulary=8)
@@ -37,7 +39,7 @@ class InContextRecall(DrawnTask):
 
     tokens = True
     every_step = True
-    answers_follow = True
+    predicts_next = True
     metric_name = "accuracy"
     solved_at = 0.99
     min_length = 3
@@ -48,7 +50,7 @@ class InContextRecall(DrawnTask):
         vocabulary: int = 16,
         noise: float = 0.0,
         noise_vocabulary: int = 0,
-        **lengths: Unpack[Lengths],
+        **lengths: Unpack[LengthSettings],
     ) -> None:
         super().__init__(length, **lengths)
         check_whole("vocabulary", vocabulary, 4)
@@ -83,10 +85,10 @@ class InContextRecall(DrawnTask):
     def solve(self, inputs: Tensor) -> Tensor:
         size, length = inputs.shape
         steps = torch.arange(length)
-        # One column more than there are keys takes what is no key.
+        # The last column is for tokens that are not keys.
         keys = torch.where(inputs < self.keys, inputs, self.keys)
         first = torch.full((size, self.keys + 1), length)
         first.scatter_reduce_(1, keys, steps.expand_as(keys), "amin")
-        first = first.gather(1, keys)  # where each step's key first came
+        first = first.gather(1, keys)  # where each step's key first occurred
         values = inputs.gather(1, (first + 1).clamp(max=length - 1))
         return torch.where((inputs < self.keys) & (first < steps), values, IGNORED)

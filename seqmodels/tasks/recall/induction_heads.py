@@ -1,4 +1,4 @@
-"""Induction heads: what followed the special token the first time? It has just come again.
+"""Induction heads: which token followed the special token at its first occurrence?
 
 Catherine Olsson et al., "In-context Learning and Induction Heads", 2022; as a task in Daniel Fu et al., "Hungry Hungry
 Hippos", ICLR 2023, and in Albert Gu and Tri Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces",
@@ -11,20 +11,20 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
 
 
 class InductionHeads(DrawnTask):
     """Inputs (batch, length) of tokens: random ones (0 to `classes` - 1), and the special token (`classes`) twice, at a
     random place and at the end. Target: the token after its first occurrence.
 
-    The place is uniform over all that leave room for an answer, the answer is uniform, so that a guess is right once in
-    `classes` times.
+    The place is uniform over all that leave room for an answer. The answer is uniform, so chance is 1 / `classes`.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; at least 3.
-        classes: how many tokens there are besides the special one.
+        length: see `DrawnTask`; at least 3.
+        classes: the number of tokens besides the special one.
 
     Example:
         >>> InductionHeads(length=6, classes=4).solve(torch.tensor([[0, 4, 3, 3, 1, 4]]))
@@ -36,12 +36,7 @@ class InductionHeads(DrawnTask):
     solved_at = 0.99
     min_length = 3
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        classes: int = 15,
-        **lengths: Unpack[Lengths],
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], classes: int = 15, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
         check_whole("classes", classes, 2)
         self.classes = classes

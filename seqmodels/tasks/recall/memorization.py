@@ -1,4 +1,4 @@
-"""Memorization: values of keys that are never shown, and the same in every sequence. The weights have to learn them.
+"""Memorization: the values of keys are never shown, and the same in every sequence. The weights have to store them.
 
 Michael Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures", ICML 2024 (MAD).
 """
@@ -9,22 +9,22 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import IGNORED, check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
+from seqmodels.tasks.task import IGNORED
 
 
 class Memorization(DrawnTask):
-    """Inputs (batch, length or length - 1) of tokens: a key (0 to `keys` - 1), then a gap (2 * `keys`) where its value
-    is to be given, a key, a gap, and so on. Targets: at each gap the value (`keys` to 2 * `keys` - 1) of the key before
-    it.
+    """Inputs (batch, length or length - 1) of tokens: a key (0 to `keys` - 1), a gap (2 * `keys`) for its value, a
+    key, a gap, and so on. Targets: at each gap the value (`keys` to 2 * `keys` - 1) of the key before it.
 
-    Each key has a value of its own, the same in all sequences and splits. Keys are uniform, so that a guess is right
-    once in `keys` times.
+    Each key has a value of its own, the same in all sequences and splits. Keys are uniform, so chance is 1 / `keys`.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; at least 2, and rounded down to an even number.
-        keys: how many keys there are, and how many values.
-        seed: which of the possible maps from keys to values is to be learned.
+        length: see `DrawnTask`; at least 2, rounded down to an even number.
+        keys: the number of keys, and of values.
+        seed: selects one of the possible maps from keys to values.
 
     Example:
         >>> task = Memorization(length=4, keys=3)
@@ -44,7 +44,7 @@ class Memorization(DrawnTask):
         length: int | Sequence[int],
         keys: int = 127,
         seed: int = 0,
-        **lengths: Unpack[Lengths],
+        **lengths: Unpack[LengthSettings],
     ) -> None:
         super().__init__(length, **lengths)
         check_whole("keys", keys, 2)

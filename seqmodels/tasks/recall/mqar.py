@@ -1,7 +1,7 @@
-"""Multi-query associative recall: pairs of keys and values, then the keys again, each time to be answered by its value.
+"""Multi-query associative recall: pairs of keys and values, then the keys again, each to be answered by its value.
 
 Simran Arora et al., "Zoology: Measuring and Improving Recall in Efficient Language Models", ICLR 2024, and the
-generator in its code (without the random tokens which that can put in place of the blanks).
+generator in its code (without its option of random tokens in place of the blanks).
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,10 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import IGNORED, check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
+from seqmodels.tasks.task import IGNORED
 
 
 class MQAR(DrawnTask):
@@ -21,13 +23,13 @@ class MQAR(DrawnTask):
 
     In one sequence all keys differ, and all values. The places are drawn one after the other without replacement, the
     i-th place with a probability proportional to i^(power - 1): a small power asks soon, 1 asks anywhere. The values
-    are uniform, so that a guess is right twice in `vocabulary` times.
+    are uniform, so chance is 2 / `vocabulary`.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; at least 4 * `pairs`.
-        pairs: how many keys with a value there are.
-        vocabulary: how many tokens there are, an even number.
-        power: of the law that the places follow, greater than 0.
+        length: see `DrawnTask`; at least 4 * `pairs`.
+        pairs: the number of keys with a value.
+        vocabulary: the number of tokens, an even number.
+        power: the power of the law that the places follow, greater than 0.
 
     Example:
         >>> task = MQAR(length=8, pairs=2, vocabulary=8)
@@ -46,10 +48,10 @@ class MQAR(DrawnTask):
         pairs: int = 8,
         vocabulary: int = 8192,
         power: float = 0.01,
-        **lengths: Unpack[Lengths],
+        **lengths: Unpack[LengthSettings],
     ) -> None:
         check_whole("pairs", pairs, 1)
-        check_whole("vocabulary", vocabulary, 2 * pairs + 2)  # as many keys as pairs, besides the blank
+        check_whole("vocabulary", vocabulary, 2 * pairs + 2)  # a blank and at least as many keys as pairs
         if vocabulary % 2:
             raise ValueError(f"vocabulary should be even, half keys and half values, got {vocabulary}")
         if not power > 0:
@@ -83,7 +85,7 @@ class MQAR(DrawnTask):
         context = 2 * self.pairs
         keys, values = inputs[:, 0:context:2], inputs[:, 1:context:2]
         asked = inputs[:, None, context:] == keys.unsqueeze(2)  # (batch, pair, step)
-        answers = (asked * values.unsqueeze(2)).sum(dim=1)  # 0 where no key is asked for, which is no value
+        answers = (asked * values.unsqueeze(2)).sum(dim=1)  # 0, which is not a value, where no key is asked for
         targets = torch.full_like(inputs, IGNORED)
         targets[:, context:] = torch.where(answers > 0, answers, IGNORED)
         return targets

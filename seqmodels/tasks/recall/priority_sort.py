@@ -1,4 +1,4 @@
-"""Priority sort: random vectors come with priorities; give back the most important ones in order.
+"""Priority sort: random vectors have priorities; repeat those of highest priority in order.
 
 Alex Graves, Greg Wayne and Ivo Danihelka, "Neural Turing Machines", arXiv:1410.5401, 2014, section 4.5.
 """
@@ -10,8 +10,9 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
 
 
 class PrioritySort(DrawnTask):
@@ -19,12 +20,13 @@ class PrioritySort(DrawnTask):
     a 0; then `kept` times zeros and a 1, which asks for an answer. Targets (batch, length + kept, bits): at these steps
     the bits of the `kept` highest priorities, the highest first; of equal ones the earlier first.
 
-    The best constant answer is 1/2 for each bit, its error 1/4. Solved is a hundredth of it: one bit in 100 unknown.
+    The best constant answer is 1/2 for each bit, so chance is 1/4. The task counts as solved at a hundredth of it: one
+    bit in 100 unknown.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; at least `kept`.
-        kept: how many vectors are to be given back.
-        bits: how many bits a vector has.
+        length: see `DrawnTask`; at least `kept`.
+        kept: the number of vectors to repeat.
+        bits: the number of bits of a vector.
 
     Example:
         Of 1, 0 and 1 with the priorities -0.5, 0.9 and 0.1 the last two are kept:
@@ -44,7 +46,7 @@ class PrioritySort(DrawnTask):
         length: int | Sequence[int],
         kept: int = 16,
         bits: int = 8,
-        **lengths: Unpack[Lengths],
+        **lengths: Unpack[LengthSettings],
     ) -> None:
         check_whole("kept", kept, 1)
         check_whole("bits", bits, 1)

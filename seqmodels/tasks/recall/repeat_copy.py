@@ -1,7 +1,7 @@
-"""Repeat copy: give back a sequence as many times as is asked for, and say when it is enough.
+"""Repeat copy: repeat a sequence a given number of times, then mark the end.
 
 Alex Graves, Greg Wayne and Ivo Danihelka, "Neural Turing Machines", arXiv:1410.5401, 2014, section 4.2. There a step is
-a vector of 8 bits and the count a number on a channel of its own; here both are tokens.
+a vector of 8 bits, and the count a number on a channel of its own; here both are tokens.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,10 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import IGNORED, check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
+from seqmodels.tasks.task import IGNORED
 
 
 class RepeatCopy(DrawnTask):
@@ -19,17 +21,17 @@ class RepeatCopy(DrawnTask):
     c from 1 to `repeats`, as `classes` + c - 1; empty tokens (`classes` + `repeats`), enough for the longest answer.
     Targets, at the empty tokens: the data c times, then an end mark (`classes`), and nothing after it.
 
-    Data and count are uniform. The best blind answer gives any data token at an answer's step t, but the end mark
-    where it is likelier, at multiples of `length`. There it is right in 1 / repeats of all sequences; data are there in
-    the share of those with more repeats to come, of which one in `classes` is right.
+    Data and count are uniform. The best answer without seeing the input is any data token, except at multiples of
+    `length`, where the end mark may be likelier: it is right in 1 / repeats of all sequences. A data token is right in
+    1 / classes of the sequences with more repeats to come. Chance is exact.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`.
-        repeats: how often the data are asked for at most.
-        classes: how many different data tokens there are.
+        length: see `DrawnTask`.
+        repeats: the largest count.
+        classes: the number of different data tokens.
 
     Example:
-        The data 2 0, asked for twice (5 = 4 + 2 - 1) of at most 3 times:
+        The data 2 0, to be repeated twice (5 = 4 + 2 - 1) of at most 3 times:
 
         >>> task = RepeatCopy(length=2, repeats=3, classes=4)
         >>> task.solve(torch.tensor([[2, 0, 5, 7, 7, 7, 7, 7, 7, 7]]))
@@ -46,7 +48,7 @@ class RepeatCopy(DrawnTask):
         length: int | Sequence[int],
         repeats: int = 10,
         classes: int = 8,
-        **lengths: Unpack[Lengths],
+        **lengths: Unpack[LengthSettings],
     ) -> None:
         super().__init__(length, **lengths)
         check_whole("repeats", repeats, 1)

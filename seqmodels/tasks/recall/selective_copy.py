@@ -1,7 +1,8 @@
-"""Selective copying: pick the data out of a long stretch of blanks, and give them back in order.
+"""Selective copying: pick data tokens out of a long stretch of blanks, and repeat them in order.
 
-Albert Gu and Tri Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023, section 4.1.1; with a
-copy of Michael Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures", ICML 2024 (MAD).
+Albert Gu and Tri Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023, section 4.1.1. The
+selective copying of Michael Poli et al., "Mechanistic Design and Scaling of Hybrid Architectures", ICML 2024 (MAD),
+differs in its places: they are nearly even, and the last data token always comes just before the copy token.
 """
 
 from collections.abc import Sequence
@@ -10,21 +11,23 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import IGNORED, check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
+from seqmodels.tasks.task import IGNORED
 
 
 class SelectiveCopy(DrawnTask):
     """Inputs (batch, length + symbols) of tokens: `symbols` data tokens (0 to `classes` - 1) at random places among
-    blanks (`classes`), in `length` steps; then an empty token (`classes` + 1) for each answer. Targets: at these last
-    steps the data tokens in their order, nothing before.
+    blanks (`classes`), in `length` steps; then an empty token (`classes` + 1) for each answer. Targets: the data
+    tokens in their order, at the empty tokens alone.
 
-    All sets of places are equally likely, and the data uniform, so that a guess is right once in `classes` times.
+    All sets of places are equally likely, as in Mamba. The data are uniform, so chance is 1 / `classes`.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; at least `symbols`.
-        symbols: how many data tokens are to be copied.
-        classes: how many different data tokens there are.
+        length: see `DrawnTask`; at least `symbols`.
+        symbols: the number of data tokens to copy.
+        classes: the number of different data tokens.
 
     Example:
         >>> task = SelectiveCopy(length=5, symbols=2, classes=4)
@@ -42,11 +45,11 @@ class SelectiveCopy(DrawnTask):
         length: int | Sequence[int],
         symbols: int = 16,
         classes: int = 14,
-        **lengths: Unpack[Lengths],
+        **lengths: Unpack[LengthSettings],
     ) -> None:
         check_whole("symbols", symbols, 1)
         check_whole("classes", classes, 2)
-        self.symbols, self.classes = symbols, classes
+        self.copied, self.classes = symbols, classes
         self.min_length = symbols
         super().__init__(length, **lengths)
         self.input_size = classes + 2
@@ -56,13 +59,13 @@ class SelectiveCopy(DrawnTask):
         return 1 / self.classes
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        inputs = torch.full((size, length + self.symbols), self.classes)
+        inputs = torch.full((size, length + self.copied), self.classes)
         inputs[:, length:] = self.classes + 1
-        places = torch.rand(size, length, generator=generator).topk(self.symbols, dim=1).indices
-        data = torch.randint(0, self.classes, (size, self.symbols), generator=generator)
+        places = torch.rand(size, length, generator=generator).topk(self.copied, dim=1).indices
+        data = torch.randint(0, self.classes, (size, self.copied), generator=generator)
         return inputs.scatter_(1, places, data)
 
     def solve(self, inputs: Tensor) -> Tensor:
         targets = torch.full_like(inputs, IGNORED)
-        targets[:, -self.symbols :] = inputs[inputs < self.classes].reshape(-1, self.symbols)
+        targets[:, -self.copied :] = inputs[inputs < self.classes].reshape(-1, self.copied)
         return targets

@@ -1,4 +1,4 @@
-"""Predict how a signal goes on."""
+"""Signals: predict the next values."""
 
 from seqmodels.tasks.signals.damped_oscillator import DampedOscillator
 from seqmodels.tasks.signals.lorenz import Lorenz

@@ -1,4 +1,4 @@
-"""What all signals share: the next values are to be predicted at every step, and repeating the last is a baseline."""
+"""The base class of the signals: predict the next values at every step; repeating the last value is a baseline."""
 
 import math
 from abc import abstractmethod
@@ -8,39 +8,35 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.drawn import DrawnTask, Lengths
-from seqmodels.tasks.task import check_whole
+from seqmodels.checks import check_whole
+from seqmodels.tasks.drawn import DrawnTask
+from seqmodels.tasks.lengths import LengthSettings
 
 NEGLIGIBLE = 1e-15
-"""Beside the values of a signal, in double precision."""
+"""Compared with the values of a signal, in double precision."""
 
 
 class Signal(DrawnTask):
     """Inputs (batch, length, channels): a signal x_1, x_2, ...; targets (batch, length, ahead * channels): at each step
-    t the values x_{t+1}, ..., x_{t+ahead}, one after the other. A subclass gives `draw` and `extend`.
+    t the values x_{t+1}, ..., x_{t+ahead}, one after the other. A subclass defines `draw` and `extend`.
 
-    The first steps, at which the signal cannot be known yet, are not scored: `min_length` - 1 of them. Signals are
-    drawn, and continued beyond the last input, in double precision; inputs and targets are rounded to single precision.
+    The first `min_length` - 1 steps, at which the signal is not yet determined, are not scored. Signals are drawn, and
+    continued beyond the last input, in double precision; inputs and targets are rounded to single precision.
 
-    The baseline `persistence` repeats the last value. What counts as solved is a hundredth of chance, or a tenth of
-    persistence where that is less.
+    The baseline `persistence` repeats the last value. The task counts as solved at a hundredth of chance, or at a tenth
+    of persistence where that is less.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`.
-        ahead: how many next values are to be predicted.
+        length: see `DrawnTask`.
+        ahead: the number of next values to predict.
     """
 
     channels = 1
     every_step = True
-    answers_follow = True
+    predicts_next = True
     metric_name = "mse"
 
-    def __init__(
-        self,
-        length: int | Sequence[int],
-        ahead: int = 1,
-        **lengths: Unpack[Lengths],
-    ) -> None:
+    def __init__(self, length: int | Sequence[int], ahead: int = 1, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
         check_whole("ahead", ahead, 1)
         self.ahead = ahead
@@ -52,7 +48,7 @@ class Signal(DrawnTask):
     def extend(self, signal: Tensor, steps: int) -> Tensor:
         """The values (batch, steps, channels) that follow a signal (batch, time, channels), in double precision.
 
-        `min_length` values are enough for that, of any precision.
+        `min_length` values of any precision are enough.
         """
 
     def solve(self, inputs: Tensor) -> Tensor:
@@ -64,7 +60,7 @@ class Signal(DrawnTask):
     @property
     def baselines(self) -> dict[str, float]:
         errors = []
-        for length in self.test_lengths:
+        for length in self.lengths.tests:
             inputs = self.draw(1024, length, torch.Generator().manual_seed(0))
             errors.append(self.loss(inputs.repeat(1, 1, self.ahead), self.solve(inputs)).item())
         return {"persistence": sum(errors) / len(errors)}
@@ -75,7 +71,7 @@ def fit(columns: Sequence[Tensor]) -> Tensor:
 
     By least squares, with modified Gram-Schmidt: backward stable (Åke Björck, "Solving Linear Least Squares Problems by
     Gram-Schmidt Orthogonalization", BIT 7, 1967), and all matrices at once. Equations NEGLIGIBLE c_i = 0 are added:
-    they decide where the others leave a choice, as those of a silent signal do. What is left of b in them at the end is
+    they decide where the others leave a choice, as those of a silent signal do. In the end, their residuals are
     -NEGLIGIBLE c_i.
     """
     count, (length, size) = len(columns) - 1, columns[0].shape

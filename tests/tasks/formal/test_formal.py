@@ -1,4 +1,4 @@
-"""The formal tasks: solvers against plain Python, balance, guess lines, reproducible batches, and what is refused."""
+"""The formal tasks: solvers against plain Python, balance, chance and refused arguments."""
 
 import collections
 import functools
@@ -10,7 +10,6 @@ import torch
 from formal_answers import ANSWERS, words
 
 from seqmodels.config import compose, instantiate
-from seqmodels.data import generator_for
 from seqmodels.tasks import formal
 from seqmodels.tasks.formal.formal_task import Transduction
 from seqmodels.tasks.task import IGNORED
@@ -18,9 +17,9 @@ from seqmodels.tasks.task import IGNORED
 NAMES = list(ANSWERS)
 MANY = 1000
 NO_ARITHMETIC = ["binary_multiplication"]
-"""Whose guess line is left to the base class."""
+"""Tasks whose chance is measured."""
 NEARLY_TIED = ["bucket_sort", "reber"]
-"""Where several answers are about as frequent, and a sample may pick the wrong one."""
+"""Tasks with several answers that are about as frequent, so that a sample may pick the wrong one."""
 
 
 @functools.cache
@@ -32,12 +31,16 @@ def draw(task, size, length, seed=0):
     return task.draw(size, length, torch.Generator().manual_seed(seed))
 
 
+def lists(tensor):
+    return tensor.numpy().tolist()  # in a tenth of the time of `tensor.tolist()`
+
+
 def agree(name, task, inputs):
     """Solver and plain Python, on every row; empty tokens are not part of a word."""
     asked = isinstance(task, Transduction)
     empty = task.input_size - 1 if asked else None
-    for row, target in zip(inputs.tolist(), task.solve(inputs).tolist(), strict=True):
-        word = [token for token in row if token != empty]
+    for row, target in zip(lists(inputs), lists(task.solve(inputs)), strict=True):
+        word = row[: row.index(empty)] if asked else row
         expected = ANSWERS[name](task, word)
         if asked:
             expected = [None] * len(word) + expected + [None] * (len(row) - len(word) - len(expected))
@@ -69,9 +72,9 @@ def test_solve_agrees_with_plain_python_on_all_short_inputs(name):
             empty = torch.full((len(inputs), task.answer_length(inputs.size(1))), task.input_size - 1)
             inputs = torch.cat([inputs, empty], dim=1)
         agree(name, task, inputs)
-        drawn = draw(task, 50 * len(inputs), length)
-        if len(inputs) < 200 and not name.startswith("an_bn"):  # and all of them are drawn
-            assert {tuple(row) for row in drawn.tolist()} == {tuple(row) for row in inputs.tolist()}
+        if len(inputs) < 200 and not name.startswith("an_bn"):  # all of them are drawn
+            drawn = draw(task, 50 * len(inputs), length)
+            assert {tuple(row) for row in lists(drawn)} == {tuple(row) for row in lists(inputs)}
     assert length > task.min_length + 1
 
 
@@ -84,7 +87,7 @@ def scores(task, answers, targets):
 
 @pytest.mark.parametrize("length", [8, 41])
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NO_ARITHMETIC])
-def test_the_guess_line_is_what_the_best_input_blind_answer_scores(name, length):
+def test_chance_is_what_the_best_input_blind_answer_scores(name, length):
     """The most frequent answer at each position of 16,384 sequences, scored on as many others; five standard errors."""
     task = build(name)
     length = max(length, task.min_length)
@@ -97,51 +100,29 @@ def test_the_guess_line_is_what_the_best_input_blind_answer_scores(name, length)
     assert math.isclose(found, task.chance_at(length), abs_tol=tolerance), (found, task.chance_at(length), error)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_solver_counts_as_solved_and_chance_does_not(name):
-    task = build(name)
-    inputs, targets = task.batch("test", 0, 100, generator_for(0, "test", 0))
-    answers = torch.nn.functional.one_hot(task.solve(inputs).clamp(min=0), task.output_size) * 100.0
-    metric = task.metric()
-    metric.update(*task.scored(answers, targets))
-    assert task.is_solved(metric.compute().item())
-    assert name in NO_ARITHMETIC or not task.is_solved(task.chance)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_equal_generators_draw_equal_inputs_and_nothing_else_is_used(name):
-    task = build(name)
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    first, again, other = (draw(task, 64, 31, seed) for seed in (7, 7, 8))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("EvenPairs", 1), "length should be a whole number from 2 on, got 1"),
-        (("CycleNavigation", 5, 1), "cycle should be a whole number from 2 on, got 1"),
-        (("ModularArithmeticSimple", 5, 2.5), "modulus should be a whole number from 2 on, got 2.5"),
-        (("WordProblem", 5, "A5"), "group should be one of S3, S4, S5, got 'A5'"),
-        (("ModularArithmetic", 5, 1), "modulus should be a whole number from 2 on, got 1"),
-        (("SolveEquation", 2), "length should be a whole number from 3 on, got 2"),
+        (("EvenPairs", 1), "length should be a whole number of at least 2, got 1"),
+        (("CycleNavigation", 5, 1), "cycle should be a whole number of at least 2, got 1"),
+        (("ModularArithmeticSimple", 5, 2.5), "modulus should be a whole number of at least 2, got 2.5"),
+        (("WordProblem", 5, "A5"), "group should be 'S3', 'S4' or 'S5', got 'A5'"),
+        (("ModularArithmetic", 5, 1), "modulus should be a whole number of at least 2, got 1"),
+        (("SolveEquation", 2), "length should be a whole number of at least 3, got 2"),
         (("Tomita", 5, 8), "grammar should be a whole number from 1 to 7, got 8"),
-        (("Tomita", 5, 0), "grammar should be a whole number from 1 on, got 0"),
-        (("Tomita", 3), "length should be a whole number from 4 on, got 3"),
-        (("Reber", 8), "length should be a whole number from 9 on, got 8"),
-        (("Dyck", 5, 1), "brackets should be a whole number from 2 on, got 1"),
-        (("Dyck", 5, 2, 0), "depth should be a whole number from 1 on, got 0"),
-        (("AnBn", 1), "length should be a whole number from 2 on, got 1"),
-        (("AnBnCn", [2, 9]), "length should be a whole number from 3 on, got 2"),
-        (("Reverse", 5, 1), "symbols should be a whole number from 2 on, got 1"),
-        (("MissingDuplicate", 1), "length should be a whole number from 2 on, got 1"),
-        (("StackManipulation", 1), "length should be a whole number from 2 on, got 1"),
-        (("BinaryAddition", 2), "length should be a whole number from 3 on, got 2"),
-        (("BinaryMultiplication", [1, 5]), "length should be a whole number from 3 on, got 1"),
-        (("ComputeSqrt", 0), "length should be a whole number from 1 on, got 0"),
+        (("Tomita", 5, 0), "grammar should be a positive whole number, got 0"),
+        (("Tomita", 3), "length should be a whole number of at least 4, got 3"),
+        (("Reber", 8), "length should be a whole number of at least 9, got 8"),
+        (("Dyck", 5, 1), "brackets should be a whole number of at least 2, got 1"),
+        (("Dyck", 5, 2, 0), "depth should be a positive whole number, got 0"),
+        (("AnBn", 1), "length should be a whole number of at least 2, got 1"),
+        (("AnBnCn", [2, 9]), "length should be a whole number of at least 3, got 2"),
+        (("Reverse", 5, 1), "symbols should be a whole number of at least 2, got 1"),
+        (("MissingDuplicate", 1), "length should be a whole number of at least 2, got 1"),
+        (("StackManipulation", 1), "length should be a whole number of at least 2, got 1"),
+        (("BinaryAddition", 2), "length should be a whole number of at least 3, got 2"),
+        (("BinaryMultiplication", [1, 5]), "length should be a whole number of at least 3, got 1"),
+        (("ComputeSqrt", 0), "length should be a positive whole number, got 0"),
     ],
     ids=str,
 )
@@ -200,11 +181,11 @@ def test_square_roots_next_to_squares(length):
 
 @pytest.mark.parametrize("length", [1, 2, 13, 40, 52, 53, 90, 501])
 def test_square_roots_are_the_largest_whose_squares_are_not_above(length):
-    """Without `math.isqrt`, which the solver and the plain answers both take."""
+    """Without `math.isqrt`, which the solver uses."""
     task = formal.ComputeSqrt(length)
     inputs = draw(task, 200, length)
     inputs[0, :length], inputs[1, :length] = 0, 1
-    for row, target in zip(inputs.tolist(), task.solve(inputs).tolist(), strict=True):
+    for row, target in zip(lists(inputs), lists(task.solve(inputs)), strict=True):
         number, root = (int("".join(map(str, bits)), 2) for bits in (row[:length], target[length:]))
         assert root**2 <= number < (root + 1) ** 2
 
@@ -240,7 +221,7 @@ def test_expressions_as_deeply_nested_as_can_be():
 
 def assert_drawn_as_often(task, inputs, expected):
     """`expected` are the probabilities of all words that may be drawn; five standard errors for each."""
-    found = collections.Counter(tuple(row) for row in inputs.tolist())
+    found = collections.Counter(map(tuple, lists(inputs)))
     assert math.isclose(sum(expected.values()), 1)
     assert set(found) <= set(expected)
     for word, share in expected.items():
@@ -261,7 +242,7 @@ def test_tomita_grammars_on_all_strings_and_the_shares_of_their_kinds(grammar, l
     expected = dict.fromkeys(inside, 0.5 / len(inside))
     for string in outside:
         expected[string] = 0.25 / len(outside) + (0.25 / len(near) if string in near else 0)
-    assert_drawn_as_often(task, draw(task, 32768, task.test_lengths[0]), expected)
+    assert_drawn_as_often(task, draw(task, 32768, task.lengths.tests[0]), expected)
     agree("tomita", task, draw(task, 100, 501))
 
 
@@ -278,7 +259,7 @@ def test_reber_strings_of_a_length_are_equally_likely(length):
 
 def test_reber_without_a_long_memory_is_not_solved():
     task = build("reber")
-    targets = task.solve(draw(task, 1000, task.test_lengths[0]))
+    targets = task.solve(draw(task, 1000, task.lengths.tests[0]))
     answers = targets.clone()
     answers[:, -3] = 6  # always T
     right, scored = scores(task, answers, targets)

@@ -104,7 +104,7 @@ def test_forecast_metric_is_in_the_units_of_the_file():
         ("value\n1\ninf\n", {}, "in row 2"),
         ("value\n" + "1\n2\n" * 10, {"window": 24}, "has 20 values, 31 are needed"),
         ("value\n" + "1\n" * 100, {"window": 4}, "should vary"),
-        ("value\n" + "1\n2\n" * 50, {"window": 0}, "window should be a whole number from 1 on, got 0"),
+        ("value\n" + "1\n2\n" * 50, {"window": 0}, "window should be a positive whole number, got 0"),
     ],
 )
 def test_forecast_refuses_files_it_cannot_read(tmp_path, content, arguments, message):

@@ -1,8 +1,8 @@
-"""Parity: is the number of ones odd? And two variations on what a machine of two states can tell.
+"""Parity check: is the number of ones odd? And two variations for a machine of two states.
 
-Parity and even pairs are regular tasks of Grégoire Delétang et al., "Neural Networks and the Chomsky Hierarchy",
-ICLR 2023. In parity every bit matters, so nothing short of the two-state machine does better than a guess; in even
-pairs only the first and the last bit do, if one sees it.
+Parity check and even pairs are regular tasks of Grégoire Delétang et al., "Neural Networks and the Chomsky Hierarchy",
+ICLR 2023. In parity check every bit matters, so nothing short of the two-state machine beats chance; in even pairs only
+the first and the last bit do, if one sees it.
 """
 
 import torch
@@ -11,13 +11,13 @@ from torch import Tensor
 from seqmodels.tasks.formal.formal_task import FormalTask
 
 
-class Parity(FormalTask):
+class ParityCheck(FormalTask):
     """Inputs (batch, length): random bits as tokens; target: the number of ones modulo 2.
 
-    A guess is right half of the time.
+    Chance is 1/2.
 
     Example:
-        >>> Parity(length=4).solve(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 1]]))
+        >>> ParityCheck(length=4).solve(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 1]]))
         tensor([1, 0])
     """
 
@@ -34,10 +34,10 @@ class Parity(FormalTask):
         return 0.5
 
 
-class CumulativeParity(Parity):
-    """Parity at every step: targets (batch, length) are the number of ones so far, modulo 2.
+class CumulativeParity(ParityCheck):
+    """Parity check at every step: targets (batch, length) are the number of ones so far, modulo 2.
 
-    A guess is right half of the time, at each step.
+    Chance is 1/2 at each step.
 
     Example:
         >>> CumulativeParity(length=4).solve(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 1]]))
@@ -51,13 +51,13 @@ class CumulativeParity(Parity):
         return inputs.cumsum(dim=1) % 2
 
 
-class EvenPairs(Parity):
+class EvenPairs(ParityCheck):
     """Inputs (batch, length): random bits as tokens; target: the number of pairs 01 and 10 in them, modulo 2.
 
-    That is 0 if and only if the first bit is the last one, so a guess is right half of the time.
+    It is 0 if and only if the first bit equals the last one. Chance is 1/2.
 
     Args:
-        length: see `DrawnTask`, and there for `lengths`; at least 2, as one bit makes no pair.
+        length: see `DrawnTask`; at least 2, as one bit makes no pair.
 
     Example:
         >>> EvenPairs(length=6).solve(torch.tensor([[0, 0, 1, 1, 1, 0], [0, 1, 0, 0, 1, 1]]))  # 01 10; 01 10 01

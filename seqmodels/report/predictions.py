@@ -1,6 +1,5 @@
 """Pictures of a model's answers to test sequences, beside the targets."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -29,12 +28,10 @@ def draw_predictions(task: Task, outputs: Tensor, targets: Tensor, title: str) -
             draw(figure, task.decode(outputs, "test").numpy(), task.decode(targets, "test").numpy())
         return figure
     count, answers, right = outputs.size(-1), outputs.argmax(-1).numpy(), targets.numpy()
-    symbols = getattr(task, "symbols", None)
-    symbols = symbols if isinstance(symbols, Sequence) else None
     if not task.every_step:
-        classes.draw_confusion(figure, answers, right, count, symbols)
-    elif symbols is None:
+        classes.draw_confusion(figure, answers, right, count, task.symbols)
+    elif task.symbols is None:
         classes.draw_colors(figure, answers, right, count)
     else:
-        classes.draw_symbols(figure, answers, right, symbols)
+        classes.draw_symbols(figure, answers, right, task.symbols)
     return figure

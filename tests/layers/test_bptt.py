@@ -4,7 +4,6 @@ import contextlib
 
 import pytest
 import torch
-from seqmodels.benchmark import peak_memory, training
 from test_contract import MODELS, build, class_of
 from test_torch_families import FAMILIES
 from torch import nn
@@ -13,6 +12,8 @@ from torch.utils import _pytree as pytree
 
 from seqmodels.layers import MGU, ManualGRU, ManualLSTM, ManualRNN, stack
 from seqmodels.layers.bptt import kernel, pointwise, products
+from seqmodels.speed.benchmark import training
+from seqmodels.speed.memory import peak_memory
 
 WITH_KERNEL = [model for model in MODELS if getattr(class_of(model), "kernel", None)]
 CASES = {

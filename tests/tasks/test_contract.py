@@ -12,9 +12,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from seqmodels.config import CONF, accepted_by, arguments_of, compose, instantiate, target_of
+from seqmodels.config import CONF, arguments_of, compose, instantiate, target_of
 from seqmodels.data import SequenceData
 from seqmodels.model import SequenceModel
+from seqmodels.signatures import accepted_by
 from seqmodels.tasks import DrawnTask, FiniteTask
 from seqmodels.tasks.lengths import Lengths, LengthSettings
 from seqmodels.tasks.task import IGNORED

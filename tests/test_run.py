@@ -210,7 +210,7 @@ def test_load_run_needs_no_data(train, tmp_path):
         "os.system",
         "torch.hub.load",
         "torch.utils.collect_env.run",
-        "seqmodels.layers.recurrent.torch.hub.load",
+        "seqmodels.layers.stack.torch.hub.load",
         "seqmodels.layers.rnn.difflib.unified_diff",
         "torch.nn.modules.module.torch.hub.load",
         "seqmodels.run.run",

@@ -50,9 +50,10 @@ class Cell(nn.Module):
     reference: type[nn.Module] | None = None
     """The class whose numbers this one reproduces, if any."""
 
-    input_size: int
     hidden_size: int
     bias: bool
+    parameter_names: tuple[str, ...]
+    """The names in `shapes`, which the constructor of `RecurrentLayer` asks for once."""
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
@@ -128,5 +129,5 @@ class Cell(nn.Module):
 
     def weights(self, suffix: str = "_l0") -> Weights:
         """The parameters whose names end in `suffix`, without this ending; None for a missing bias."""
-        absent = {"bias_ih": None, "bias_hh": None}
-        return Weights(**absent | {name: getattr(self, name + suffix) for name in self.shapes(self.input_size)})
+        present = {name: getattr(self, name + suffix) for name in self.parameter_names}
+        return Weights(**{"bias_ih": None, "bias_hh": None, **present})

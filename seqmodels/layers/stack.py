@@ -97,6 +97,7 @@ class RecurrentLayer(Cell):
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
         self.backend = backend
+        self.parameter_names = tuple(self.shapes(input_size))
 
         for layer in range(num_layers):
             layer_input_size = input_size if layer == 0 else self.state_sizes[0] * self.num_directions

@@ -134,7 +134,7 @@ def test_refuses_inputs_and_states_that_do_not_fit(model):
     for arguments in [(inputs[..., :2],), (inputs[:, :0],), (inputs, wrong_batch)]:
         with pytest.raises(RuntimeError):
             layer(*arguments)
-    with pytest.raises(ValueError, match="dtype"):
+    with pytest.raises(ValueError, match="type"):
         layer(inputs.float())
     with pytest.raises(ValueError, match="D"):
         layer(inputs[..., None])

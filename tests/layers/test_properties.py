@@ -1,4 +1,4 @@
-"""The properties of tests/properties.py are able to fail: layers with one fault each are caught by the right one."""
+"""The checks of tests/properties.py can fail: of each layer here, with one fault, the right check says so."""
 
 import properties
 import pytest
@@ -30,7 +30,7 @@ class ReadsPadding(ManualRNN):
         return repacked, state  # the outputs are right, the state has gone on over the padding
 
 
-class ForgetsToHandOnTheState(ManualRNN):
+class ReturnsNoState(ManualRNN):
     def forward(self, input, hx=None):
         output, state = super().forward(input, hx)
         return output, torch.zeros_like(state)
@@ -76,7 +76,7 @@ FAULTS = {
     DropsTheGivenState: properties.check_streaming,
     MixesBatchRows: properties.check_batch_independence,
     ReadsPadding: properties.check_padding,
-    ForgetsToHandOnTheState: properties.check_streaming,
+    ReturnsNoState: properties.check_streaming,
     ScansOtherThanItSteps: properties.check_padding,
     ReturnsTheWrongLayersState: properties.check_shapes,
     CutsTheGradient: properties.check_gradients,
@@ -111,20 +111,20 @@ class ForgetsAState(ManualLSTM):
         return super().step(projected, state, weights)[0]
 
 
-class GivesAnotherWidth(ManualRNN):
+class ReturnsAnotherWidth(ManualRNN):
     def step(self, projected, state, weights):
         return projected[:, :2]
 
 
-@pytest.mark.parametrize("layer", [ForgetsAState, GivesAnotherWidth])
-def test_a_step_that_gives_other_states_is_refused(layer):
+@pytest.mark.parametrize("layer", [ForgetsAState, ReturnsAnotherWidth])
+def test_a_step_that_returns_other_states_is_refused(layer):
     with pytest.raises(RuntimeError, match=r"step should return the states \[\[3, 8\].*\], got"):
         build(layer)(torch.randn(3, 5, 3).double())
 
 
 @pytest.mark.parametrize("layer", [Transformer, TCN])
 def test_a_missing_value_shows_in_a_stream_as_in_the_whole(layer):
-    """The rows before a sequence are marked by NaN; one within it is a fault in the data, and stays one."""
+    """NaN marks the rows before a sequence. Within a sequence it is a fault in the data, and shows as one."""
     model, inputs = build(layer), torch.randn(1, 6, 3).double()
     inputs[0, 2] = torch.nan
     whole, _ = model(inputs)

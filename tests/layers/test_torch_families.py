@@ -1,4 +1,4 @@
-"""ManualRNN, ManualGRU and ManualLSTM against torch.nn in float64, and as drop-ins in everything around that."""
+"""ManualRNN, ManualGRU and ManualLSTM against torch.nn: numbers in float64, and all else that a drop-in needs."""
 
 import copy
 import pickle
@@ -16,7 +16,7 @@ families = pytest.mark.parametrize(("ours_class", "theirs_class"), FAMILIES.item
 
 
 def pair(ours_class, *arguments, seed=7, **options):
-    """Ours and torch's with equal weights, drawn from equal seeds rather than copied."""
+    """Our layer and torch's with equal weights, drawn from equal seeds rather than copied."""
     layers = []
     for layer_class in (ours_class, FAMILIES[ours_class]):
         torch.manual_seed(seed)
@@ -97,7 +97,7 @@ def worst_error(seed, backend):
     worst = 0.0
     for mine, other in zip(found, expected, strict=True):
         if other is None or mine is None:
-            # a parameter that dropout=1 cuts off has no gradient with one, and zeros with the other
+            # for a parameter that dropout=1 cuts off, one of the two has no gradient, and the other zeros
             rest = mine if other is None else other
             assert rest is None or not rest.any(), (ours_class, options)
             continue
@@ -129,7 +129,7 @@ def test_fuzz_against_torch(backend):
 
 @families
 def test_dropout_draws_the_masks_of_torch(ours_class, theirs_class):
-    """In training, on the CPU; in evaluation there are none."""
+    """In training, on the CPU; in evaluation nothing is dropped."""
     ours, theirs = pair(ours_class, 4, 5, num_layers=3, dropout=0.4)
     inputs = torch.randn(6, 2, 4, dtype=torch.float64)
     outputs = []
@@ -150,8 +150,6 @@ REFUSED = [
     {"dropout": 1.5},
     {"dropout": -0.1},
     {"dropout": True},
-    {"bias": "no"},
-    {"batch_first": 1},
 ]
 
 
@@ -169,13 +167,22 @@ REFUSED = [
 def test_refuses_the_arguments_that_torch_refuses_with_the_same_error(ours_class, arguments):
     errors = []
     for layer in (ours_class, FAMILIES[ours_class]):
-        with pytest.raises(Exception) as caught:  # noqa: PT011 : which one is the question
+        with pytest.raises(Exception) as caught:  # noqa: PT011 : the test asks which one
             layer(**{"input_size": 3, "hidden_size": 4} | arguments)
         errors.append(caught.value)
     assert type(errors[0]) is type(errors[1])
     ((name, value),) = arguments.items()
     assert name in str(errors[0])
     assert str(value).strip("'") in str(errors[0])
+
+
+@pytest.mark.parametrize("arguments", [{"bias": "no"}, {"batch_first": 1}, {"bidirectional": None}], ids=str)
+@families
+def test_refuses_flags_that_are_neither_true_nor_false(ours_class, theirs_class, arguments):
+    """As torch does, but for `bidirectional`, from some version after 2.6 on."""
+    ((name, value),) = arguments.items()
+    with pytest.raises(TypeError, match=f"{name} should be True or False, got {value!r}"):
+        ours_class(3, 4, **arguments)
 
 
 BATCH, SINGLE = torch.ones(3, 2, 4), torch.ones(3, 4)
@@ -211,7 +218,7 @@ def test_refuses_the_calls_that_torch_refuses_with_the_same_error(ours_class, th
     assert errors[0] is errors[1]
 
 
-def test_an_lstm_wants_its_state_as_a_pair_and_the_others_do_not():
+def test_the_state_of_an_lstm_is_a_pair_and_that_of_the_others_is_not():
     state = torch.zeros(1, 2, 5)
     for wrong in (state, (state,), (state, state, state)):
         with pytest.raises(RuntimeError, match=r"a tuple \(h, c\), got"):
@@ -229,7 +236,7 @@ def test_warns_of_dropout_without_effect_as_torch_does(ours_class, theirs_class)
 
 
 @families
-def test_an_empty_batch_gives_what_torch_gives(ours_class, theirs_class):
+def test_an_empty_batch_has_the_shapes_of_torch(ours_class, theirs_class):
     outcomes = []
     for layer in pair(ours_class, 4, 5, 2, dtype=torch.float32):
         output, state = layer(torch.ones(3, 0, 4))
@@ -293,14 +300,14 @@ def test_parametrizations_and_tied_weights_are_seen(ours_class, theirs_class):
 
 @families
 def test_a_device_that_computes_nothing_is_accepted(ours_class, theirs_class):
-    """`device` and `dtype` reach the parameters; the meta device has shapes alone."""
+    """`device` and `dtype` reach the parameters; tensors on the meta device have shapes alone."""
     layer = ours_class(4, 5, 2, device="meta", dtype=torch.bfloat16)
     assert {(p.device.type, p.dtype) for p in layer.parameters()} == {("meta", torch.bfloat16)}
     output, _ = layer(torch.ones(3, 2, 4, device="meta", dtype=torch.bfloat16))
     assert output.shape == (3, 2, 5)
 
 
-def test_an_irnn_is_a_manual_rnn_that_starts_out_remembering():
+def test_an_irnn_is_a_manual_rnn_that_starts_as_the_identity():
     torch.manual_seed(0)
     layer = ManualRNN(2, 4, 2, "relu", identity=1.0)
     assert torch.equal(layer.weight_hh_l1, torch.eye(4))

@@ -4,15 +4,19 @@ import functools
 import inspect
 import itertools
 import random
-import re
 import typing
 
 import pytest
 import torch
+from answers import build, config_of, shipped
 from omegaconf import OmegaConf
 from torch import nn
 
+<<<<<<< HEAD
 from seqmodels.config import CONF, arguments_of, compose, instantiate, target_of
+=======
+from seqmodels.config import CONF, accepted_by, arguments_of, instantiate, target_of
+>>>>>>> tasks
 from seqmodels.data import SequenceData
 from seqmodels.model import SequenceModel
 from seqmodels.signatures import accepted_by
@@ -21,23 +25,10 @@ from seqmodels.tasks.lengths import Lengths, LengthSettings
 from seqmodels.tasks.task import IGNORED
 
 FILES = sorted(file.stem for file in (CONF / "task").glob("*.yaml"))
-TASKS = [name for name in FILES if "???" not in (CONF / "task" / f"{name}.yaml").read_text()]
+TEXTS = {name: (CONF / "task" / f"{name}.yaml").read_text() for name in FILES}
+TASKS = [name for name in FILES if "???" not in TEXTS[name]]
+DRAWN = [name for name in FILES if "/lengths@" in TEXTS[name]]
 MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
-
-
-@functools.cache
-def config_of(kind, name):
-    needed = re.findall(r"^(\w+): \?\?\?", (CONF / kind / f"{name}.yaml").read_text(), re.MULTILINE)
-    return compose(f"{kind}={name}", *[f"{kind}.{key}=needed" for key in needed])[kind]
-
-
-def build(name, **knobs):
-    return instantiate(OmegaConf.merge(config_of("task", name), knobs), "task")
-
-
-@functools.cache
-def shipped(name):
-    return build(name)
 
 
 def data_of(task, **arguments):
@@ -65,10 +56,11 @@ def as_answers(task, targets):
 def test_the_file_gives_every_argument_and_says_what_the_task_is(name):
     config = config_of("task", name)
     assert arguments_of(config).keys() == accepted_by(target_of(config, "task")).keys()
-    comment = (CONF / "task" / f"{name}.yaml").read_text().partition("\n")[0]
+    comment = TEXTS[name].partition("\n")[0]
     assert comment.startswith("# ")
     assert comment.endswith((".", "?"))
     assert inspect.getdoc(target_of(config, "task"))
+    assert issubclass(target_of(config, "task"), DrawnTask) == (name in DRAWN)
 
 
 def test_tasks_pass_on_all_settings_of_lengths():
@@ -155,7 +147,7 @@ def test_a_task_whose_answers_show_in_the_next_input_says_so(name):
         assert task.predicts_next or told < 0.75
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if isinstance(shipped(name), DrawnTask)])
+@pytest.mark.parametrize("name", DRAWN)
 def test_lengths_that_are_drawn_alike_are_one_length(name):
     task = shipped(name)
     lengths = range(task.min_length, task.min_length + 7)
@@ -166,9 +158,7 @@ def test_lengths_that_are_drawn_alike_are_one_length(name):
     assert all(fits <= length for fits, length in zip(fitting, lengths, strict=True))
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in TASKS if "/lengths@" in (CONF / "task" / f"{name}.yaml").read_text()]
-)
+@pytest.mark.parametrize("name", DRAWN)
 def test_chance_is_what_the_best_constant_answer_scores(name):
     """The frequencies, or the mean, at each step of 2,048 training sequences, scored on 2,048 others.
 

@@ -12,11 +12,7 @@ from answers import build, config_of, shipped
 from omegaconf import OmegaConf
 from torch import nn
 
-<<<<<<< HEAD
-from seqmodels.config import CONF, arguments_of, compose, instantiate, target_of
-=======
-from seqmodels.config import CONF, accepted_by, arguments_of, instantiate, target_of
->>>>>>> tasks
+from seqmodels.config import CONF, arguments_of, instantiate, target_of
 from seqmodels.data import SequenceData
 from seqmodels.model import SequenceModel
 from seqmodels.signatures import accepted_by

@@ -5,6 +5,7 @@ A context-sensitive task of Grégoire Delétang et al., "Neural Networks and the
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,7 +41,8 @@ class ComputeSqrt(Transduction):
     def answer(self, words: Tensor) -> Tensor:
         width = self.answer_length(words.size(1))
         numbers = [int("".join(map(str, word)), 2) for word in words.tolist()]
-        return torch.tensor([[int(bit) for bit in f"{math.isqrt(number):0{width}b}"] for number in numbers])
+        roots = [[int(bit) for bit in f"{math.isqrt(number):0{width}b}"] for number in numbers]
+        return torch.from_numpy(np.array(roots))  # NumPy converts lists faster than torch
 
     def chance_at(self, length: int) -> float:
         count, root, most = 2**length, math.isqrt(2**length), 0.0

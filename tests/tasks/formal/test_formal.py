@@ -81,7 +81,7 @@ def scores(task, answers, targets):
 
 @pytest.mark.parametrize("length", [8, 41])
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NO_ARITHMETIC])
-def test_chance_is_what_the_best_input_blind_answer_scores(name, length):
+def test_chance_is_what_the_most_frequent_answers_score(name, length):
     """The most frequent answer at each position of 16,384 sequences, scored on as many others; five standard errors."""
     task = shipped(name)
     length = max(length, task.min_length)

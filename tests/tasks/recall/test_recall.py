@@ -322,7 +322,7 @@ def test_repeat_copy_draws_all_counts_and_priority_sort_all_priorities():
     ids=["selective_copy", "mqar", "repeat_copy"],
 )
 def test_chance_by_hand(task, chance):
-    """Repeat copy gives 2 or 4 data tokens and an end mark, 4 answers on average. Right are 2 / 4 of the first round,
+    """Repeat copy has 2 or 4 data tokens and an end mark, 4 answers on average. Right are 2 / 4 of the first round,
     the end mark after it in half of the sequences, 1/2 * 1/4 of the fourth datum, and the last end mark in the others.
     """
     assert math.isclose(task.chance, chance)

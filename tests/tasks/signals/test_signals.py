@@ -47,6 +47,7 @@ def test_targets_are_how_the_drawn_signal_goes_on(name):
 @pytest.mark.parametrize("kind", ["sine", "damped_oscillator"])
 def test_swings_are_solved_in_double_precision_whoever_drew_them(kind, length):
     generator = random.Random(0)
+    task = Sine(length, ahead=2) if kind == "sine" else DampedOscillator(length, ahead=2)
     for _ in range(100):
         sines = [
             (generator.uniform(0.5, 1), i * 0.5 + generator.uniform(0.2, 0.6), generator.uniform(0, 6)) for i in (0, 1)
@@ -55,7 +56,6 @@ def test_swings_are_solved_in_double_precision_whoever_drew_them(kind, length):
         if kind == "damped_oscillator":
             sines, damping = sines[:1], generator.uniform(0.01, 0.1)
         signal = [sum(a * math.exp(-damping * t) * math.cos(w * t + p) for a, w, p in sines) for t in range(length + 2)]
-        task = Sine(length, ahead=2) if kind == "sine" else DampedOscillator(length, ahead=2)
         targets = task.solve(torch.tensor(signal[:-2], dtype=torch.float64).reshape(1, length, 1))
         assert targets[0, -1].tolist() == pytest.approx(signal[-2:], abs=1e-6)
         if length > task.min_length:

@@ -15,7 +15,7 @@ from seqmodels.commands.door import command, quick_imports
 @command("results")
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
-        from seqmodels.experiments.results import collect, shown
+        from seqmodels.experiments.results import cells_of, collect
         from seqmodels.report.tables import markdown_table
 
     try:
@@ -24,9 +24,9 @@ def main(config: DictConfig, folder: Path) -> None:
     except (FileNotFoundError, TypeError, ValueError) as error:
         raise UserError(str(error)) from error
     if config.markdown:
-        print(markdown_table(list(map(str, table.columns)), shown(table)))
+        print(markdown_table(list(map(str, table.columns)), cells_of(table)))
         return
-    view = Table(*map(str, table.columns))
-    for row in shown(table):
-        view.add_row(*map(escape, row))
-    Console(width=None if sys.stdout.isatty() else 120).print(view)
+    screen = Table(*map(str, table.columns))
+    for row in cells_of(table):
+        screen.add_row(*map(escape, row))
+    Console(width=None if sys.stdout.isatty() else 120).print(screen)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from seqmodels.checks import UserError, check_flag, check_whole, nearest
+from seqmodels.checks import UserError, as_user_errors, check_flag, check_whole, nearest
 from seqmodels.commands.door import command, print_error, quick_imports
 from seqmodels.config import arguments_of
 
@@ -68,7 +68,7 @@ def main(config: DictConfig, folder: Path) -> None:
 
 def check(settings: dict[str, Any]) -> None:
     """Refuse wrong values of the settings."""
-    try:
+    with as_user_errors():
         for name in ("list", "table", "markdown"):
             check_flag(name, settings[name])
         if settings["jobs"] is not None:
@@ -78,8 +78,6 @@ def check(settings: dict[str, Any]) -> None:
                 raise TypeError(f"{name} should be a list, got {settings[name]!r}")
         for seed in settings["seeds"] or []:
             check_whole("seeds", seed, 0)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from error
 
 
 def chosen(names: Any, claims: "dict[str, Claim]") -> "list[Claim]":

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from seqmodels.checks import UserError, check_flag
+from seqmodels.checks import UserError, as_user_errors, check_flag
 from seqmodels.commands.door import command, quick_imports
 
 
@@ -18,10 +18,11 @@ def main(config: DictConfig, folder: Path) -> None:
         from seqmodels.experiments.results import cells_of, collect
         from seqmodels.report.tables import markdown_table
 
-    try:
+    with as_user_errors():
         check_flag("markdown", config.markdown)
+    try:
         table = collect(Path(str(config.folder)))
-    except (FileNotFoundError, TypeError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise UserError(str(error)) from error
     if config.markdown:
         print(markdown_table(list(map(str, table.columns)), cells_of(table)))

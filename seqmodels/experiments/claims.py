@@ -34,6 +34,8 @@ RULES: dict[str, tuple[str, Callable[[list[float], float, Any], bool]]] = {
 
 VERDICTS = {True: "holds", False: "does not hold", None: "missing"}
 
+COLUMNS = ["claim", "arm", "metric", "published", "ours (runs)", "holds if", "verdict", "minutes"]
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -128,9 +130,6 @@ def row_of(claim: Claim, arm: Arm, jobs: list[Job]) -> dict[str, Any]:
         "seeds": " ".join(str(seed) for seed, _ in finished),
         "scores": " ".join(f"{score:.6g}" for score in scores),
     }
-
-
-COLUMNS = ["claim", "arm", "metric", "published", "ours (runs)", "holds if", "verdict", "minutes"]
 
 
 def cells_of(row: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """SequenceModel: what it encodes, and which states its head reads."""
 
+import functools
 from functools import partial
 
 import pytest
@@ -54,8 +55,13 @@ MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
 LENGTHS = [3, 7, 1, 7, 4]
 
 
+@functools.cache
+def config_of(name):
+    return compose(f"model={name}", "model.hidden_size=8").model
+
+
 def model_of(name, every_step, **arguments):
-    config = compose(f"model={name}", "model.hidden_size=8").model
+    config = config_of(name)
     torch.manual_seed(0)
     model = SequenceModel(partial(instantiate, config, "model", **arguments), 3, 4, every_step=every_step)
     return model.double().eval()

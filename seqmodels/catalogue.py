@@ -16,15 +16,15 @@ from seqmodels.config import CONF, arguments_of, compose, instantiate, target_of
 from seqmodels.report.tables import markdown_table, significant
 from seqmodels.tasks import DrawnTask
 
-TASKS_PAGE = """# Tasks
+TASKS_PAGE = """## All tasks
 
 Each line is a choice of `python train.py task=...`. Chance is the best score possible without seeing the input, in the
 test as shipped. Chance and the score at which a task counts as solved are listed where sequences are drawn; elsewhere
 they depend on the data. The settings of lengths that all drawn tasks share (`conf/lengths.yaml`) are left out where
 they have their defaults.
 
-This page is written by `seqmodels tasks markdown=true > seqmodels/tasks/README.md` from `conf/task/` and the
-docstrings; a test checks that it is up to date.
+This section is written by `seqmodels tasks markdown=true` from `conf/task/` and the docstrings; a test checks that it
+is up to date.
 """
 
 
@@ -77,7 +77,7 @@ def tasks_page() -> str:
     parts = [TASKS_PAGE.strip()]
     for module, members in itertools.groupby(entries, key=lambda task: task.target.__module__):
         group = list(members)
-        parts.append(f"## {inspect.cleandoc(sys.modules[module].__doc__ or module).partition(chr(10))[0].rstrip('.')}")
+        parts.append(f"### {inspect.cleandoc(sys.modules[module].__doc__ or module).partition(chr(10))[0].rstrip('.')}")
         header = ["task", "what is learned", "metric", "chance", "solved", "as shipped"]
         parts.append(markdown_table(header, map(task_row, group)))
         parts += [example(target) for target in dict.fromkeys(task.target for task in group)]

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from seqmodels.config import CONF, instantiate
-from seqmodels.tasks.task import IGNORED
+from seqmodels.tasks.task import IGNORED, Task
 
 
 @functools.cache
@@ -90,3 +90,8 @@ def check_balanced(task, size=4096):
     assert kinds.sum() == round(1 / task.chance)
     errors = frequencies.std(dim=0)[kinds] / 32**0.5
     assert ((frequencies.mean(dim=0)[kinds] - task.chance).abs() < 5 * errors).all()
+
+
+def name_of(value):
+    """A parameter of a test as its name: a task by its class, anything else as it is printed."""
+    return type(value).__name__ if isinstance(value, Task) else str(value)

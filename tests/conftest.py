@@ -5,10 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from seqmodels.config import compose
 
 ROOT = Path(__file__).parents[1]
+
+torch.set_num_threads(1)  # with more, small tensors wait for busy neighbours, and results depend on the machine
 
 
 @pytest.fixture

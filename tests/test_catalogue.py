@@ -12,9 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "seqmodels"
 NAMES = {group: sorted(file.stem for file in (CONF / group).glob("*.yaml")) for group in ("task", "model")}
 
 
-def test_the_page_of_tasks_is_what_the_command_prints():
+def test_the_page_of_tasks_ends_with_what_the_command_prints():
     text = tasks_page()
-    assert (PACKAGE / "tasks" / "README.md").read_text() == text, "seqmodels tasks markdown=true"
+    assert (PACKAGE / "tasks" / "README.md").read_text().endswith(text), "seqmodels tasks markdown=true"
     for name in NAMES["task"]:
         assert text.count(f"\n| `{name}` |") == 1
 

@@ -1,5 +1,6 @@
 """SequenceModel: what it encodes, and which states its head reads."""
 
+import functools
 from functools import partial
 
 import pytest
@@ -54,8 +55,13 @@ MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
 LENGTHS = [3, 7, 1, 7, 4]
 
 
+@functools.cache
+def config_of(name):
+    return compose(f"model={name}", "model.hidden_size=8").model
+
+
 def model_of(name, every_step, **arguments):
-    config = compose(f"model={name}", "model.hidden_size=8").model
+    config = config_of(name)
     torch.manual_seed(0)
     model = SequenceModel(partial(instantiate, config, "model", **arguments), 3, 4, every_step=every_step)
     return model.double().eval()
@@ -104,7 +110,7 @@ def test_a_layer_of_two_directions_is_packed(layer):
 
 
 class Unpacked(nn.GRU):
-    """Somebody's layer, which knows nothing of packed sequences."""
+    """A layer that does not accept packed sequences."""
 
     def forward(self, inputs, hx=None):
         return super().forward(inputs + 0, hx)
@@ -119,7 +125,7 @@ def test_a_layer_that_reads_no_packed_sequences_is_padded_or_refused():
     torch.testing.assert_close(model(inputs, torch.tensor([7, 2]))[1:], model(inputs[1:, :2]))
     backwards = SequenceModel(partial(build, bidirectional=True), 3, 4)
     assert not backwards.takes_lengths
-    with pytest.raises(ValueError, match="Unpacked reads backwards"):
+    with pytest.raises(ValueError, match="None for Unpacked, which reads backwards"):
         backwards(inputs.float(), torch.tensor([7, 2]))
     for wrong in ([7, 0], [8, 1]):
         with pytest.raises(ValueError, match="lengths should be between 1 and 7"):

@@ -5,6 +5,7 @@ import pytest
 from seqmodels.build import build
 from seqmodels.commands.overhead import with_reference
 from seqmodels.config import compose
+from seqmodels.speed import overhead
 from seqmodels.speed.overhead import largest_difference, train_by_hand, train_by_lightning
 
 TINY = ["trainer.max_steps=12", "trainer.log_every_n_steps=3", "trainer.val_check_interval=5", "rounds=1"]
@@ -32,7 +33,8 @@ def test_the_reference_takes_the_place_of_the_layer():
     assert with_reference(config) == config
 
 
-def test_the_command_shows_both_tables_and_writes_nothing(type_command, tmp_path):
+def test_the_command_shows_both_tables_and_writes_nothing(type_command, tmp_path, monkeypatch):
+    monkeypatch.setattr(overhead, "WARM_UPS", 0)
     code, printed, _ = type_command(*TINY, verb="overhead")
     assert code == 0
     for word in ("torch.nn.RNN", "train.py, manual_rnn", "ratio", "forward and backward", "checkpoints", "1 thread"):

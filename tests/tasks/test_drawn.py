@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from answers import check_chance, check_reproducible, check_solved_line, draw
+from answers import check_chance, check_reproducible, check_solved_line, draw, name_of
 
 from seqmodels import tasks
 from seqmodels.data import generator_for
@@ -49,7 +49,7 @@ def test_copy_memory_keeps_its_few_rows_of_symbols_apart(mixed_lengths):
 @pytest.mark.parametrize(
     ("task", "lengths"),
     [(ParityCheck(9), [1, 30]), (Adding(9), [2, 30]), (Sine(9), [9]), (CopyMemory(5, symbols=3), [1, 20])],
-    ids=str,
+    ids=name_of,
 )
 def test_measured_chance_agrees_with_exact_chance(task, lengths):
     """4,096 sequences: five standard errors of a coin are 0.04; the rest vary less."""
@@ -147,7 +147,7 @@ def test_a_renamed_task_is_named():
         CopyMemory([3, 12], symbols=4, mixed_lengths=True),
         Sine([7, 12], mixed_lengths=True),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_mixed_batches_are_padded_where_nothing_is_scored(task):
     """Each sequence, cut to its own length, is one of the task, and its targets are those that it has alone."""

@@ -24,9 +24,10 @@ MOTIFS = 2**16
 
 class FuzzyRecall(DrawnTask):
     """Inputs (batch, length) of tokens: key, value, key, value, ..., and a key at the end. A key is a motif of 1 to
-    `motif` different key tokens (0 to `keys` - 1), a value is one of value tokens (`keys` to `keys` + `values` -
-    1); a key has the same value throughout a sequence. Blanks (`keys` + `values`) fill up the start. Targets: after a
-    key that has occurred before, each token of its value, one step ahead; of the last key, the value's first token.
+    `motif` different key tokens (0 to `keys` - 1), a value is one of 1 to `motif` different value tokens (`keys` to
+    `keys` + `values` - 1); a key has the same value throughout a sequence. Blanks (`keys` + `values`) fill up the
+    start. Targets: after a key that has occurred before, each token of its value, one step ahead; of the last key, the
+    value's first token.
 
     Sizes of motifs are drawn uniformly, and so are motifs of a size; then as many pairs are kept as fit, which slightly
     favours short ones. The key at the end is that of a pair drawn uniformly. All values of a size are equally likely,

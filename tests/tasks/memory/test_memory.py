@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from answers import check_balanced, check_chance, check_reproducible, check_solved_line, draw
+from answers import check_balanced, check_chance, check_reproducible, check_solved_line, draw, name_of
 
 from seqmodels.tasks.memory import (
     Adding,
@@ -182,7 +182,7 @@ def test_all_answers_are_equally_frequent(task):
         (TemporalOrder([100, 110]), 0.25),
         (TemporalOrder([100, 110], symbols=3), 0.125),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_chance_known_from_the_papers(task, chance):
     assert math.isclose(task.chance, chance, abs_tol=5e-5)

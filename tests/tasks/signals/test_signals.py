@@ -159,7 +159,7 @@ def test_narma_baseline_is_the_best_weighted_sum(length):
     noise, answers = inputs[:, :, 0].double().numpy(), targets[:, :, 0].double().numpy()
     noise = np.concatenate([np.zeros((4000, 9)), noise], axis=1)
     features = np.stack([noise[:, lag : lag + length].ravel() for lag in range(10)] + [np.ones(4000 * length)], axis=1)
-    weights, *_ = np.linalg.lstsq(features, answers.ravel())
+    weights, *_ = np.linalg.lstsq(features, answers.ravel(), rcond=None)
     best = ((features @ weights - answers.ravel()) ** 2).mean()
     assert NARMA10(length).baselines["linear"] == pytest.approx(best, rel=0.1)
 

@@ -1,4 +1,4 @@
-"""What the tests share: a run without a command line, and a command line without a process."""
+"""Fixtures of all tests: a run without a command line, and a command line without a process."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""The package as others get it: its imports, its wheel, and what its README says."""
+"""The package as users receive it: its imports, its wheel, and what its README says."""
 
 import ast
 import graphlib
@@ -115,7 +115,7 @@ def test_the_wheel_holds_configs_data_and_types(wheel):
     assert not [name for name in names if name.startswith(("tests", "conf", "outputs"))]
 
 
-def test_the_installed_wheel_serves_a_lightning_project_of_somebody_else(wheel, tmp_path):
+def test_the_installed_wheel_serves_a_lightning_project_of_another_user(wheel, tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)  # what installing it does
     script = tmp_path / "their_project.py"

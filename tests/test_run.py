@@ -1,4 +1,4 @@
-"""Whole runs: what a run folder holds, that equal configs give equal numbers, and that the way back is safe."""
+"""Whole runs: what a run folder holds, that equal configs yield equal numbers, and that loading is safe."""
 
 import json
 import textwrap
@@ -34,7 +34,7 @@ def metrics_of(folder):
     "task", [task if task in SOME_TASKS else pytest.param(task, marks=pytest.mark.slow) for task in TASKS]
 )
 def test_a_run_on_any_task_leaves_a_whole_folder(train, task, model):
-    """tests/tasks/test_contract.py takes a step with each model on each task; this is the whole way."""
+    """tests/tasks/test_contract.py trains each model on each task for a step; this is a whole run."""
     folder = train(f"task={task}", f"model={model}", *SHORT)
     names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     pictures = {"curves.png", "predictions.png"}

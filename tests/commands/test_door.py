@@ -1,4 +1,4 @@
-"""What a user can get wrong: one clear message, exit code 1, no stack trace, and nothing left behind."""
+"""A user's mistakes: one clear message, exit code 1, no stack trace, and nothing left behind."""
 
 import os
 import signal
@@ -272,7 +272,7 @@ def test_help_imports_neither_torch_nor_lightning():
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
-def test_compose_gives_what_a_command_would_run_with():
+def test_compose_returns_what_a_command_would_run_with():
     config = compose("model=nn_rnn", "model.hidden_size=7", "scheduler=cosine", "trainer.max_steps=30")
     assert config.model._target_ == "torch.nn.RNN"
     assert config.model_name == "nn_rnn"

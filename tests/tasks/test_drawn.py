@@ -184,7 +184,7 @@ def test_mixed_lengths_are_drawn_uniformly_for_any_batch_size():
 
 @pytest.mark.parametrize("size", [1, 3, 8, 9, 17, 64])
 def test_a_batch_of_mixed_lengths_is_shared_out_in_eight_as_far_as_it_goes(size):
-    """With so many lengths that no two groups have the same."""
+    """With so many lengths that all groups have different ones."""
     lengths = batch(ParityCheck([1, 10**5], mixed_lengths=True), "train", 0, size)[2]
     groups = lengths.unique_consecutive(return_counts=True)[1]
     assert len(groups) == min(size, 8)

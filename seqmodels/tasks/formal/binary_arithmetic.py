@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from seqmodels.tasks.formal.formal_task import Transduction, ended
 
-SEPARATOR, EMPTY = 2, 3
+SEPARATOR = 2
 END = 2
 
 

@@ -1,4 +1,4 @@
-"""Train a sequence model: python train.py model=manual_rnn task=adding. What can be chosen: python train.py --help"""
+"""Train a sequence model: python train.py model=manual_rnn task=adding. All choices: python train.py --help"""
 
 from seqmodels.commands.train import main
 

@@ -1,4 +1,4 @@
-"""Train sequence models, and trust them. `seqmodels.layers` stands on torch alone."""
+"""Train sequence models, and trust them. `seqmodels.layers` needs torch alone."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -20,14 +20,6 @@ VERBS = {
 }
 
 
-def usage() -> str:
-    width = max(map(len, VERBS))
-    lines = [f"  {verb:<{width}}  {line}" for verb, line in VERBS.items()]
-    return "\n".join(
-        ["seqmodels VERB [KEY=VALUE ...]", "", *lines, "", "seqmodels VERB --help shows what can be chosen and set."]
-    )
-
-
 def main(words: list[str] | None = None) -> None:
     """Pass the words after the verb on to its command, which is imported only now."""
     verb, *rest = (sys.argv[1:] if words is None else words) or ["--help"]
@@ -45,6 +37,14 @@ def main(words: list[str] | None = None) -> None:
     except BrokenPipeError as stop:  # as in `seqmodels tasks | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from stop
+
+
+def usage() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {line}" for verb, line in VERBS.items()]
+    return "\n".join(
+        ["seqmodels VERB [KEY=VALUE ...]", "", *lines, "", "seqmodels VERB --help shows what can be chosen and set."]
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From a config to the parts of a run, each checked where it is made. What comes after sees no config."""
+"""From a config to the parts of a run, each checked where it is made. Later stages see no config."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from seqmodels.callbacks import NoProfiler, StepsBar, quieten
-from seqmodels.checks import UserError, check_choice, check_whole
+from seqmodels.checks import UserError, as_user_errors, check_choice, check_seed, check_whole
 from seqmodels.config import arguments_of, instantiate, layer_of, user_errors
 from seqmodels.config.experiment import claim_of
-from seqmodels.data import MASK, SequenceData
+from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
 from seqmodels.model import SequenceModel
 from seqmodels.tasks import Split, Task
@@ -27,7 +27,7 @@ SWITCH = ["off", "on"]
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run consists of."""
+    """The parts of a run."""
 
     task: Task
     layer: partial
@@ -38,7 +38,7 @@ class Parts:
     trainer: pl.Trainer
     seed: int
     names: dict[str, str]
-    """What the model and the task are called: {"model": ..., "task": ...}."""
+    """The names of the model and the task: {"model": ..., "task": ...}."""
     claim: str | None
     """The sentence of the experiment that the run belongs to."""
     proves: bool
@@ -48,9 +48,9 @@ class Parts:
 
 
 def build(config: DictConfig, folder: Path) -> Parts:
-    """The parts of the run that a config describes, which is to write into `folder`; nothing is written yet.
+    """Build the parts of the run that a config describes. It will write into `folder`; nothing is written yet.
 
-    Seeds everything. The first draw is that of the model's weights, so that equal seeds give equal initial weights.
+    Seeds everything. The first random numbers are the model's weights, so equal seeds yield equal initial weights.
 
     Raises:
         UserError: a value of the config is wrong.
@@ -81,31 +81,24 @@ def build(config: DictConfig, folder: Path) -> Parts:
 
 def check_settings(config: DictConfig) -> None:
     """Refuse wrong values of the settings that no constructor checks."""
-    check_seed(config.seed)
-    try:
+    with as_user_errors():
+        check_seed(config.seed)
         if config.embedding_size is not None:
             check_whole("embedding_size", config.embedding_size, 1)
         check_choice("parity", switch_of(config.parity), SWITCH)
         for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
             check_whole(f"trainer.{name}", config.trainer[name], 1)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from error
     if not isinstance(config.data, DictConfig):
         raise UserError(f"data should have settings such as data.batch_size=64, got {config.data!r}")
 
 
-def check_seed(seed: Any) -> None:
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MASK:
-        raise UserError(f"seed should be a whole number from 0 to {MASK}, got {seed!r}")
-
-
 def switch_of(value: Any) -> Any:
-    """ "on" or "off" for a boolean, which means the same; any other value as it is."""
+    """Return "on" or "off" for a boolean, which means the same, and any other value unchanged."""
     return SWITCH[value] if isinstance(value, bool) else value
 
 
 def use_threads(threads: Any) -> None:
-    """Compute on so many cores; "auto" leaves the number to torch, which uses all of them."""
+    """Compute on this number of cores; "auto" leaves it to torch, which uses all of them."""
     if threads == "auto":
         return
     try:
@@ -131,8 +124,8 @@ def build_model(config: DictConfig, layer: partial, task: Task) -> SequenceModel
         )
     if task.predicts_next and model.directions == 2:
         raise UserError(
-            f"model.bidirectional should be false for {type(task).__name__}, which asks for what comes next: "
-            "a layer that reads backwards has already seen it"
+            f"model.bidirectional should be false for {type(task).__name__}, which predicts later inputs: "
+            "a layer that reads backwards has already seen them"
         )
     if task.lengths is not None and task.lengths.mixed and not model.takes_lengths:
         raise UserError(
@@ -143,9 +136,9 @@ def build_model(config: DictConfig, layer: partial, task: Task) -> SequenceModel
 
 
 def build_optimizer(config: DictConfig) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
-    """Functions that make the optimizer from parameters, and the scheduler, if there is one, from the optimizer.
+    """Return a function from parameters to the optimizer, and one from the optimizer to the scheduler, if there is one.
 
-    Both are tried on one number for the length of the run, as they check their values only when they are used.
+    Both are tried on a single number for the steps of the run, because they check their arguments only when used.
     """
     make_optimizer = instantiate(config.optimizer, "optimizer")
     number = nn.Parameter(torch.zeros(1))

@@ -1,4 +1,4 @@
-"""What this project adds to Lightning's trainer, and what it takes away: its progress bar, and costs of each step."""
+"""Adjustments to Lightning's trainer: a one-line progress bar, no profiling, and fewer messages."""
 
 import logging
 import warnings
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 
 class StepsBar(TQDMProgressBar):
-    """Lightning's progress bar as one line for the run, in steps per second, redrawn only as often as it logs."""
+    """Lightning's progress bar as one line for the whole run, in steps per second, with the latest training loss."""
 
     def __init__(self, refresh_rate: int) -> None:
         super().__init__(refresh_rate)
@@ -43,7 +43,7 @@ class StepsBar(TQDMProgressBar):
 
 
 class NoProfiler(PassThroughProfiler):
-    """Measures nothing, like Lightning's default, which makes a context manager for each of a step's hooks."""
+    """Measures nothing, like Lightning's default, but without a new context manager for each hook of each step."""
 
     nothing = nullcontext()
 
@@ -52,12 +52,12 @@ class NoProfiler(PassThroughProfiler):
 
 
 def quieten() -> None:
-    """Silence what Lightning says on every run, and its warnings about what we choose on purpose."""
+    """Silence the messages that Lightning repeats on every run, and its warnings about deliberate choices."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning 2.6 uses torch's tree utilities in a way that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    # Batches are drawn faster than a worker process could send them.
+    # Batches are drawn faster than a worker process can send them.
     warnings.filterwarnings("ignore", "The '.*dataloader' does not have many workers")
     # The folder was checked before: it may hold files, but no run.
     warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")

@@ -23,73 +23,22 @@ test as shipped. Chance and the score at which a task counts as solved are liste
 they depend on the data. The settings of lengths that all drawn tasks share (`conf/lengths.yaml`) are left out where
 they have their defaults.
 
-From this heading on, the page is written by `seqmodels tasks markdown=true`, from `conf/task/` and the docstrings; a
-test checks that it is up to date.
+This section is written by `seqmodels tasks markdown=true` from `conf/task/` and the docstrings; a test checks that it
+is up to date.
 """
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One file of a config group: its name, its first comment, its node as shipped, and the class that it names."""
-
-    name: str
-    comment: str
-    config: DictConfig
-    target: Any
-
-    @property
-    def settings(self) -> str:
-        """The settings as one would type them; of lengths only those that differ from conf/lengths.yaml."""
-        defaults: Any = OmegaConf.to_container(OmegaConf.load(CONF / "lengths.yaml"))
-        return " ".join(
-            f"`{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}`"
-            for key, value in sorted(arguments_of(self.config).items(), key=lambda item: item[0] in defaults)
-            if key not in defaults or value != defaults[key]
-        )
-
-
-def names(group: str) -> list[str]:
-    """The files of a config group, without their ending."""
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
-
-
-def entry(group: str, name: str) -> Entry:
-    """An entry by its name.
-
-    Raises:
-        UserError: there is no such file.
-    """
-    if name not in names(group):
-        raise UserError(f"there is no {group} {name}{nearest(name, names(group))} (one of: {', '.join(names(group))})")
-    text = (CONF / group / f"{name}.yaml").read_text()
-    needed = re.findall(r"^(\w+): \?\?\?", text, re.MULTILINE)
-    config = compose(f"{group}={name}", *[f"{group}.{key}='...'" for key in needed])[group]
-    return Entry(name, comment_of(text), config, target_of(config, group))
-
-
-def comment_of(text: str) -> str:
-    """The comment at the head of a YAML file, as one line."""
-    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
-    return " ".join(line.lstrip("# ") for line in lines)
-
-
 def task_lines() -> Iterator[tuple[str, str]]:
-    """The name of each task, and what is learned."""
+    """The name of each task, and a line that says what is learned."""
     for name in names("task"):
         yield name, comment_of((CONF / "task" / f"{name}.yaml").read_text())
 
 
 def layer_lines() -> Iterator[tuple[str, str]]:
-    """The name of each layer, and what it is: the comment of its file, or the first line of its module."""
+    """The name of each layer, and a line about it: the comment of its file, or the first line of its module."""
     for name in names("model"):
         layer = entry("model", name)
         yield name, layer.comment or summary_of(layer.target)
-
-
-def summary_of(layer: type) -> str:
-    if layer.__module__.startswith("torch."):
-        return f"PyTorch's own torch.nn.{layer.__name__}."
-    return inspect.cleandoc(sys.modules[layer.__module__].__doc__ or layer.__doc__ or "").partition("\n")[0]
 
 
 def task_text(name: str) -> str:
@@ -135,6 +84,69 @@ def tasks_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def layers_page() -> str:
+    """All layers as a Markdown table: name, what it is, class, states, parameters as shipped for 8 inputs."""
+    rows = []
+    for name, line in layer_lines():
+        layer = entry("model", name)
+        built = instantiate(layer.config, "model", input_size=8)
+        count = sum(parameter.numel() for parameter in built.parameters())
+        states = ", ".join(getattr(built, "states", ("h", "c") if name == "nn_lstm" else ("h",)))
+        rows.append([f"`{name}`", line, f"`{layer.target.__name__}`", states, str(count)])
+    return markdown_table(["model", "what it is", "class", "state", "parameters, 8 inputs"], rows) + "\n"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a config group: its name, its first comment, its node as shipped, and the class that it names."""
+
+    name: str
+    comment: str
+    config: DictConfig
+    target: Any
+
+    @property
+    def settings(self) -> str:
+        """The settings as one would type them; those of conf/lengths.yaml only where they differ from it."""
+        defaults: Any = OmegaConf.to_container(OmegaConf.load(CONF / "lengths.yaml"))
+        return " ".join(
+            f"`{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}`"
+            for key, value in sorted(arguments_of(self.config).items(), key=lambda item: item[0] in defaults)
+            if key not in defaults or value != defaults[key]
+        )
+
+
+def entry(group: str, name: str) -> Entry:
+    """An entry by its name.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if name not in names(group):
+        raise UserError(f"there is no {group} {name}{nearest(name, names(group))} (one of: {', '.join(names(group))})")
+    text = (CONF / group / f"{name}.yaml").read_text()
+    needed = re.findall(r"^(\w+): \?\?\?", text, re.MULTILINE)
+    config = compose(f"{group}={name}", *[f"{group}.{key}='...'" for key in needed])[group]
+    return Entry(name, comment_of(text), config, target_of(config, group))
+
+
+def names(group: str) -> list[str]:
+    """The files of a config group, without their ending."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def comment_of(text: str) -> str:
+    """The comment at the head of a YAML file, as one line."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return " ".join(line.lstrip("# ") for line in lines)
+
+
+def summary_of(layer: type) -> str:
+    if layer.__module__.startswith("torch."):
+        return f"PyTorch's own torch.nn.{layer.__name__}."
+    return inspect.cleandoc(sys.modules[layer.__module__].__doc__ or layer.__doc__ or "").partition("\n")[0]
+
+
 def task_row(task: Entry) -> list[str]:
     """name, what is learned, metric, chance, solved, settings"""
     metric, chance, solved = getattr(task.target, "metric_name", ""), "", ""
@@ -152,15 +164,3 @@ def example(target: Any) -> str:
     if worked:
         lines.append(f"```pycon\n{inspect.cleandoc(worked[1])}\n```")
     return "\n\n".join(lines)
-
-
-def layers_page() -> str:
-    """All layers as a Markdown table: name, what it is, class, states, parameters as shipped for 8 inputs."""
-    rows = []
-    for name, line in layer_lines():
-        layer = entry("model", name)
-        built = instantiate(layer.config, "model", input_size=8)
-        count = sum(parameter.numel() for parameter in built.parameters())
-        states = ", ".join(getattr(built, "states", ("h", "c") if name == "nn_lstm" else ("h",)))
-        rows.append([f"`{name}`", line, f"`{layer.target.__name__}`", states, str(count)])
-    return markdown_table(["model", "what it is", "class", "state", "parameters, 8 inputs"], rows) + "\n"

@@ -1,11 +1,21 @@
-"""Argument checks of all floors: what was expected, what came, and the nearest right spelling."""
+"""Argument checks. Their messages say what was expected, what came, and the nearest right spelling."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """Something only the user can put right. The message says all there is to know; no stack trace is needed."""
+    """A mistake that only the user can correct. The message says everything; no stack trace is needed."""
+
+
+@contextmanager
+def as_user_errors() -> Iterator[None]:
+    """Turn the TypeError or ValueError of a check into a `UserError` with the same message."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
 
 
 def check_whole(name: str, value: object, least: int) -> None:
@@ -21,6 +31,12 @@ def check_whole(name: str, value: object, least: int) -> None:
         raise ValueError(f"{name} should be {whole_number(least)}, got {value}")
     if value >= 2**63:
         raise ValueError(f"{name} should be a whole number below 2^63, got {value}")
+
+
+def check_seed(value: object) -> None:
+    """Refuse a seed that is not a whole number of 32 bits, with a ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
+        raise ValueError(f"seed should be a whole number from 0 to {2**32 - 1}, got {value!r}")
 
 
 def whole_number(least: int) -> str:
@@ -43,7 +59,7 @@ def check_probability(name: str, value: object) -> None:
 
 
 RENAMED = {"fused": "bptt", "loop": "autograd", "parity": "parity_check", "Parity": "ParityCheck"}
-"""Words of earlier versions, and what they are called now."""
+"""Words of earlier versions, with their present names."""
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
@@ -60,7 +76,7 @@ def one_of(choices: Iterable[str]) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint at the choices that are spelt most like a word, or at its new name; empty where there is none."""
+    """A hint at the choices spelt most like a word, or at its new name; empty if there is none."""
     choices = [choice for choice in choices if choice != word]
     if RENAMED.get(word) in choices:
         return f"; {word!r} is now called {RENAMED[word]!r}"

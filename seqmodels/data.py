@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seqmodels.checks import check_whole
+from seqmodels.checks import check_seed, check_whole
 from seqmodels.tasks import Split, Task
 
 STREAMS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
@@ -19,8 +19,8 @@ MASK = 2**32 - 1
 def generator_for(seed: int, split: Split, index: int) -> torch.Generator:
     """The source of all randomness in one batch.
 
-    Torch's CPU generator reads 32 bits of its seed. No two batches of a run share these bits: (split, index) is
-    numbered without gaps, below 2^32, and mixed one to one. Nor do two seeds share a batch at the same place.
+    Torch's CPU generator reads 32 bits of its seed. They differ between all batches of a run, because (split, index) is
+    numbered without gaps, below 2^32, and mixed one to one; and between two seeds for the same (split, index).
     """
     stream = len(STREAMS) * index + STREAMS[split]
     key = MASK - seed  # not the seed itself, as 0 stays 0 below, and seed 0 also draws a model's weights
@@ -28,14 +28,14 @@ def generator_for(seed: int, split: Split, index: int) -> torch.Generator:
 
 
 def _mixed(bits: int) -> int:
-    """MurmurHash3's finalizer: 32 bits to 32 bits, one to one; it takes close numbers far apart."""
+    """MurmurHash3's finalizer: 32 bits to 32 bits, one to one; close numbers end up far apart."""
     bits = (bits ^ bits >> 16) * 0x85EBCA6B & MASK
     bits = (bits ^ bits >> 13) * 0xC2B2AE35 & MASK
     return bits ^ bits >> 16
 
 
 class Batches(Dataset):
-    """The batches of a split with the given indices, to be shared by any number of workers."""
+    """The batches of a split with the given indices, which any number of workers can share."""
 
     def __init__(self, task: Task, split: Split, seed: int, size: int, indices: range) -> None:
         self.task, self.split, self.seed, self.size, self.indices = task, split, seed, size, indices
@@ -72,9 +72,7 @@ class SequenceData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         check_whole("train_batches", train_batches, 1)
-        check_whole("seed", seed, 0)
-        if seed > MASK:
-            raise ValueError(f"seed should be a whole number from 0 to {MASK}, got {seed}")
+        check_seed(seed)
         check_whole("batch_size", batch_size, 1)
         check_whole("eval_batches", eval_batches, 1)
         check_whole("num_workers", num_workers, 0)
@@ -94,7 +92,7 @@ class SequenceData(pl.LightningDataModule):
         return Batches(self.task, split, self.seed, self.batch_size, range(test, tests * count, tests))
 
     def _loader(self, split: Split, test: int = 0) -> DataLoader:
-        # batch_size=None: the dataset returns whole batches. Its own generator keeps the loader off the global one.
+        # batch_size=None: the dataset returns whole batches. The loader's own generator spares the global one.
         return DataLoader(
             self.batches(split, test), batch_size=None, num_workers=self.num_workers, generator=torch.Generator()
         )

@@ -13,7 +13,7 @@ from seqmodels.tasks import Task
 
 
 class Learner(pl.LightningModule):
-    """Loss and metric come from the task. Logs `train_loss`, `val_loss` and, named after it, the task's metric.
+    """A model that learns a task. Logs `train_loss`, `val_loss`, `test_loss` and the task's metric, as `val_accuracy`.
 
     `train_loss` is logged every `log_every_n_steps` steps only, and not to Lightning's own progress bar. A task that is
     tested at several lengths has metrics such as `test_accuracy_at_80`, and their mean as `test_accuracy`.

@@ -66,7 +66,7 @@ class SequenceModel(nn.Module):
             )
         self.layer: nn.Module = made
         self.directions = 2 if getattr(made, "bidirectional", False) else 1
-        # Layers name their sizes differently; a dry run shows how wide the output and the state are.
+        # Layers name their sizes differently; a dry run shows the width of the output and of the state.
         with torch.no_grad():
             output, state = made.eval()(torch.zeros(1, 1, embedding_size or input_size))
             self.packs = accepts_packed(made, embedding_size or input_size)
@@ -95,7 +95,8 @@ class SequenceModel(nn.Module):
             return self._answer(pad_packed_sequence(output, batch_first=True, total_length=inputs.size(1))[0], state)
         if not self.takes_lengths:
             raise ValueError(
-                f"{type(self.layer).__name__} reads backwards and accepts no packed sequences: it needs a single length"
+                f"lengths should be None for {type(self.layer).__name__}, which reads backwards and accepts no packed "
+                f"sequences, got {lengths.tolist()}"
             )
         output, _ = self.layer(sequence)
         return self.head(output if self.every_step else output[torch.arange(len(output)), lengths.cpu() - 1])
@@ -118,7 +119,7 @@ def last_hidden(state: Any) -> Tensor:
 
 
 def accepts_packed(layer: Any, features: int) -> bool:
-    """Whether a layer, whoever wrote it, accepts packed sequences: a dry run shows it."""
+    """Whether any layer accepts packed sequences, found out by a dry run."""
     packed = pack_padded_sequence(torch.zeros(2, 2, features), torch.tensor([2, 1]), batch_first=True)
     try:
         return isinstance(layer(packed)[0], PackedSequence)

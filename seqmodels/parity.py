@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.checks import UserError
-from seqmodels.signatures import shared_arguments
+from seqmodels.signatures import public_name, shared_arguments
 
 TOLERANCE = 1e-10
 """The largest relative error that counts as equal in float64; rounding alone stays below 1e-12 at usual sizes."""
@@ -102,7 +102,6 @@ def compare(
     reference = reference or getattr(layer, "reference", None)
     if reference is None:
         raise ValueError(f"{layer.__name__} names no reference: pass one, or set the class attribute `reference`")
-    names = layer.__name__, f"{reference.__module__.replace('torch.nn.modules.rnn', 'torch.nn')}.{reference.__name__}"
     shared = shared_arguments(reference, arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -122,7 +121,7 @@ def compare(
             except Exception as error:  # a wrong layer can raise anything, and the reference did not
                 problem = f"raised {type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 deviations.append(Deviation("forward or backward", math.inf, math.inf, problem))
-    return ParityReport(*names, tolerance, deviations)
+    return ParityReport(layer.__name__, public_name(reference), tolerance, deviations)
 
 
 def compare_for_task(
@@ -133,7 +132,7 @@ def compare_for_task(
     Args:
         layer: the class and its arguments, without `input_size`.
         task: a `seqmodels.tasks.Task`.
-        batch_size: sequences in a batch; at least two are compared, so that one which reads another shows.
+        batch_size: sequences in a batch; at least two are compared, so that a layer that mixes them is found out.
         embedding_size: features of embedded tokens, or None where they are one-hot.
         seed: see `compare`.
     """

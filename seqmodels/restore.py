@@ -33,7 +33,7 @@ def load_run(folder: str | Path, checkpoint: str = "best", trusted: tuple[str, .
             raise FileNotFoundError(f"expected a run folder with {needed.relative_to(folder)} in it, got {folder}")
     config: Any = OmegaConf.load(folder / "config.yaml")
     arguments = arguments_of(config.model)
-    if "backend" in arguments:  # a run of an earlier version may have an earlier word
+    if "backend" in arguments:  # a run of an earlier version may have an earlier name
         arguments["backend"] = RENAMED.get(arguments["backend"], arguments["backend"])
     layer = partial(trusted_layer(config.model, trusted), **arguments)
     model = SequenceModel(layer, **torch.load(file, weights_only=True, map_location="cpu")["model_arguments"])
@@ -42,7 +42,11 @@ def load_run(folder: str | Path, checkpoint: str = "best", trusted: tuple[str, .
 
 
 def trusted_layer(config: DictConfig, trusted: tuple[str, ...]) -> type[nn.Module]:
-    """The layer class that a config from anywhere names, if it comes from a trusted module."""
+    """The layer class that a config names, if a trusted module defines it.
+
+    Raises:
+        UserError: it does not.
+    """
     modules = ("seqmodels.layers", "torch.nn", *trusted)
 
     def is_trusted(name: str) -> bool:

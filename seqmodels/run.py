@@ -30,7 +30,7 @@ from seqmodels.tasks import DrawnTask, Task
 
 
 def run(parts: Parts, folder: Path) -> dict[str, Any]:
-    """Prove, train, test and report; returns what `result.json` holds.
+    """Prove, train, test and report; returns the content of `result.json`.
 
     Nothing is written into the folder before the layer is proven.
 
@@ -57,7 +57,7 @@ def run(parts: Parts, folder: Path) -> dict[str, Any]:
 
 
 def prove(parts: Parts, console: Console) -> ParityReport | str:
-    """Compare the layer with the reference it names; returns why where nothing was compared.
+    """Compare the layer with the reference it names; returns the report, or why nothing was compared.
 
     Raises:
         ParityError: they differ.
@@ -76,16 +76,16 @@ def prove(parts: Parts, console: Console) -> ParityReport | str:
 
 
 def train(parts: Parts, folder: Path) -> float:
-    """Train, keeping the checkpoint that validates best and the last one; returns the seconds it took."""
+    """Train, keeping the best checkpoint on validation and the last one; returns the seconds of training."""
     trainer, last = parts.trainer, folder / "checkpoints" / "last.ckpt"
     started = time.perf_counter()
     try:
         with user_errors():
             trainer.fit(parts.learner, parts.data)
-    except SystemExit as stop:  # Lightning's, on Ctrl-C, after which it ignores a second one
+    except SystemExit as stop:  # Lightning raises it on Ctrl-C, and would ignore a second one
         signal.signal(signal.SIGINT, signal.default_int_handler)
         trainer.save_checkpoint(last)
-        raise KeyboardInterrupt(f"interrupted at step {trainer.global_step}; what there is, is in {folder}") from stop
+        raise KeyboardInterrupt(f"interrupted at step {trainer.global_step}; its files are in {folder}") from stop
     seconds = time.perf_counter() - started
     trainer.save_checkpoint(last)
     checkpoints: Any = trainer.checkpoint_callback
@@ -97,7 +97,11 @@ def train(parts: Parts, folder: Path) -> float:
 
 
 def test(parts: Parts, folder: Path) -> dict[str, float]:
-    """Test the model, once; returns the score in the task's metric and those at each length."""
+    """Test the model, once; returns everything logged: the loss and the task's metric, also at each length.
+
+    Raises:
+        UserError: the score is not finite.
+    """
     parts.trainer.test(parts.learner, parts.data, verbose=False)
     scores = {name: value.item() for name, value in parts.trainer.callback_metrics.items()}
     score = scores[f"test_{parts.task.metric_name}"]
@@ -111,7 +115,7 @@ def test(parts: Parts, folder: Path) -> dict[str, float]:
 def result_of(
     parts: Parts, parity: ParityReport | str, scores: dict[str, float], best_step: int, seconds: float
 ) -> dict[str, Any]:
-    """What is known of a finished run, in plain containers."""
+    """The content of `result.json`, in plain containers."""
     task, model, steps = parts.task, parts.model, parts.trainer.global_step
     score = scores[f"test_{task.metric_name}"]
     return {
@@ -142,7 +146,7 @@ def result_of(
 
 
 def by_length(task: Task, scores: dict[str, float]) -> dict[str, Any]:
-    """The test at each of its lengths, and the mean over those that training did not have; of drawn tasks."""
+    """The test of a drawn task at each of its lengths, and the mean over the unseen ones."""
     if not isinstance(task, DrawnTask):
         return {"unseen": None, "trained_lengths": None, "lengths": []}
     rows = [
@@ -163,7 +167,7 @@ def by_length(task: Task, scores: dict[str, float]) -> dict[str, Any]:
 
 
 def answers(model: SequenceModel, data: SequenceData) -> tuple[Tensor, Tensor]:
-    """The model's answers to the test split, and the targets, on the CPU; of drawn tasks the first batch only."""
+    """The model's answers to the test split, and the targets, on the CPU; for drawn tasks, of the first batch only."""
     batches = data.batches("test")
     count = 1 if data.task.examples("test") is None else len(batches)
     model = model.cpu().float().eval()
@@ -176,7 +180,7 @@ def answers(model: SequenceModel, data: SequenceData) -> tuple[Tensor, Tensor]:
 def git_revision() -> str | None:
     """The commit of the checkout the package runs from, with "-dirty" where files have changed since.
 
-    None for an installed package, even if its environment lies within somebody's repository.
+    None for an installed package, even if its environment lies inside another repository.
     """
 
     def git(*words: str) -> str:

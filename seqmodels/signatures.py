@@ -1,4 +1,4 @@
-"""Signatures: the arguments that a class or function accepts."""
+"""Signatures: the arguments that a class or function accepts, and its public name."""
 
 import inspect
 import typing
@@ -39,6 +39,11 @@ def shared_arguments(target: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """Those of the arguments whose names `target` accepts."""
     known = inspect.signature(_signed_by(target)).parameters
     return {name: value for name, value in arguments.items() if name in known}
+
+
+def public_name(target: type) -> str:
+    """The dotted name by which a class is imported: torch.nn.RNN, which torch defines in torch.nn.modules.rnn."""
+    return f"{target.__module__.replace('torch.nn.modules.rnn', 'torch.nn')}.{target.__qualname__}"
 
 
 def _signed_by(target: Any) -> Any:

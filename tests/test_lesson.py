@@ -23,7 +23,7 @@ def recurrent_layers():
 
 
 class Free(RecurrentLayer):
-    """A cell that keeps to the contract and otherwise does as it likes."""
+    """A cell that keeps the contract and is unusual otherwise."""
 
     states = ("h", "kept")
 
@@ -162,7 +162,7 @@ def evaluate(formula, known):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.filterwarnings("ignore:divide by zero")
 def test_every_line_follows_from_the_lines_above_it(layer, options, bias):
-    """Each formula, evaluated by NumPy, gives the number beside it, until the states are there."""
+    """Each formula, evaluated by NumPy, equals the number beside it, up to the new states."""
     lesson = record(*build(layer, bias=bias, **options))
     weights = dict(lesson.layer.named_parameters()) | dict(lesson.layer.named_buffers())
     weights = {symbol(name): value for name, value in weights.items()}

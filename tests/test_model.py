@@ -110,7 +110,7 @@ def test_a_layer_of_two_directions_is_packed(layer):
 
 
 class Unpacked(nn.GRU):
-    """Somebody's layer, which knows nothing of packed sequences."""
+    """A layer that does not accept packed sequences."""
 
     def forward(self, inputs, hx=None):
         return super().forward(inputs + 0, hx)
@@ -125,7 +125,7 @@ def test_a_layer_that_reads_no_packed_sequences_is_padded_or_refused():
     torch.testing.assert_close(model(inputs, torch.tensor([7, 2]))[1:], model(inputs[1:, :2]))
     backwards = SequenceModel(partial(build, bidirectional=True), 3, 4)
     assert not backwards.takes_lengths
-    with pytest.raises(ValueError, match="Unpacked reads backwards"):
+    with pytest.raises(ValueError, match="None for Unpacked, which reads backwards"):
         backwards(inputs.float(), torch.tensor([7, 2]))
     for wrong in ([7, 0], [8, 1]):
         with pytest.raises(ValueError, match="lengths should be between 1 and 7"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 
-from seqmodels.checks import UserError, check_choice, check_whole, one_of
+from seqmodels.checks import UserError, as_user_errors, check_choice, check_seed, check_whole
 from seqmodels.commands.door import command, quick_imports
 from seqmodels.config import CONF, compose, layer_of
 
@@ -45,7 +45,7 @@ def layer_named(name: str) -> partial:
     """The layer of conf/model/<name>.yaml without its sizes, which are those of the benchmark."""
     layer = layer_of(compose(f"model={name}").model)
     if getattr(layer.func, "reference", None) is None:
-        raise UserError(f"layers should name layers with a reference to be timed against, and {name} has none")
+        raise UserError(f"layers should name layers with a reference to compare with, got {name}, which has none")
     return partial(layer.func, **{key: value for key, value in layer.keywords.items() if key == "nonlinearity"})
 
 
@@ -53,11 +53,10 @@ def check(config: DictConfig) -> None:
     """Refuse wrong values of the settings."""
     import torch
 
-    from seqmodels.build import check_seed
     from seqmodels.speed.benchmark import TOLERANCES
 
-    check_seed(config.seed)
-    try:
+    with as_user_errors():
+        check_seed(config.seed)
         check_whole("rounds", config.rounds, 1)
         for name in ("layers", "sizes", "threads"):
             if not isinstance(config[name], ListConfig) or not config[name]:
@@ -73,7 +72,5 @@ def check(config: DictConfig) -> None:
             check_choice("layers", name, sorted(file.stem for file in (CONF / "model").glob("*.yaml")))
         check_choice("dtype", config.dtype, TOLERANCES)
         check_choice("backend", config.backend, ["auto", "autograd", "bptt"])
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from error
     if config.device not in ("cpu", "cuda") or (config.device == "cuda" and not torch.cuda.is_available()):
-        raise UserError(f"device should be {one_of(['cpu', 'cuda'])}, where there is a GPU, got {config.device!r}")
+        raise UserError(f"device should be 'cpu' or, on a machine with a GPU, 'cuda', got {config.device!r}")

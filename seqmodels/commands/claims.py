@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from seqmodels.checks import UserError, check_flag, check_whole, nearest
-from seqmodels.commands.door import command, quick_imports, report
+from seqmodels.checks import UserError, as_user_errors, check_flag, check_whole, nearest
+from seqmodels.commands.door import command, print_error, quick_imports
 from seqmodels.config import arguments_of
 
 if TYPE_CHECKING:
@@ -57,18 +57,18 @@ def main(config: DictConfig, folder: Path) -> None:
     if settings["markdown"]:
         print(markdown(claims, rows), end="")
     else:
-        console.print(view(rows))
+        console.print(screen_table(rows))
         minutes = (time.perf_counter() - started) / 60
         console.print(f"{minutes:.1f} minutes; results are in [bold]{root}[/bold]", soft_wrap=True)
     for failure in errors:
-        report(failure)
+        print_error(failure)
     if errors:
         raise UserError(f"{len(errors)} of {len(every)} runs failed")
 
 
 def check(settings: dict[str, Any]) -> None:
     """Refuse wrong values of the settings."""
-    try:
+    with as_user_errors():
         for name in ("list", "table", "markdown"):
             check_flag(name, settings[name])
         if settings["jobs"] is not None:
@@ -78,8 +78,6 @@ def check(settings: dict[str, Any]) -> None:
                 raise TypeError(f"{name} should be a list, got {settings[name]!r}")
         for seed in settings["seeds"] or []:
             check_whole("seeds", seed, 0)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from error
 
 
 def chosen(names: Any, claims: "dict[str, Claim]") -> "list[Claim]":
@@ -91,12 +89,12 @@ def chosen(names: Any, claims: "dict[str, Claim]") -> "list[Claim]":
     return [claim for claim in claims.values() if not names or claim.name in names]
 
 
-def view(rows: list[dict[str, Any]]) -> Table:
+def screen_table(rows: list[dict[str, Any]]) -> Table:
     """The table for the screen, with a line below the last arm of each claim."""
-    from seqmodels.experiments.claims import COLUMNS, shown
+    from seqmodels.experiments.claims import COLUMNS, cells_of
 
     table = Table(*COLUMNS)
     for number, row in enumerate(rows):
         last = number + 1 == len(rows) or rows[number + 1]["claim"] != row["claim"]
-        table.add_row(*shown(row), end_section=last)
+        table.add_row(*cells_of(row), end_section=last)
     return table

@@ -1,4 +1,4 @@
-"""The way in: a verb with Hydra's words, key=value, and one line for each mistake.
+"""The entry to every command: a verb, key=value words for Hydra, and one line for each mistake.
 
 The config of a verb is conf/<verb>.yaml. A `UserError` is printed and ends in exit code 1; with HYDRA_FULL_ERROR=1 its
 stack trace follows.
@@ -48,16 +48,16 @@ class Command:
                 sys.argv[1:] = self.ordered(sys.argv[1:] if words is None else words)
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.verb)(self.job)()
         except UserError as error:
-            report(error)
+            print_error(error)
             self.mistakes.append(error)
         except KeyboardInterrupt as stop:
-            report(UserError(str(stop) or "interrupted"))
+            print_error(UserError(str(stop) or "interrupted"))
             raise SystemExit(1) from stop
         if self.mistakes:
             raise self.mistakes[0] if os.environ.get(FULL_ERROR) == "1" else SystemExit(1)
 
     def ordered(self, words: list[str]) -> list[str]:
-        """The words with Hydra's options before its overrides, once both are what they should be.
+        """The words, Hydra's options before its overrides, once both have been checked.
 
         Raises:
             UserError: an option is unknown, or an override is not of the form key=value.
@@ -65,7 +65,7 @@ class Command:
         if "--version" in words:
             print(f"seqmodels {__version__}")
             raise SystemExit(0)
-        parser = get_args_parser()  # Hydra's own, for its options; its page of usage would not help
+        parser = get_args_parser()  # Hydra's own, which knows its options; its usage message would not help
         parser.error = refuse  # type: ignore[method-assign]
         overrides = parser.parse_intermixed_args(words).overrides
         options = list(words)
@@ -91,7 +91,7 @@ class Command:
         except UserError as error:
             # Reported here, so that the other runs of a sweep still start.
             sweep = settings.mode == RunMode.MULTIRUN
-            report(error, " ".join(settings.overrides.task) if sweep else "")
+            print_error(error, " ".join(settings.overrides.task) if sweep else "")
             self.mistakes.append(error)
         finally:
             remove_if_empty(folder, self.started)
@@ -121,7 +121,7 @@ def check_folders(settings: Any) -> None:
 
 @contextmanager
 def exceptions_let_through() -> Iterator[None]:
-    """Have Hydra raise its errors, so that they get here, by the switch it has for it."""
+    """Make Hydra raise its errors rather than print them, by its own switch."""
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
     try:
@@ -134,7 +134,7 @@ def exceptions_let_through() -> Iterator[None]:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import without garbage collection: torch and Lightning make a million objects, and all of them stay."""
+    """Import without garbage collection: torch and Lightning create a million objects that are never freed."""
     gc.disable()
     try:
         yield
@@ -142,12 +142,12 @@ def quick_imports() -> Iterator[None]:
         gc.enable()
 
 
-def report(error: UserError, run: str = "") -> None:
+def print_error(error: UserError, run: str = "") -> None:
     print(f"error: {f'[{run}] ' if run else ''}{error}", file=sys.stderr)
 
 
 def remove_if_empty(folder: Path, started: float) -> None:
-    """Remove an empty folder that is not older than `started`, and such folders around it in the working directory."""
+    """Remove a folder if it is empty and not older than `started`; then its parents, up to the working directory."""
     here = Path.cwd()
     for candidate in (folder.resolve(), *folder.resolve().parents):
         inside = here in candidate.parents

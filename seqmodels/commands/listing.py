@@ -1,10 +1,10 @@
-"""What `seqmodels tasks` and `seqmodels layers` have in common: a line for each entry, or some entries in full."""
+"""The common part of `seqmodels tasks` and `seqmodels layers`: a line for each entry, or some entries in full."""
 
 from collections.abc import Callable, Iterable
 
 from omegaconf import DictConfig
 
-from seqmodels.checks import UserError, check_flag
+from seqmodels.checks import as_user_errors, check_flag
 from seqmodels.config import arguments_of
 
 
@@ -15,10 +15,8 @@ def show(
     page: Callable[[], str],
 ) -> None:
     """Print the lines, the texts of the entries in `config.name`, or with `config.markdown` the page of all."""
-    try:
+    with as_user_errors():
         check_flag("markdown", config.markdown)
-    except TypeError as error:
-        raise UserError(str(error)) from error
     if config.markdown:
         print(page(), end="")
     elif config.name is None:

@@ -5,19 +5,20 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
+from seqmodels.checks import as_user_errors, check_seed, check_whole
 from seqmodels.commands.door import command, quick_imports
 
 
 @command("parity")
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
-        from seqmodels.build import build_task, check_seed
-        from seqmodels.checks import check_whole
+        from seqmodels.build import build_task
         from seqmodels.config import arguments_of, layer_of, user_errors
         from seqmodels.parity import compare_for_task
         from seqmodels.report.tables import parity_table
 
-    check_seed(config.seed)
+    with as_user_errors():
+        check_seed(config.seed)
     with user_errors("data", arguments_of(config.data)):
         check_whole("batch_size", config.data.batch_size, 1)
     task, layer = build_task(config.task), layer_of(config.model)

@@ -1,6 +1,6 @@
-"""`seqmodels trace`: a lesson in the arithmetic of a recurrent layer, and with backward=true in that of its gradients.
+"""`seqmodels trace`: print the arithmetic of a recurrent layer, and with backward=true that of its gradients.
 
-The defaults are those of the example everybody starts with: `torch.manual_seed(1)`, `nn.RNN(5, 2, batch_first=True)`
+The defaults are a common first example: `torch.manual_seed(1)`, `nn.RNN(5, 2, batch_first=True)`
 and the inputs 1, 2, 3, each repeated five times.
 """
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from seqmodels.checks import UserError, check_choice, check_flag
+from seqmodels.checks import UserError, as_user_errors, check_choice, check_flag, check_seed
 from seqmodels.commands.door import command, quick_imports
 from seqmodels.config import arguments_of, instantiate
 
@@ -22,23 +22,18 @@ def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         import torch
 
-        from seqmodels.build import check_seed
         from seqmodels.layers import RecurrentLayer
         from seqmodels.lesson import LOSSES, backward_text, forward_text, record
 
-    check_seed(config.seed)
-    try:
+    with as_user_errors():
+        check_seed(config.seed)
         check_flag("backward", config.backward)
         check_choice("loss", config.loss, LOSSES)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from error
     inputs = read_inputs(config)
     torch.manual_seed(config.seed)
     layer = instantiate(config.model, "model", input_size=inputs.size(1))
     if not isinstance(layer, RecurrentLayer):
-        raise UserError(
-            f"model._target_={config.model._target_} should be a layer whose steps can be seen, a RecurrentLayer"
-        )
+        raise UserError(f"model._target_={config.model._target_} should be a RecurrentLayer, whose steps can be shown")
     lesson = record(layer, inputs)
     print(*forward_text(lesson), sep="\n")
     if config.backward:

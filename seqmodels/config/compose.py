@@ -1,4 +1,4 @@
-"""Compose a config from the files of conf/ and what was typed, and check its names."""
+"""Compose a config from the files of conf/ and the overrides, and check its names."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
     Raises:
         UserError: an override is wrong.
     """
-    GlobalHydra.instance().clear()  # there is one within a command, where claims and benchmarks compose configs too
+    GlobalHydra.instance().clear()  # a command has initialised one already, and some compose further configs
     with user_errors(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
@@ -26,7 +26,7 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
 
 
 def checked(config: DictConfig, config_name: str) -> DictConfig:
-    """The config with its interpolations resolved, once it has the settings it should have and no others.
+    """The config with its interpolations resolved, after a check that no setting is missing or unknown.
 
     Raises:
         UserError: a setting is unknown, missing or left out.
@@ -60,7 +60,7 @@ def settings_and_groups(config_name: str) -> tuple[set[str], set[str]]:
 
 
 def name_of_model(choice: str, target: str, overrides: list[str]) -> str:
-    """What a run's model is called: the file of conf/model, or the class that was put in the place of its own."""
+    """The name of a run's model: its file in conf/model, or the class that replaces the one in the file."""
     replaced = any(word.lstrip("+").startswith("model._target_=") for word in overrides)
     return target.rpartition(".")[2] if replaced else choice
 

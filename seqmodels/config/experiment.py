@@ -12,7 +12,7 @@ CHOICES = ("task", "model")
 
 
 def claim_of(config: DictConfig) -> str | None:
-    """The claim of the run's experiment; None if another task or model was typed than it, or one of its arms, has."""
+    """The claim of the run's experiment; None if a task or model was typed that neither it nor one of its arms has."""
     if config.claim is None:
         return None
     settings = HydraConfig.get()
@@ -26,13 +26,13 @@ def claim_of(config: DictConfig) -> str | None:
 
 
 def choices_in(words: list[str]) -> dict[str, str]:
-    """Those of the words that choose a task or a model, or put another class in its place."""
+    """The task and the model that overrides choose, or the classes that replace theirs."""
     pairs = [word.lstrip("+").partition("=")[::2] for word in words]
     return {name.removesuffix("._target_"): value for name, value in pairs if name.removesuffix("._target_") in CHOICES}
 
 
 def choices_of_file(experiment: str) -> dict[str, str]:
-    """The task and the model of an experiment as its file has them."""
+    """The task and the model that an experiment's file chooses."""
     choices: dict[str, str] = {}
     for name in ("train", f"experiment/{experiment}"):
         file = CONF / f"{name}.yaml"  # an experiment in a folder of the user's own has no claim to check here

@@ -1,4 +1,4 @@
-"""The words of errors: one clear message for whatever a user can get wrong in a config."""
+"""Error messages: one clear message for each mistake that a user can make in a config."""
 
 import re
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from seqmodels.checks import UserError, nearest
 from seqmodels.config.folders import CONF
 
 EXPECTED = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
-"""What constructors raise about the values they are called with."""
+"""The errors that constructors raise about their arguments."""
 
 
 @contextmanager
 def user_errors(name: str = "", values: dict[str, Any] | None = None) -> Iterator[None]:
-    """Turn errors about the values of node `name` into a `UserError` that names the value in question.
+    """Convert errors about the values of node `name` into a `UserError` that names the value in question.
 
-    Without a name, only errors of Hydra and OmegaConf, of Lightning's settings, of files and of memory are turned.
+    Without a name, only errors of Hydra and OmegaConf, of Lightning's settings, of files and of memory are converted.
     """
     try:
         yield
@@ -37,7 +37,7 @@ def user_errors(name: str = "", values: dict[str, Any] | None = None) -> Iterato
     except Exception as error:
         message = " ".join(line.strip() for line in str(error).splitlines()[:3])
         if isinstance(error, MemoryError) or re.search("allocate memory|out of memory", message):
-            raise UserError(f"{name or 'the run'} needs more memory than there is: {message}") from error
+            raise UserError(f"{name or 'the run'} needs more memory than is available: {message}") from error
         if re.search("could not create a primitive", message):
             problem = "this processor cannot compute this layer in this precision; try trainer.precision=32-true"
             raise UserError(f"{problem} ({message})") from error

@@ -1,1 +1,1 @@
-"""Many runs: a table of those that have finished, and published claims repeated."""
+"""Many runs: a table of finished runs, and published claims repeated."""

@@ -1,16 +1,16 @@
-"""Claims: published statements, repeated on a small machine, and whether they hold there.
+"""Claims: published statements, and whether they hold when repeated on a small machine.
 
 A claim is an experiment (conf/experiment/) that says what was `published`: the `source`, how our runs differ from it,
 which `metric` of a run is compared (`test`, or `unseen`, its mean over lengths that training did not have), with which
 `seeds`, how many `minutes` a run may take, and the `arms` that are compared. An arm has `overrides` to the experiment,
-the published `figure`, and one rule, by which it holds:
+the published `value`, and one rule that decides whether it holds:
 
     at_least: 0.9      every seed scores this or more
     at_most: 0.01      every seed scores this or less
-    within: 0.05       the mean over the seeds is this close to the published figure
+    within: 0.05       the mean over the seeds is this close to the published value
 
-A claim holds if all of its arms do. Each run has one thread, and its folder is <folder>/NAME/ARM/SEED. That a claim
-does not hold is a finding, and no error.
+A claim holds if all of its arms do. Each run has one thread, and its folder is <folder>/NAME/ARM/SEED. A claim
+that does not hold is a finding, not an error.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,6 +34,8 @@ RULES: dict[str, tuple[str, Callable[[list[float], float, Any], bool]]] = {
 
 VERDICTS = {True: "holds", False: "does not hold", None: "missing"}
 
+COLUMNS = ["claim", "arm", "metric", "published", "ours (runs)", "holds if", "verdict", "minutes"]
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -41,27 +43,27 @@ class Arm:
 
     name: str
     overrides: list[str]
-    figure: float | str
-    """As published; words where the source shows a curve or proves a statement."""
+    value: float | str
+    """The published number; a word where the source shows a curve or proves a statement."""
     rule: str
     bound: float
 
     @classmethod
     def read(cls, name: str, node: dict[str, Any]) -> "Arm":
         rules = [key for key in node if key in RULES]
-        if len(rules) != 1 or set(node) != {"overrides", "figure", *rules}:
-            raise ValueError(f"arm {name} should have overrides, figure and one of {', '.join(RULES)}, got {node}")
-        if rules == ["within"] and isinstance(node["figure"], str):
-            raise ValueError(f"arm {name} needs a number as its figure to be within a distance of it, got {node}")
-        return cls(name, list(node["overrides"]), node["figure"], rules[0], float(node[rules[0]]))
+        if len(rules) != 1 or set(node) != {"overrides", "value", *rules}:
+            raise ValueError(f"arm {name} should have overrides, value and one of {', '.join(RULES)}, got {node}")
+        if rules == ["within"] and isinstance(node["value"], str):
+            raise ValueError(f"arm {name} should have a number as its value for the rule within, got {node}")
+        return cls(name, list(node["overrides"]), node["value"], rules[0], float(node[rules[0]]))
 
     def holds(self, scores: list[float]) -> bool:
-        return RULES[self.rule][1](scores, self.bound, self.figure)
+        return RULES[self.rule][1](scores, self.bound, self.value)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """An experiment and what was published."""
+    """An experiment that repeats something published."""
 
     name: str
     sentence: str
@@ -117,7 +119,7 @@ def row_of(claim: Claim, arm: Arm, jobs: list[Job]) -> dict[str, Any]:
         "claim": claim.name,
         "arm": arm.name,
         "metric": f"{claim.metric} {finished[0][1]['metric']}" if finished else claim.metric,
-        "published": arm.figure,
+        "published": arm.value,
         "mean": fmean(scores) if scores else None,
         "spread": stdev(scores) if len(scores) > 1 else None,
         "runs": len(scores),
@@ -130,10 +132,7 @@ def row_of(claim: Claim, arm: Arm, jobs: list[Job]) -> dict[str, Any]:
     }
 
 
-COLUMNS = ["claim", "arm", "metric", "published", "ours (runs)", "holds if", "verdict", "minutes"]
-
-
-def shown(row: dict[str, Any]) -> list[str]:
+def cells_of(row: dict[str, Any]) -> list[str]:
     """The cells of a row as strings."""
     spread = "" if row["spread"] is None else f" ± {significant(row['spread'], 2)}"
     ours = "" if row["mean"] is None else f"{significant(row['mean'])}{spread} ({row['runs']})"
@@ -151,7 +150,7 @@ def verdict_on(claim: Claim, rows: list[dict[str, Any]]) -> str:
 
 def markdown(claims: list[Claim], rows: list[dict[str, Any]]) -> str:
     """The table, and below it what each claim says, its source, and how our runs differ from those published."""
-    lines = [markdown_table(COLUMNS, map(shown, rows)) + "\n"]
+    lines = [markdown_table(COLUMNS, map(cells_of, rows)) + "\n"]
     for claim in claims:
         verdict = verdict_on(claim, rows)
         lines.append(f"**{claim.name}**: {claim.sentence} ({claim.source}) {claim.differs} Verdict: {verdict}.\n")

@@ -22,7 +22,7 @@ QUIET = ("logger=none", "trainer.enable_progress_bar=false")
 
 @dataclass(frozen=True)
 class Job:
-    """One run: `seqmodels train <overrides> seed=<seed>` into `folder`, for at most so many minutes."""
+    """One run: `seqmodels train <overrides> seed=<seed>` into `folder`, for at most `minutes`."""
 
     name: str
     overrides: tuple[str, ...]
@@ -55,7 +55,7 @@ class Job:
         return result
 
     def run(self) -> str:
-        """Train; returns a line that says how it went.
+        """Train; returns a line with the outcome.
 
         Raises:
             UserError: the run failed, or took too long.
@@ -81,7 +81,7 @@ class Job:
 
 @functools.cache
 def composed(*overrides: str) -> DictConfig:
-    """The config of all seeds together, as composing takes a while."""
+    """The config that all seeds share, composed only once because that takes a while."""
     return compose(*overrides)
 
 

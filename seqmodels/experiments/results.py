@@ -28,10 +28,10 @@ COLUMNS = {
 
 
 def collect(folder: Path) -> pd.DataFrame:
-    """One row for each `result.json` below a folder, by task and from the best to the worst test metric.
+    """One row for each `result.json` below a folder, sorted by task and from the best to the worst test metric.
 
     The column `unseen`, the mean over test lengths that training did not have, exists if any run has one; `settings`
-    exists if a run differs in more than its seed from another run of the same model on the same task.
+    exists if two runs of the same model on the same task differ in more than their seed.
 
     Raises:
         FileNotFoundError: there is no `result.json`.
@@ -74,7 +74,7 @@ def settings_of(file: Path) -> dict[str, str]:
     }
 
 
-def shown(table: pd.DataFrame) -> list[list[str]]:
+def cells_of(table: pd.DataFrame) -> list[list[str]]:
     """The cells as strings: four significant digits of measurements, whole steps per second."""
     text = table.astype(object)
     for name in {"test", "unseen", "chance"} & set(table):

@@ -1,4 +1,4 @@
-"""A recurrent cell: what differs between one recurrent layer and the next, and all that the author of one has to know.
+"""A recurrent cell: the part in which recurrent layers differ, and all that the author of one has to know.
 
 A layer reads a sequence x_1 .. x_T in one direction. Its work is split as
 
@@ -53,7 +53,7 @@ class Cell(nn.Module):
     hidden_size: int
     bias: bool
     parameter_names: tuple[str, ...]
-    """The names in `shapes`, which the constructor of `RecurrentLayer` asks for once."""
+    """The names in `shapes`, set once by the constructor of `RecurrentLayer`."""
 
     @property
     def state_sizes(self) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ State = tuple[Tensor, Tensor]
 class ContextLayer(nn.Module):
     """Base class of layers without recurrence; a subclass defines `read`, and `context` if its view is limited.
 
-    Batch order, single and packed sequences, and going on from a state work as in a recurrent layer.
+    Batch order, single and packed sequences, and continuing from a state work as in a recurrent layer.
 
     Args:
         input_size: features of one input step.
@@ -90,7 +90,8 @@ class ContextLayer(nn.Module):
             raise RuntimeError("expected a sequence of at least one step, got length 0")
         if hx is not None:
             if not isinstance(hx, tuple | list) or len(hx) != 2:
-                raise RuntimeError("the state hx should be a tuple (h, past)")
+                found = f"a tuple of {len(hx)}" if isinstance(hx, tuple | list) else type(hx).__name__
+                raise RuntimeError(f"the state hx should be a tuple (h, past), got {found}")
             if hx[1].dim() != 3 or hx[1].shape[1:] != (batch, features):
                 raise RuntimeError(f"the past should be of size [time, {batch}, {features}], got {list(hx[1].shape)}")
             sequence = torch.cat([hx[1].transpose(0, 1), sequence], dim=1)

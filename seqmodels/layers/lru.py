@@ -63,7 +63,7 @@ class LRU(RecurrentLayer):
     def _parts(self, projected: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
         """lambda, gamma * (B x_t) and D x_t."""
         decay = torch.exp(torch.complex(-weights.log_nu.exp(), weights.log_theta.exp()))
-        # autocast has no complex numbers of half precision
+        # torch has no complex numbers of half precision, which autocast would make
         real, imaginary, skip = projected.to(weights.log_nu.dtype).chunk(3, dim=-1)
         return decay, weights.log_gamma.exp() * torch.complex(real, imaginary), skip
 

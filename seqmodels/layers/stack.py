@@ -18,7 +18,7 @@ from seqmodels.layers.cell import Cell, States, Weights
 from seqmodels.layers.checks import check_dimensions, check_features, check_states, given_states
 
 SHORTEST = 8
-"""Steps from which on "auto" means "bptt": with fewer, setting up a kernel costs more than it saves."""
+"""The fewest steps for which "auto" means "bptt": with fewer, setting up a kernel costs more than it saves."""
 
 State = Tensor | tuple[Tensor, ...]
 """One tensor, or a tuple if the cell has several states."""
@@ -28,7 +28,7 @@ PARTS_OF_A_STEP = {"step", "project", "scan", "advance"}
 
 
 class RecurrentLayer(Cell):
-    """Base class of the recurrent layers; a subclass defines `step`, and what else its cell needs (see `Cell`).
+    """Base class of the recurrent layers; a subclass defines `step` and anything else its cell needs (see `Cell`).
 
     Args:
         input_size: features of one input step.
@@ -203,8 +203,8 @@ class RecurrentLayer(Cell):
     ) -> tuple[Tensor, States]:
         """A packed batch (all steps, features), longest sequence first, through one layer in one direction.
 
-        A step moves the sequences that reach that far; the others keep their state: their last one, or backwards,
-        where they have not begun, their first one.
+        A step advances the sequences that have it; the others keep their state, which is the last one after they have
+        ended or, backwards, the initial one before they begin.
         """
         steps = self.project(sequence, weights).split(batch_sizes)
         outputs = []
@@ -226,7 +226,7 @@ class RecurrentLayer(Cell):
             return False
         if self.backend == "auto" and len(sequence) < SHORTEST:
             return False
-        # A step may also be put on the object alone, to watch or to change it; no kernel knows of that.
+        # A kernel would ignore a `step` that is set on the object itself, to watch or to change it.
         return PARTS_OF_A_STEP.isdisjoint(vars(self))
 
     def _scan_by_autograd(self, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:

@@ -50,7 +50,7 @@ class TCN(ContextLayer):
         return 2 * (self.kernel_size - 1) * (2**self.num_layers - 1)
 
     def read(self, sequence: Tensor, begun: Tensor) -> Tensor:
-        channels, begun = sequence.transpose(1, 2), begun.unsqueeze(1)  # convolutions want (batch, channels, time)
+        channels, begun = sequence.transpose(1, 2), begun.unsqueeze(1)  # convolutions expect (batch, channels, time)
         for block in self.blocks:
             channels = block(channels, begun)
         return channels.transpose(1, 2)

@@ -93,7 +93,7 @@ def back_through(
 
 
 def whole_gradients(lesson: Lesson, steps: Iterable[BackwardStep]) -> dict[str, Tensor]:
-    """What all steps of the backward pass add up to: the gradients of "inputs" and of each parameter by its name."""
+    """The sums over all steps of the backward pass: the gradients of "inputs" and of each parameter, by name."""
     whole = {"inputs": torch.zeros_like(lesson.inputs)}
     whole |= {name: torch.zeros_like(parameter) for name, parameter in lesson.layer.named_parameters()}
     for backward in steps:
@@ -104,7 +104,7 @@ def whole_gradients(lesson: Lesson, steps: Iterable[BackwardStep]) -> dict[str, 
 
 
 def autograd_gradients(lesson: Lesson, output_gradient: Tensor) -> dict[str, Tensor]:
-    """The same gradients, by torch and at once.
+    """The same gradients, computed by torch in one call.
 
     Through the reference layer with the same weights, or through the layer itself if it has no reference.
     """

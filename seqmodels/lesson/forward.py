@@ -42,13 +42,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A layer, in evaluation, and all its steps over one sequence in the order in which they were taken."""
+    """A layer, in evaluation, and all its steps over one sequence, in the order of computation."""
 
     layer: RecurrentLayer
     inputs: Tensor
     """(time, input_size)"""
     output: Tensor
-    """(time, directions * features), as the layer puts it out."""
+    """(time, directions * features), as the layer returns it."""
     steps: list[Step]
 
 
@@ -85,7 +85,7 @@ def record(layer: RecurrentLayer, inputs: Tensor) -> Lesson:
         after = tuple(part.detach() for part in taken.after.values())
         return after if isinstance(state, tuple) else after[0]
 
-    # A step on the object makes the layer take one step at a time, and `scan` as the base class has it keeps to that.
+    # A `step` set on the object makes the layer run one step at a time, and so does the `scan` of the base class.
     recorded = copy.copy(layer)  # with the same parameters
     scan = functools.partial(RecurrentLayer.scan, recorded)
     vars(recorded).update(backend="autograd", project=project, step=step, scan=scan)
@@ -135,6 +135,6 @@ def reference_layer(layer: RecurrentLayer, num_layers: int) -> torch.nn.Module |
 
 @torch.no_grad()
 def reference_outputs(layer: RecurrentLayer, inputs: Tensor) -> list[Tensor]:
-    """What each layer of the stack puts out, (time, directions * features), by the reference; empty without one."""
+    """The outputs (time, directions * features) of each layer of the stack, by the reference; empty without one."""
     stacks = [reference_layer(layer, level + 1) for level in range(layer.num_layers)]
     return [stack(inputs)[0] for stack in stacks if stack is not None]

@@ -66,7 +66,7 @@ class Recorder(TorchFunctionMode):
         self.known = known
         self.calls: dict[int, _Call] = {}
         self.variables: dict[int, str] = {}
-        self.kept: list[Any] = []  # so that no id is used twice
+        self.kept: list[Any] = []  # so that no id is used again
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         _refuse_changes_in_place(func, args)
@@ -87,7 +87,7 @@ class Recorder(TorchFunctionMode):
         latest = {
             self.variables[key]: key
             for key, call in self.calls.items()
-            # The weights are shown once and whole, so a piece of them is called by where it lies.
+            # The weights are shown once and whole, so a piece of them is named by its position.
             if key in self.variables and not (call.piece and isinstance(call.args[0], nn.Parameter))
         }
         names = {key: name for name, key in latest.items() if name not in known.values()} | known
@@ -112,7 +112,7 @@ class Recorder(TorchFunctionMode):
         return operations
 
     def _only_a_summand(self, key: int) -> bool:
-        """Whether it is a product or a sum W a + b that is only used to add something to it."""
+        """Whether a result is a product W a, or a sum W a + b, that is used in sums only."""
         if self.calls[key].function != "linear":
             return False
         users = [call for call in self.calls.values() if key in map(id, call.operands())]
@@ -231,11 +231,11 @@ def _linear_arguments(input: Tensor, weight: Tensor, bias: Tensor | None = None)
 
 
 def _refuse_changes_in_place(function: Callable, args: tuple[Any, ...]) -> None:
-    """An operation in place leaves nothing of the value before it, to show or to compute a gradient of."""
+    """Refuse an operation in place, which overwrites a value that is to be shown and differentiated."""
     name = function.__name__
     changes = re.fullmatch(r"[a-z]\w*[a-z]_|__i\w+__|__setitem__", name)
     if changes and isinstance(args[0], Tensor) and args[0].requires_grad:
-        raise UserError(f"step should not change its tensors in place to be shown, got {name.strip('_')}")
+        raise UserError(f"step should not change tensors in place, or it cannot be shown; it calls {name}")
 
 
 def _variables_of_the_caller() -> dict[int, str]:

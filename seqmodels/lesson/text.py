@@ -1,4 +1,4 @@
-"""A lesson as plain text, to be followed with a pocket calculator."""
+"""A lesson as plain text, which can be followed with a pocket calculator."""
 
 import inspect
 import math
@@ -13,6 +13,7 @@ from torch import Tensor
 from seqmodels.layers import RecurrentLayer
 from seqmodels.lesson.backward import BackwardStep, autograd_gradients, back_propagate, whole_gradients
 from seqmodels.lesson.forward import Lesson, Step, symbol
+from seqmodels.signatures import public_name
 
 TITLE, COLUMN, WIDTH = 44, 12, 120
 """Characters of a title, of a number and of a line."""
@@ -37,7 +38,7 @@ RULES = {
 """The chain rule of common operations."""
 
 LOSSES = {"all": "the sum of all outputs, of every step", "last": "the sum of the outputs of the last step"}
-"""The losses that can be chosen for the backward pass, and what they are."""
+"""The losses to choose from for the backward pass, in words."""
 
 
 def forward_text(lesson: Lesson) -> Iterator[str]:
@@ -152,8 +153,7 @@ def _direction(step: Step) -> str:
 
 def _reference(layer: RecurrentLayer) -> str:
     assert layer.reference is not None
-    module = layer.reference.__module__.replace("torch.nn.modules.rnn", "torch.nn")
-    return f"{module}.{layer.reference.__name__}"
+    return public_name(layer.reference)
 
 
 def _derivative(quantity: str) -> str:

@@ -1,1 +1,1 @@
-"""What people look at: the files of a run folder, tables and pictures."""
+"""Reports of results: the files of a run folder, tables and pictures."""

@@ -16,7 +16,7 @@ from seqmodels.report.sheet import ORANGE, add_legend, blank_entry
 from seqmodels.tasks.task import IGNORED
 
 WRITTEN = 20
-"""Up to so many classes, a confusion matrix has the counts written into it."""
+"""The most classes for which a confusion matrix has its counts written into it."""
 CHARACTERS = 100
 """Characters that fit beside each other."""
 MARKS, TARGET = ListedColormap(["#CFE6F5", ORANGE, "#EEEEEE"]), 2
@@ -107,13 +107,13 @@ def paint(axes: Axes, cells: np.ma.MaskedArray, first: int, colors: Colormap) ->
 
 
 def marks(blank: np.ndarray) -> list[Patch]:
-    """The legend of cells that are right, wrong, or not scored."""
+    """The legend entries of cells that are right, wrong, or not scored."""
     patches = [Patch(facecolor=MARKS(0), label="right"), Patch(facecolor=MARKS(1), label="wrong")]
     return patches + blank_entry(blank)
 
 
 def visible(symbol: str) -> str:
-    """A symbol as it can be drawn: with a sign for white space, and for what the font does not have."""
+    """A symbol as it can be drawn: with a sign for white space, and for characters that the font lacks."""
     font = get_font(findfont("monospace"))
     known = (character if font.get_char_index(ord(character)) else "\N{REPLACEMENT CHARACTER}" for character in symbol)
     return "".join(WHITESPACE.get(character, drawn) for character, drawn in zip(symbol, known, strict=True))

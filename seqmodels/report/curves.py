@@ -57,7 +57,7 @@ def draw_curves(result: dict[str, Any], metrics: pd.DataFrame) -> Figure:
 
 
 def draw_curve(axes: Axes, metrics: pd.DataFrame, name: str, label: str, color: str) -> np.ndarray:
-    """Draw a column of metrics.csv over the steps done, where it has one, and return its values."""
+    """Draw a column of metrics.csv, if it exists, over the steps done; returns its values."""
     if name not in metrics:
         return np.array([])
     curve = metrics[["step", name]].dropna()
@@ -68,14 +68,14 @@ def draw_curve(axes: Axes, metrics: pd.DataFrame, name: str, label: str, color: 
 
 
 def reference_lines(result: dict[str, Any]) -> dict[str, float]:
-    """Chance, the baselines and the score that counts as solved, by name; what is equal to the last shares its line."""
+    """Chance, the baselines and the score that counts as solved, by name; a baseline that equals it shares its line."""
     baselines, solved_at = result["baselines"], result["solved_at"]
     lines = {"chance": result["chance"]} | {name: value for name, value in baselines.items() if value != solved_at}
     return lines | {" = ".join(["solved", *(name for name in baselines if name not in lines)]): solved_at}
 
 
 def fit_range(axes: Axes, needed: Iterable[float], lines: Iterable[float] = (), bounded: bool = False) -> None:
-    """Set the y axis to hold all that is needed, and of the lines those that do not squash it.
+    """Set the y axis to hold all needed values, and those lines that do not squash it.
 
     The axis is logarithmic where it spans a factor of five, unless the metric is bounded.
     """
@@ -120,7 +120,7 @@ def draw_lengths(result: dict[str, Any]) -> Figure:
     axes.plot(lengths, tests, marker="o", color=RED, zorder=3, label=f"test, mean {significant(mean)}")
     note = outside(axes, chances)
     axes.plot(lengths, chances, "--", color=GRAY, label=f"chance, mean {significant(result['chance'])}{note}")
-    axes.axhline(solved_at, linestyle="--", color=GREEN, label=f"solved from a mean of {significant(solved_at)}")
+    axes.axhline(solved_at, linestyle="--", color=GREEN, label=f"solved at a mean of {significant(solved_at)}")
     axes.set(xlabel="length", ylabel=metric)
     name_lengths(axes, lengths, result["trained_lengths"])
     add_legend(figure)

@@ -1,4 +1,4 @@
-"""The files of a run folder that tell its story: the config and the result."""
+"""The config and the result in a run folder."""
 
 import json
 from pathlib import Path

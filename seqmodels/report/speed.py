@@ -20,18 +20,6 @@ def line_of(row: dict[str, Any]) -> str:
     )
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """The geometric mean and the worst of the ratios, over the sizes."""
-    groups = table.groupby(["layer", "threads", "mode"], sort=False)
-    means = groups[["ratio", "share_of_products"]].agg(geometric_mean)
-    memory = (table["ours_mb"] / table["reference_mb"]).groupby([table["layer"], table["threads"], table["mode"]])
-    return means.assign(worst=groups["ratio"].min(), memory=memory.median()).reset_index()
-
-
-def geometric_mean(values: pd.Series) -> float:
-    return math.exp(values.map(math.log).mean())
-
-
 def summary_table(table: pd.DataFrame) -> Table:
     view = Table(title="speed relative to the reference, over all sizes")
     for heading in ("layer", "threads", "mode", "geometric mean", "worst", "share of bare products", "memory, median"):
@@ -70,3 +58,15 @@ def plot(table: pd.DataFrame, file: Path) -> None:
     picture.axes[0].set_ylabel("times faster than torch.nn")
     picture.axes[1].legend(fontsize="small")
     picture.savefig(file, dpi=120)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """The geometric mean and the worst of the ratios, over the sizes."""
+    groups = table.groupby(["layer", "threads", "mode"], sort=False)
+    means = groups[["ratio", "share_of_products"]].agg(geometric_mean)
+    memory = (table["ours_mb"] / table["reference_mb"]).groupby([table["layer"], table["threads"], table["mode"]])
+    return means.assign(worst=groups["ratio"].min(), memory=memory.median()).reset_index()
+
+
+def geometric_mean(values: pd.Series) -> float:
+    return math.exp(values.map(math.log).mean())

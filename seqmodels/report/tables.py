@@ -10,7 +10,7 @@ from seqmodels.parity import ParityReport
 
 
 def significant(value: float, digits: int = 4) -> str:
-    """A number with so many significant digits."""
+    """A number with this many significant digits."""
     return f"{value:.{digits}g}"
 
 
@@ -53,7 +53,7 @@ def result_table(result: dict[str, Any]) -> Table:
 
 
 def rounded(value: float) -> str:
-    """A whole number, or two significant digits of one below 10."""
+    """A number rounded to a whole one, or below 10 to two significant digits."""
     return f"{value:.0f}" if value >= 10 else significant(value, 2)
 
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from seqmodels.report.sheet import BLUE, GRAY, RED, add_legend, blank_entry
 
 SHOWN = 4
-"""Targets drawn, each in a column of its own, of those that an answer consists of."""
+"""The most numbers of an answer that are drawn, each in a column of its own."""
 
 
 def draw_signals(figure: Figure, outputs: np.ndarray, targets: np.ndarray) -> None:

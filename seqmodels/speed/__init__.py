@@ -1,1 +1,1 @@
-"""How fast it is: layers against torch.nn's, and a whole run against a hand-written loop."""
+"""Measurements of speed: layers against torch.nn's, and a whole run against a hand-written loop."""

@@ -2,8 +2,8 @@
 
 For each size both layers get equal weights and inputs, and their outputs and gradients are compared before anything is
 timed. Training is a forward pass, and a backward pass from a fixed gradient of the outputs to inputs and parameters;
-inference is a forward pass in inference mode. A third arm computes the bare matrix products of the same shapes with
-`torch.mm`, one for each step where steps depend on each other: the time of a layer that does nothing else.
+inference is a forward pass in inference mode. Also timed are the bare matrix products of the same shapes by `torch.mm`,
+one for each step where steps depend on each other: a layer that did nothing else would need this time.
 """
 
 import statistics
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from seqmodels.checks import UserError
 from seqmodels.speed.memory import peak_memory
 
-Arm = Callable[[], object]
+Computation = Callable[[], object]
 Size = tuple[int, int, int, int, int]
 """(time, batch, input size, hidden size, layers)"""
 
@@ -29,7 +29,7 @@ TOLERANCES = {"float32": 1e-4, "float64": 1e-10, "bfloat16": 0.1, "float16": 0.1
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all layers and sizes of a benchmark have in common."""
+    """The settings that all layers and sizes of a benchmark share."""
 
     backend: str
     dtype: str
@@ -45,7 +45,7 @@ def measure(name: str, layer: Callable[..., Any], size: Size, conditions: Condit
         name: what the layer is called in the rows.
         layer: makes the layer from `input_size`, `hidden_size`, `num_layers`, `dtype` and `device`.
         size: see `Size`.
-        conditions: the rest.
+        conditions: see `Conditions`.
 
     Raises:
         UserError: the layer differs from its reference.
@@ -68,10 +68,10 @@ def measure(name: str, layer: Callable[..., Any], size: Size, conditions: Condit
         "infer": ([inference(each, inputs) for each in (ours, reference)], 1),
     }
     gates = len(ours.weight_hh_l0) // hidden
-    for mode, (arms, passes) in modes.items():
+    for mode, (computations, passes) in modes.items():
         products = bare_products(size, gates, passes == 3, inputs)
-        seconds = interleaved([*arms, products], conditions.rounds, device)
-        memory = [peak_memory(arm, device) for arm in arms]
+        seconds = interleaved([*computations, products], conditions.rounds, device)
+        memory = [peak_memory(computation, device) for computation in computations]
         yield {
             "layer": name,
             "mode": mode,
@@ -95,7 +95,7 @@ def measure(name: str, layer: Callable[..., Any], size: Size, conditions: Condit
         }
 
 
-def training(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Arm:
+def training(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Computation:
     inputs = inputs.clone().requires_grad_()
 
     def step() -> None:
@@ -106,11 +106,11 @@ def training(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Arm:
     return step
 
 
-def inference(layer: nn.Module, inputs: Tensor) -> Arm:
+def inference(layer: nn.Module, inputs: Tensor) -> Computation:
     return torch.inference_mode()(lambda: layer(inputs))
 
 
-def bare_products(size: Size, gates: int, train: bool, like: Tensor) -> Arm:
+def bare_products(size: Size, gates: int, train: bool, like: Tensor) -> Computation:
     """The matrix products of a pass, and nothing else."""
     steps, batch, features, hidden, layers = size
     rows = gates * hidden
@@ -152,22 +152,25 @@ def largest_error(found: list[Tensor], expected: list[Tensor]) -> float:
     return max(((ours - theirs).abs().max() / theirs.abs().max()).item() for ours, theirs in pairs)
 
 
-def interleaved(arms: list[Arm], rounds: int, device: str) -> list[float]:
-    """The median seconds of each arm. The arms take turns; short ones are repeated within their turn."""
+def interleaved(computations: list[Computation], rounds: int, device: str) -> list[float]:
+    """The median seconds of each computation. They take turns; short ones are repeated within their turn."""
     synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
 
-    def seconds(arm: Arm, repeats: int = 1) -> float:
+    def seconds(computation: Computation, repeats: int = 1) -> float:
         synchronize()
         started = time.perf_counter()
         for _ in range(repeats):
-            arm()
+            computation()
         synchronize()
         return (time.perf_counter() - started) / repeats
 
     for _ in range(2):
-        once = [seconds(arm) for arm in arms]
+        once = [seconds(computation) for computation in computations]
     repeats = [max(1, round(0.01 / each)) for each in once]
-    turns = [[seconds(arm, many) for arm, many in zip(arms, repeats, strict=True)] for _ in range(rounds)]
+    turns = [
+        [seconds(computation, many) for computation, many in zip(computations, repeats, strict=True)]
+        for _ in range(rounds)
+    ]
     return [statistics.median(turn) for turn in zip(*turns, strict=True)]
 
 

@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_memory(compute: Callable[[], object], device: str) -> float:
-    """Megabytes that `compute` holds at most at once, beyond what was there before."""
+    """The most megabytes that `compute` holds at once, beyond those held before."""
     gc.collect()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -48,7 +48,7 @@ class Clock:
 
 
 def train_by_hand(parts: Parts, folder: Path) -> Training:
-    """Train in the loop one would write without Lightning, with nothing in it that the job does not need."""
+    """Train with the loop one would write without Lightning, which does only what the job needs."""
     task, data, learner = parts.task, parts.data, parts.learner
     trainer: Any = parts.trainer
     device = trainer.strategy.root_device
@@ -110,7 +110,7 @@ def train_by_lightning(parts: Parts, folder: Path, without: type | None = None) 
     if without is not None:
         trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, without)]  # type: ignore[attr-defined]
         trainer.loggers = [logger for logger in trainer.loggers if not isinstance(logger, without)]
-    with redirect_stdout(io.StringIO()):  # the progress bar should be drawn, but not seen
+    with redirect_stdout(io.StringIO()):  # the progress bar is drawn, but not shown
         started = time.perf_counter()
         trainer.fit(parts.learner, parts.data)
         wait_for(trainer.strategy.root_device)
@@ -138,14 +138,14 @@ def largest_difference(ours: Training, theirs: Training) -> float:
 
 
 def take_turns(programs: dict[str, Callable[[Path], Training]], rounds: int) -> dict[str, list[Training]]:
-    """Run each program once a round, in an empty folder of its own; without the rounds that warm up.
+    """Run each program once a round, in an empty folder of its own; the first `WARM_UPS` rounds are left out.
 
     Every other round goes backwards, so that no program always follows the same one.
     """
     done: dict[str, list[Training]] = {name: [] for name in programs}
     for number in range(WARM_UPS + rounds):
         for name, program in list(programs.items())[:: -1 if number % 2 else 1]:
-            gc.collect()  # so that no program collects what another has left
+            gc.collect()  # so that no program spends time on the garbage of another
             with TemporaryDirectory() as folder:
                 training = program(Path(folder))
             if number >= WARM_UPS:

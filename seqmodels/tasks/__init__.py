@@ -1,4 +1,4 @@
-"""Tasks. A task owns its data, targets, loss and metric, what chance scores, and when it counts as solved."""
+"""Tasks. A task defines its data, targets, loss and metric, the score of chance, and when it counts as solved."""
 
 from seqmodels.checks import RENAMED, nearest
 from seqmodels.tasks.drawn import DrawnTask

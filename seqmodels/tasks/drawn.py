@@ -39,7 +39,7 @@ class DrawnTask(Task):
         """`size` random inputs."""
 
     def fitting(self, length: int) -> int:
-        """The length that is drawn where `length` is asked for: the longest up to it at which there are sequences."""
+        """The length that is drawn in place of `length`: the longest up to it at which the task has sequences."""
         return length
 
     @abstractmethod
@@ -47,7 +47,7 @@ class DrawnTask(Task):
         """The exact targets of any inputs of this task."""
 
     def draw_for(self, split: Split, size: int, length: int, generator: torch.Generator) -> Tensor:
-        """`draw`, unless a task keeps its splits apart by their content: then it overrides this method."""
+        """`draw`, overridden by tasks that keep their splits apart by content."""
         return self.draw(size, length, generator)
 
     @cached_property

@@ -9,8 +9,8 @@ from seqmodels.tasks.task import Split, Task
 class FiniteTask(Task):
     """Base class of the tasks with a fixed number of examples; a subclass sets `data`.
 
-    A training batch is a random choice with replacement, so it depends on its generator alone, and no epochs need to be
-    counted. Validation and test read their examples once, in order.
+    A training batch is drawn with replacement, so it depends on its generator alone, and there are no epochs to count.
+    Validation and test read their examples once, in order.
     """
 
     data: dict[Split, tuple[Tensor, Tensor]]

@@ -29,11 +29,11 @@ class Lengths:
         test_length: the length of the test; the longest training length if not given.
         doubling_batches: a curriculum. The longest length drawn starts at the shortest of the range, or at 2 where that
             is 1, and doubles every `doubling_batches` batches until it reaches the longest of the range. Without it,
-            all lengths are drawn from the first batch on. A single length leaves nothing to grow.
+            the first batch already draws from all lengths. It has no effect on a single length.
         test_lengths: several lengths to test at, which replace `test_length`.
         mixed_lengths: a training batch has up to eight lengths, each drawn for an eighth of its sequences.
         least: the shortest length at which the task makes sense.
-        fitting: the length that is drawn where a length is asked for; see `DrawnTask.fitting`.
+        fitting: the length that is drawn in place of a length; see `DrawnTask.fitting`.
 
     Raises:
         TypeError, ValueError: a length is not a whole number, is too short for the task or is given twice, or the range
@@ -82,7 +82,7 @@ class Lengths:
         return not self.fitting(self.shortest) <= self.fitting(length) <= self.fitting(self.longest)
 
     def draw(self, split: Literal["train", "val", "test"], index: int, generator: torch.Generator) -> int:
-        """The length of batch `index` of a split; the test takes its lengths in turn."""
+        """The length of batch `index` of a split; the batches of the test cycle through its lengths."""
         if split == "test":
             return self.tests[index % len(self.tests)]
         if split == "val":

@@ -41,7 +41,7 @@ class Task(ABC):
     lengths: Lengths | None = None
     """The lengths of sequences in training and test, of tasks that draw them."""
     symbols: Sequence[str] | None = None
-    """How each class is printed, in order, where classes have printable names: the characters of a text."""
+    """The printed name of each class, in order, where classes have one, such as characters."""
 
     metric_name: str
     """What `metric` measures: accuracy, cross_entropy (nats), bits (per symbol), mse, or rmse."""
@@ -64,12 +64,12 @@ class Task(ABC):
 
     @property
     def baselines(self) -> dict[str, float]:
-        """Other answers worth beating, by name, in the test metric."""
+        """The scores of simple methods, by name, in the test metric."""
         return {}
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What one needs to use a model of this task elsewhere, in plain containers: a vocabulary, a scale."""
+        """Plain data that a model of this task needs to be used elsewhere, such as a vocabulary or a scale."""
         return {}
 
     @abstractmethod

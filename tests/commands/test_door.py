@@ -156,7 +156,7 @@ def test_names_that_a_task_hands_on_are_checked_as_its_own(type_command, tmp_pat
         ("task.mixed_lengths=maybe", "mixed_lengths should be true or false, got 'maybe'"),
         ("optimizer.lr=high", "lr should be a number or Tensor, got 'high'"),
         ("model.nonlinearity=tan", "nonlinearity should be 'tanh' or 'relu', got 'tan'; did you mean 'tanh'?"),
-        ("task.test_length=99999999999999", "needs more memory than there is"),
+        ("task.test_length=99999999999999", "needs more memory than is available"),
         ("task.length=99999999999999999999", "length should be a whole number below 2^63"),
     ],
 )

@@ -92,7 +92,7 @@ def test_cells_without_a_reference_are_traced_alone(type_command, model):
         ("inputs=3", "inputs should be rows of numbers"),
         ("inputs=[[a,b]]", "inputs should be rows of numbers"),
         ("inputs=[[1,nan]]", "inputs should be finite numbers"),
-        ("model=nn_rnn", "a layer whose steps can be seen"),
+        ("model=nn_rnn", "should be a RecurrentLayer"),
         ("model.hidden_size=0", "model.hidden_size=0"),
         ("modle=nn_rnn", "did you mean 'model'?"),
         ("seed=-1", "seed"),

@@ -184,17 +184,17 @@ def test_each_claim_can_be_run_and_judged(name, tmp_path):
         assert config.seed == job.seed
         assert claim.metric == "test" or (claim.metric == "unseen" and min(config.task.test_lengths) > 40)
     for arm in claim.arms:
-        assert isinstance(arm.figure, float | str)
+        assert isinstance(arm.value, float | str)
         assert arm.name.replace("_", "").isalnum()
 
 
 @pytest.mark.parametrize(
     "node",
     [
-        {"overrides": [], "figure": 1.0},
-        {"overrides": [], "figure": 1.0, "at_least": 1, "at_most": 2},
-        {"overrides": [], "figure": 1.0, "at_lest": 1},
-        {"overrides": [], "figure": "solved", "within": 1},
+        {"overrides": [], "value": 1.0},
+        {"overrides": [], "value": 1.0, "at_least": 1, "at_most": 2},
+        {"overrides": [], "value": 1.0, "at_lest": 1},
+        {"overrides": [], "value": "solved", "within": 1},
     ],
 )
 def test_an_arm_has_one_rule(node):
@@ -203,13 +203,13 @@ def test_an_arm_has_one_rule(node):
 
 
 def test_a_claim_is_run_in_processes_of_its_own(tmp_path, type_command, monkeypatch):
-    claim = CLAIMS["copy_guess"]
+    claim = CLAIMS["copy_chance"]
     monkeypatch.setattr(claims, "read_claims", lambda: {claim.name: replace(claim, arms=claim.arms[:1])})
-    words = ["copy_guess", TINY, "seeds=[7]", f"folder={tmp_path}"]
+    words = ["copy_chance", TINY, "seeds=[7]", f"folder={tmp_path}"]
     code, shown, _ = type_command(*words, verb="claims")
     assert code == 0
-    assert "[1/1] copy_guess, rnn, seed 7: test cross_entropy" in shown
-    folder = tmp_path / "copy_guess" / "rnn" / "7"
+    assert "[1/1] copy_chance, rnn, seed 7: test cross_entropy" in shown
+    folder = tmp_path / "copy_chance" / "rnn" / "7"
     assert json.loads((folder / "result.json").read_text())["steps"] == 20
     assert "cross_entropy" in (folder / "log.txt").read_text()
     assert "1 of 1 runs have finished already" in type_command(*words, verb="claims")[1]

@@ -28,7 +28,7 @@ def test_by_hand_and_by_lightning_the_losses_are_the_same(tmp_path, options):
 
 
 def test_the_reference_takes_the_place_of_the_layer():
-    assert with_reference(compose(config_name="overhead")).model._target_ == "torch.nn.modules.rnn.RNN"
+    assert with_reference(compose(config_name="overhead")).model._target_ == "torch.nn.RNN"
     config = compose("model=nn_lstm", config_name="overhead")
     assert with_reference(config) == config
 

@@ -1,6 +1,6 @@
 """Back-propagation through time, derived by hand: the same numbers as autograd's loop over `step`, faster.
 
-`bptt_scan` runs a whole sequence through one layer in one direction; kernel.py says how, and where the time goes.
+`bptt_scan` runs a whole sequence through one layer in one direction; kernel.py explains how, and why it is faster.
 """
 
 from seqmodels.layers.bptt.elman import ElmanKernel

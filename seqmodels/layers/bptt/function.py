@@ -17,8 +17,8 @@ Loop = Callable[[Tensor, States, Weights], tuple[Tensor, States]]
 def bptt_applies(sequence: Tensor, state: States, weights: Weights) -> bool:
     """Whether a kernel can compute these tensors; for all others there is autograd.
 
-    It can in float32 and float64 on one device, a CPU or CUDA, outside of autocast, as long as nothing follows the
-    single operations of a step, as tracing, forward-mode derivatives and transforms of `torch.func` do.
+    It can in float32 and float64 on one device, a CPU or CUDA, outside of autocast, as long as nothing observes
+    the single operations of a step, as tracing, forward-mode derivatives and transforms of `torch.func` do.
     """
     dtype, device = sequence.dtype, sequence.device
     if (
@@ -27,7 +27,7 @@ def bptt_applies(sequence: Tensor, state: States, weights: Weights) -> bool:
         or sequence.numel() == 0
         or torch.is_autocast_enabled(device.type)
         or torch.jit.is_tracing()
-        or _each_operation_is_followed()
+        or _operations_are_observed()
     ):
         return False
     tensors = [sequence, *state, *(weight for weight in vars(weights).values() if weight is not None)]
@@ -43,7 +43,7 @@ def bptt_applies(sequence: Tensor, state: States, weights: Weights) -> bool:
 def bptt_scan(kernel: Kernel, loop: Loop, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
     """The outputs (time, batch, features) and the final state of tensors to which `bptt_applies`.
 
-    `loop` computes the same; it serves where a derivative has to be derived once more.
+    `loop` computes the same by autograd, which second derivatives need.
     """
     present = {name: weight for name, weight in vars(weights).items() if weight is not None}
     tensors = (sequence, *state, *present.values())
@@ -69,7 +69,7 @@ class _BackPropagation(torch.autograd.Function):
     def backward(ctx: Any, d_output: Tensor | None, *d_final: Tensor | None) -> Any:
         saved, count = ctx.saved_tensors, 1 + ctx.states + len(ctx.names)
         given, (output, *kept) = saved[:count], saved[count:]
-        if torch.is_grad_enabled() or _each_operation_is_followed(d_output, *d_final):
+        if torch.is_grad_enabled() or _operations_are_observed(d_output, *d_final):
             return None, None, None, None, *_by_autograd(ctx, given, (d_output, *d_final))
         sequence, state, weights = given[0], given[1 : 1 + ctx.states], _weights(ctx.names, given[1 + ctx.states :])
         d_sequence, d_state, d_weights = ctx.kernel.backward(
@@ -85,7 +85,7 @@ def _weights(names: list[str], values: tuple[Tensor, ...]) -> Weights:
 def _by_autograd(ctx: Any, given: tuple[Tensor, ...], d_outputs: tuple[Tensor | None, ...]) -> list[Tensor | None]:
     """The gradients through the loop, which autograd can derive once more, for second derivatives."""
     with torch.enable_grad():
-        inputs = [part.view_as(part) for part in given]  # apart, where one tensor is given twice
+        inputs = [part.view_as(part) for part in given]  # separate, even if one tensor is given twice
         sequence, state, weights = inputs[0], inputs[1 : 1 + ctx.states], inputs[1 + ctx.states :]
         output, final = ctx.loop(sequence, tuple(state), _weights(ctx.names, tuple(weights)))
     wanted = [part for part in inputs if part.requires_grad]
@@ -97,10 +97,10 @@ def _by_autograd(ctx: Any, given: tuple[Tensor, ...], d_outputs: tuple[Tensor | 
     return [next(gradients) if part.requires_grad else None for part in inputs]
 
 
-def _each_operation_is_followed(*gradients: Tensor | None) -> bool:
+def _operations_are_observed(*gradients: Tensor | None) -> bool:
     """Whether a transform or a mode of torch has to see each operation, or several gradients come as one.
 
-    torch asks itself by these private calls, and has no public ones. They let `torch.func`, FLOP counters and
+    These calls are private: torch has no public ones. They let `torch.func`, FLOP counters and
     `is_grads_batched`, which maps over gradients by a vmap of its own, work as they do with any other layer; kernels
     write into tensors that they have allocated, which none of these supports.
     """

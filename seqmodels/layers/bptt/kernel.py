@@ -1,4 +1,4 @@
-"""What the kernels of all cells share: the input projection, the sums over time, and the gradients of the weights.
+"""The base class of all kernels: the input projection, the sums over time, and the gradients of the weights.
 
 For one layer in one direction, its states s_t = (h_t, ...), sums a_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh and a
 loss L:
@@ -11,7 +11,7 @@ loss L:
 
 Paul Werbos, "Backpropagation through time: what it does and how to do it", Proceedings of the IEEE 78(10), 1990.
 
-Autograd takes the same path one operation of one step at a time, and keeps every operand. What is faster here:
+Autograd goes the same way one operation of one step at a time, and keeps every operand. This is faster because:
 
 - Backwards, the recurrence is linear in dL/ds_t. Its factors ds_t/da_t and ds_t/ds_{t-1} follow from the states alone
   and are computed for many steps at once; the loop is left with one product and a few multiplications a step.
@@ -151,7 +151,7 @@ class Kernel(ABC):
         return copy
 
     def working(self, kept: Tensor) -> Tensor:
-        """Where the steps of a chunk write what may be kept: into its place, or if it is not kept, all into one."""
+        """Where the steps of a chunk write their values: each to its own place, or all to one if nothing is kept."""
         return kept if self.keep else torch.empty_like(kept[:1])
 
     def chunks(self, time: int, batch: int) -> list[slice]:
@@ -161,16 +161,16 @@ class Kernel(ABC):
 
 
 def each_step(parts: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-    """The slices of tensors along time. A tensor of one step serves in every step."""
+    """The slices of tensors along time. A tensor of a single step is repeated for every step."""
     steps = max(map(len, parts))
     return zip(*([part[0]] * steps if len(part) < steps else part.unbind(0) for part in parts), strict=True)
 
 
 class BackwardPass:
-    """A backward pass on its way from the last chunk to the first one, and the tensors that it reads and fills."""
+    """The state of a backward pass from the last chunk to the first one: the tensors that it reads and fills."""
 
     steps: slice
-    """The steps of the chunk it has come to."""
+    """The steps of the current chunk."""
 
     def __init__(
         self, state: States, weights: Any, output: Tensor, kept: list[Tensor], d_output: Tensor | None,
@@ -185,7 +185,7 @@ class BackwardPass:
 
     @property
     def kept(self) -> list[Tensor]:
-        """What the forward pass has kept of the steps of the chunk."""
+        """The tensors that the forward pass has kept, for the steps of the chunk."""
         return [part[self.steps] for part in self.all_kept]
 
     def before(self, states: Tensor, position: int) -> Tensor:
@@ -206,7 +206,7 @@ class BackwardPass:
         return [self.nothing, *self.d_output[: self.steps.stop - 1].unbind(0)]
 
     def buffer(self, name: str, columns: int) -> Tensor:
-        """Room for a chunk, (time, batch, columns), the same in each chunk."""
+        """A tensor (time, batch, columns) for intermediate results of a chunk, reused by the next one."""
         steps = self.steps.stop - self.steps.start
         if name not in self.buffers or len(self.buffers[name]) < steps:
             self.buffers[name] = self.output.new_empty(steps, self.output.size(1), columns)

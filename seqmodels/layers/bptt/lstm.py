@@ -48,7 +48,7 @@ class LSTMKernel(Kernel):
         sums, cells = kept
         tanh = tanh_for(cell)
         doubled, minus_one = tanh_is_slow(cell), cell.new_tensor(-1.0)
-        shown = torch.empty_like(cell)
+        scratch = torch.empty_like(cell)
         gates = self.working(sums)
         parts = [sums, gates, *gates.chunk(4, dim=-1), self.working(cells), output]
         for step_sums, step_gates, input_gate, forget_gate, candidate, output_gate, cell_after, after in each_step(
@@ -59,13 +59,13 @@ class LSTMKernel(Kernel):
                 step_gates.sigmoid_()
                 torch.add(minus_one, candidate, alpha=2, out=candidate)
             else:
-                torch.tanh(candidate, out=shown)
+                torch.tanh(candidate, out=scratch)
                 step_gates.sigmoid_()
-                candidate.copy_(shown)
+                candidate.copy_(scratch)
             cell = torch.mul(forget_gate, cell, out=cell_after).addcmul_(input_gate, candidate)
             if self.layer.proj_size:
-                tanh(cell, shown)
-                hidden = torch.mm(shown.mul_(output_gate), weights.weight_hr.t(), out=after)
+                tanh(cell, scratch)
+                hidden = torch.mm(scratch.mul_(output_gate), weights.weight_hr.t(), out=after)
             else:
                 tanh(cell, after)
                 hidden = after.mul_(output_gate)
@@ -76,23 +76,23 @@ class LSTMKernel(Kernel):
         gates, cells = backward.kept
         input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
         one = gates.new_ones(())
-        shown = torch.empty_like(cells)
-        tanh_for(cells)(cells, shown)
+        tanh_cells = torch.empty_like(cells)
+        tanh_for(cells)(cells, tanh_cells)
         factors = backward.buffer("factors", 4 * self.size)
         to_input, to_forget, to_candidate, to_output = factors.chunk(4, dim=-1)
         torch.mul(candidate, input_gate, out=to_input).mul_(one - input_gate)
         torch.mul(backward.before(backward.all_kept[1], 1), forget_gate, out=to_forget).mul_(one - forget_gate)
         torch.addcmul(one, candidate, candidate, value=-1, out=to_candidate).mul_(input_gate)
-        torch.mul(shown, output_gate, out=to_output).mul_(one - output_gate)
-        to_cell = torch.addcmul(one, shown, shown, value=-1).mul_(output_gate)
+        torch.mul(tanh_cells, output_gate, out=to_output).mul_(one - output_gate)
+        to_cell = torch.addcmul(one, tanh_cells, tanh_cells, value=-1).mul_(output_gate)
 
         d_sums = backward.buffer("sums", 4 * self.size)
         by_gate, factor_by_gate = d_sums.unflatten(-1, (4, -1)), factors.unflatten(-1, (4, -1))
         parts = [by_gate[:, :, :3], factor_by_gate[:, :, :3], by_gate[:, :, 3], to_output, to_cell, forget_gate, d_sums]
         steps = [*(part.unbind(0) for part in parts), backward.incoming()]
-        d_shown = d_hidden
+        d_unprojected = d_hidden
         if self.layer.proj_size:
-            d_shown = torch.empty_like(d_cell)
+            d_unprojected = torch.empty_like(d_cell)
             d_projections = backward.buffer("projections", self.layer.proj_size)
             projections = list(d_projections.unbind(0))
         d_cell_of_each = d_cell.unsqueeze(1)
@@ -100,13 +100,13 @@ class LSTMKernel(Kernel):
             list(zip(*steps, strict=True))
         ):
             if self.layer.proj_size:
-                torch.mm(projections.pop().copy_(d_hidden), backward.weights.weight_hr, out=d_shown)
-            torch.mul(d_shown, output_factor, out=d_output_gate)
-            d_cell.addcmul_(d_shown, cell_factor)
+                torch.mm(projections.pop().copy_(d_hidden), backward.weights.weight_hr, out=d_unprojected)
+            torch.mul(d_unprojected, output_factor, out=d_output_gate)
+            d_cell.addcmul_(d_unprojected, cell_factor)
             torch.mul(d_cell_of_each, three_factors, out=d_three)
             d_cell.mul_(share)
             backward.carry(d_step, incoming, d_hidden)
         if self.layer.proj_size:
-            shown.mul_(output_gate)
-            outer(d_projections.flatten(0, 1), shown.flatten(0, 1), backward.d_weights["weight_hr"])
+            tanh_cells.mul_(output_gate)
+            outer(d_projections.flatten(0, 1), tanh_cells.flatten(0, 1), backward.d_weights["weight_hr"])
         return d_sums

@@ -10,8 +10,8 @@ def tanh_is_slow(like: Tensor) -> bool:
     """Whether tanh(a) is faster as 2 sigmoid(2a) - 1 for tensors of this kind and size.
 
     On a CPU torch's sigmoid is about eight times as fast as its tanh. The error is at most 1.8e-7, which is 1.5
-    roundings of 1; that of `torch.tanh` is half a rounding of the result. Where exactness counts there is float64,
-    which always uses `torch.tanh`.
+    roundings of 1; that of `torch.tanh` is half a rounding of the result. Where exactness matters, use float64,
+    which always calls `torch.tanh`.
     """
     return like.device.type == "cpu" and like.dtype == torch.float32 and like.numel() >= 1024
 

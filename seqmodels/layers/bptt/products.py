@@ -16,13 +16,13 @@ StepProduct = Callable[[Tensor, Tensor, Tensor], object]
 """A function (inputs, addend, out) that writes addend + inputs weight^T into out."""
 
 SMALLEST = 4e6
-"""Floating-point operations from which on oneDNN is faster, although its call takes 10 microseconds longer."""
+"""The fewest floating-point operations for which oneDNN is faster, although its call takes 10 microseconds longer."""
 
 FEW = 64 * 64
-"""Entries of a result up to which MKL is faster at summing outer products of many rows."""
+"""The most entries of a result for which MKL is faster at summing outer products of many rows."""
 
 NARROW = 16
-"""Columns below which MKL takes several times as long for a product as for its transpose."""
+"""With fewer columns, MKL takes several times as long for a product as for its transpose."""
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
@@ -74,7 +74,7 @@ def _takes_onednn(like: Tensor, rows: int, columns: int, shared: int) -> bool:
 def has_faster_onednn() -> bool:
     """Whether this torch has oneDNN, and runs on an AMD processor with AVX-512.
 
-    Before version 2.11 torch does not say which processor it runs on, and `torch.mm` serves everywhere.
+    Before version 2.11 torch does not say which processor it runs on, and `torch.mm` is used everywhere.
     """
     if not hasattr(torch.cpu, "get_capabilities"):
         return False
@@ -83,7 +83,7 @@ def has_faster_onednn() -> bool:
 
 
 def has_onednn() -> bool:
-    """Whether this torch has oneDNN, and the two operators that are used of it."""
+    """Whether this torch has oneDNN, and the two of its operators that are used here."""
     return (
         torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")

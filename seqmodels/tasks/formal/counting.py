@@ -3,9 +3,9 @@
 Felix Gers and Juergen Schmidhuber, "LSTM Recurrent Networks Learn Simple Context Free and Context Sensitive
 Languages", IEEE Transactions on Neural Networks 12(6), 2001, predict the next symbol of strings of the language alone.
 There is one such string of each length, so where all strings of a batch have one length its symbols follow from their
-places, and chance would be 1. Strings are therefore to be recognised among others like them, as Gail Weiss, Yoav
+places, and chance would be 1. Strings are therefore to be recognised among similar ones, as Gail Weiss, Yoav
 Goldberg and Eran Yahav do, "On the Practical Computational Power of Finite Precision RNNs for Language Recognition",
-ACL 2018. At a length of training, validation meets the same string again; a longer test does not.
+ACL 2018. At a length of training, validation contains the same string again; a longer test does not.
 """
 
 from collections.abc import Sequence

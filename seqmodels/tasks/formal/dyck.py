@@ -50,12 +50,12 @@ class Dyck(FormalTask):
         self.depth = depth
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        lots = torch.randint(0, 2 * self.brackets, (size, length), generator=generator)
+        numbers = torch.randint(0, 2 * self.brackets, (size, length), generator=generator)
         # A random walk on all integers, folded at 0 and at `depth`.
-        walk = torch.where(lots < self.brackets, 1, -1).cumsum(dim=1) % (2 * self.depth)
+        walk = torch.where(numbers < self.brackets, 1, -1).cumsum(dim=1) % (2 * self.depth)
         depths = torch.minimum(walk, 2 * self.depth - walk)
         opens = depths.diff(dim=1, prepend=torch.zeros(size, 1)) > 0
-        kinds = lots % self.brackets
+        kinds = numbers % self.brackets
         # A closing bracket is of the kind that was innermost one step before.
         closing = self.brackets + innermost(opens, depths, kinds).roll(1, dims=1)
         return torch.where(opens, kinds, closing)

@@ -4,7 +4,7 @@ Context-free tasks of Grégoire Delétang et al., "Neural Networks and the Choms
 
     expression = digit | -digit | (digit) | (-digit) | (expression operator expression)
 
-for 1, 2, 3, 4 and at least 5 symbols. All digits, operators and ways to share out the symbols are equally likely.
+for 1, 2, 3, 4 and at least 5 symbols. All digits, operators and ways of sharing out the symbols are equally likely.
 """
 
 import operator
@@ -41,25 +41,25 @@ class BracketTask(FormalTask):
     ) -> tuple[Tensor, Tensor]:
         """Random expressions (size, length) with the first `operators` of + - *, and the random number of each place.
 
-        The number of a place decides, where an expression begins, how it shares out its symbols; at an operator or a
-        digit, which one it is. The numbers are so large that their remainders are equally likely.
+        Where an expression begins, the number of that place decides how its symbols are shared out; at an operator or
+        a digit, which one it is. The numbers are so large that their remainders are practically uniform.
         """
-        lots = torch.randint(2**62, (size, length), generator=generator)
-        texts = (lots % self.modulus).numpy().tolist()  # NumPy converts lists faster than torch
+        numbers = torch.randint(2**62, (size, length), generator=generator)
+        expressions = (numbers % self.modulus).numpy().tolist()  # NumPy converts lists faster than torch
         opening, closing, minus = self.modulus + OPEN, self.modulus + CLOSE, self.modulus + MINUS
-        for text, row in zip(texts, lots.numpy().tolist(), strict=True):
+        for expression, row in zip(expressions, numbers.numpy().tolist(), strict=True):
             parts = [(0, length - 1)]  # the first and the last place of each expression
             for first, last in parts:  # grows while it is read
                 others = last - first
                 if others >= 4:
                     middle = first + 2 + row[first] % (others - 3)
-                    text[middle] = self.modulus + row[middle] % operators
+                    expression[middle] = self.modulus + row[middle] % operators
                     parts += (first + 1, middle - 1), (middle + 1, last - 1)
                 elif others % 2:  # -digit or (-digit)
-                    text[first + others // 2] = minus
+                    expression[first + others // 2] = minus
                 if others >= 2:
-                    text[first], text[last] = opening, closing
-        return torch.from_numpy(np.array(texts)), lots
+                    expression[first], expression[last] = opening, closing
+        return torch.from_numpy(np.array(expressions)), numbers
 
 
 class ModularArithmetic(BracketTask):
@@ -118,8 +118,8 @@ class SolveEquation(BracketTask):
     """Inputs (batch, length): a random expression of `length` - 2 symbols, with + - ( ) alone, in which x
     (`modulus` + 5) stands for one of the digits; then = (`modulus` + 6) and the value. Target: x.
 
-    Each digit is replaced by x with equal probability. (The paper's code replaces the first digit from a random place
-    on.) Without multiplication there is exactly one x, and it is uniform, so chance is 1 / `modulus`.
+    Each digit is replaced by x with equal probability. (The paper's code replaces the first digit at or after a random
+    place.) Without multiplication there is exactly one x, and it is uniform, so chance is 1 / `modulus`.
 
     Args:
         length: see `DrawnTask`; at least 3.
@@ -134,9 +134,9 @@ class SolveEquation(BracketTask):
     min_length = 3
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
-        expressions, lots = self.draw_expressions(size, length - 2, MINUS + 1, generator)
+        expressions, numbers = self.draw_expressions(size, length - 2, MINUS + 1, generator)
         # The digit with the largest number becomes x.
-        places = lots.masked_fill(expressions >= self.modulus, -1).argmax(dim=1, keepdim=True)
+        places = numbers.masked_fill(expressions >= self.modulus, -1).argmax(dim=1, keepdim=True)
         expressions.scatter_(1, places, self.modulus + UNKNOWN)
         equals = torch.full((size, 1), self.modulus + EQUALS)
         # Each value has its own x, so the value is as uniform as x would be.

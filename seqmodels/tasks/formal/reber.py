@@ -35,7 +35,7 @@ class Reber(FormalTask):
     All strings of a length are equally likely. Chance is exact: the mean over the steps of the most frequent class,
     from the distribution of the grammar's state at each step.
 
-    Only one answer per string needs a long memory, so accuracy is close to 1 without it. The papers ask for strings
+    Only one answer per string needs a long memory, so accuracy is close to 1 without it. The papers require strings
     without any mistake; here the task counts as solved with at most one mistake in ten strings of the longest test
     length.
 
@@ -58,16 +58,16 @@ class Reber(FormalTask):
     def __init__(self, length: int | Sequence[int], **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
         self.solved_at = 1 - 0.1 / (max(self.lengths.tests) - 1)
-        end, nowhere = len(INNER), len(INNER) + 1  # two more states; from both, all ways lead nowhere
+        end, nowhere = len(INNER), len(INNER) + 1  # two more states; nothing follows either of them
         table = [[int(arc[1]) for arc in arcs] for arcs in INNER] + 2 * [[nowhere, nowhere]]
         self.automaton = Automaton(torch.tensor(table), (torch.arange(nowhere + 1) == end).unsqueeze(0))
         self.arcs = torch.tensor([[SYMBOLS.index(arc[0]) for arc in arcs] for arcs in INNER])
-        """The symbol on each way, (states, 2)."""
-        self.onwards = torch.zeros(end, len(SYMBOLS), dtype=torch.long)
+        """The symbol of each transition, (states, 2)."""
+        self.next_state = torch.zeros(end, len(SYMBOLS), dtype=torch.long)
         """The state that each symbol leads to, (states, symbols)."""
         for state, arcs in enumerate(INNER):
             for arc in arcs:
-                self.onwards[state, SYMBOLS.index(arc[0])] = int(arc[1])
+                self.next_state[state, SYMBOLS.index(arc[0])] = int(arc[1])
         self.classes = torch.tensor([SETS.index("".join(sorted(arc[0] for arc in arcs))) for arcs in INNER] + [5])
         """The class of the answer in each state; at the end of the inner string it is E."""
         self.frames = torch.tensor([[SYMBOLS.index(symbol) for symbol in frame] for frame in ("BTBETE", "BPBEPE")])
@@ -84,7 +84,7 @@ class Reber(FormalTask):
         targets[:, 2] = self.classes[0]
         state = torch.zeros_like(inputs[:, 0])
         for step in range(3, inputs.size(1) - 3):
-            state = self.onwards[state, inputs[:, step]]
+            state = self.next_state[state, inputs[:, step]]
             targets[:, step] = self.classes[state]
         targets[:, -3] = torch.where(inputs[:, 1] == SYMBOLS.index("T"), SETS.index("T"), SETS.index("P"))
         targets[:, -2] = SETS.index("E")
@@ -95,7 +95,7 @@ class Reber(FormalTask):
         state[0] = right = 1.0  # the start of the inner string
         for remaining in range(length - 6, 0, -1):
             first = self.automaton.first(remaining)[0] * state
-            ways = torch.stack([first, state - first], dim=1)
-            state = torch.zeros_like(state).index_add_(0, self.automaton.table.flatten(), ways.flatten())
+            shares = torch.stack([first, state - first], dim=1)
+            state = torch.zeros_like(state).index_add_(0, self.automaton.table.flatten(), shares.flatten())
             right += torch.zeros_like(state).index_add_(0, self.classes, state[: len(self.classes)]).max().item()
         return (right + 3.5) / (length - 1)  # the symbols around the inner string; the last but one is T or P

@@ -6,7 +6,7 @@ Sepp Hochreiter and Juergen Schmidhuber, 1997; in this form Martin Arjovsky, Ama
 Delayed recall: the copying task of Albert Gu, Karan Goel and Christopher Ré, "Efficiently Modeling Long Sequences with
 Structured State Spaces", ICLR 2022, in its code.
 
-Noiseless memory: the 5-bit and 20-bit problems of Hochreiter and Schmidhuber's line, in the form of James Martens and
+Noiseless memory: the 5-bit and 20-bit problems, which go back to Hochreiter and Schmidhuber, as in James Martens and
 Ilya Sutskever, "Learning Recurrent Neural Networks with Hessian-Free Optimization", ICML 2011.
 """
 

@@ -1,4 +1,4 @@
-"""Given data: measured series, images and texts."""
+"""Real data: measured series, images and texts."""
 
 from seqmodels.tasks.real.digits import Digits
 from seqmodels.tasks.real.forecast import Forecast

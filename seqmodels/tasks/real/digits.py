@@ -30,7 +30,7 @@ class Digits(FiniteTask):
     solved_at = 0.9
 
     def __init__(self, read: Literal["rows", "pixels"] = "rows") -> None:
-        from sklearn.datasets import load_digits  # takes a second, so other tasks do without it
+        from sklearn.datasets import load_digits  # takes a second, which other tasks need not spend
 
         check_choice("read", read, ["rows", "pixels"])
         self.input_size = 8 if read == "rows" else 1

@@ -25,7 +25,7 @@ class Text(FiniteTask):
 
     Chance is the cross-entropy (bits per character) of the training frequencies of single characters, the
     `bigram` baseline that of pairs of characters. Both count each possibility once in advance (Laplace's rule).
-    The task counts as solved at the score of the bigrams: to beat it takes more than the last character.
+    The task counts as solved at the score of the bigrams: a lower one needs more than the last character.
 
     Args:
         path: a text file in UTF-8; this package's own source files if not given.
@@ -48,7 +48,7 @@ class Text(FiniteTask):
         parts["test"] = text[len(text) * 9 // 10 :]
         if min(len(part) for part in parts.values()) < length + 1:
             raise ValueError(
-                f"a text for length={length} should have at least {10 * (length + 1)} characters "
+                f"the text should have at least {10 * (length + 1)} characters for length={length} "
                 f"(a tenth of it is for the test), got {len(text)} from {path or SOURCES}"
             )
         self.characters = sorted(set(parts["train"]))

@@ -19,14 +19,15 @@ from seqmodels.tasks.lengths import LengthSettings
 from seqmodels.tasks.task import IGNORED
 
 MOTIFS = 2**16
-"""About as many motifs may be listed, for time and memory."""
+"""About the most motifs that may be listed, to limit time and memory."""
 
 
 class FuzzyRecall(DrawnTask):
     """Inputs (batch, length) of tokens: key, value, key, value, ..., and a key at the end. A key is a motif of 1 to
-    `motif` different key tokens (0 to `keys` - 1), a value such a motif of value tokens (`keys` to `keys` + `values` -
-    1); a key has the same value throughout a sequence. Blanks (`keys` + `values`) fill up the start. Targets: after a
-    key that has occurred before, each token of its value, one step ahead; of the last key, the value's first token.
+    `motif` different key tokens (0 to `keys` - 1), a value is one of 1 to `motif` different value tokens (`keys` to
+    `keys` + `values` - 1); a key has the same value throughout a sequence. Blanks (`keys` + `values`) fill up the
+    start. Targets: after a key that has occurred before, each token of its value, one step ahead; of the last key, the
+    value's first token.
 
     Sizes of motifs are drawn uniformly, and so are motifs of a size; then as many pairs are kept as fit, which slightly
     favours short ones. The key at the end is that of a pair drawn uniformly. All values of a size are equally likely,
@@ -81,7 +82,7 @@ class FuzzyRecall(DrawnTask):
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         blank = self.input_size - 1
-        # More pairs than may fit, and the place among those that do of the one to be asked for.
+        # More pairs than can fit, and the relative place, among those that do, of the pair to ask for.
         keys = torch.randint(0, len(self.key_motifs), (size, length // 2), generator=generator).tolist()
         values = torch.randint(0, len(self.value_motifs), (size, length // 2), generator=generator).tolist()
         places = torch.rand(size, generator=generator).tolist()
@@ -132,7 +133,7 @@ class FuzzyRecall(DrawnTask):
 
 
 def motifs(tokens: Sequence[int], longest: int) -> list[tuple[int, ...]]:
-    """All motifs of 1 to `longest` different tokens, each as many times as makes all sizes equally frequent.
+    """All motifs of 1 to `longest` different tokens, each repeated so that all sizes are equally frequent.
 
     Of size s there are (n - s + 1) times as many motifs as of the size before, for n tokens.
     """

@@ -21,15 +21,15 @@ class MQAR(DrawnTask):
     `vocabulary` - 1), then each key once more, at places 2, 4, 6, ... steps after the pairs, among blanks (0). Targets:
     the value at each repeated key, nothing elsewhere.
 
-    In one sequence all keys differ, and all values. The places are drawn one after the other without replacement, the
-    i-th place with a probability proportional to i^(power - 1): a small power asks soon, 1 asks anywhere. The values
-    are uniform, so chance is 2 / `vocabulary`.
+    Within a sequence all keys are different, and so are all values. The places are drawn one after the other without
+    replacement, the i-th place with a probability proportional to i^(power - 1): a small power favours early places, 1
+    none. The values are uniform, so chance is 2 / `vocabulary`.
 
     Args:
         length: see `DrawnTask`; at least 4 * `pairs`.
         pairs: the number of keys with a value.
         vocabulary: the number of tokens, an even number.
-        power: the power of the law that the places follow, greater than 0.
+        power: see above, greater than 0.
 
     Example:
         >>> task = MQAR(length=8, pairs=2, vocabulary=8)
@@ -67,11 +67,11 @@ class MQAR(DrawnTask):
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         half, context = self.input_size // 2, 2 * self.pairs
 
-        def some(choices: int) -> Tensor:
+        def distinct(choices: int) -> Tensor:
             """`pairs` of the numbers 0 to choices - 1, all different."""
             return torch.rand(size, choices, generator=generator).topk(self.pairs, dim=1).indices
 
-        keys, values = 1 + some(half - 1), half + some(half)
+        keys, values = 1 + distinct(half - 1), half + distinct(half)
         # The largest of log(uniform) / weight are a draw without replacement with these weights.
         places = torch.arange(1, 1 + (length - context + 1) // 2, dtype=torch.float64)
         uniform = torch.rand(size, len(places), generator=generator, dtype=torch.float64)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.signals.signal import Signal, fit, recur
+from seqmodels.tasks.signals.signal import Signal, fit, mean_square, recur
 
 FREQUENCIES = (0.2, 1.2)
 """Radians per step, so periods of about 5 to 31 steps."""
@@ -40,8 +40,7 @@ class DampedOscillator(Signal):
     min_length = 4
 
     def chance_at(self, length: int) -> float:
-        (low, high), (weakest, strongest) = AMPLITUDES, DAMPINGS
-        mean_square_amplitude = (high**3 - low**3) / (3 * (high - low))
+        weakest, strongest = DAMPINGS
         # Step t, from 0, predicts the times t + 1 to t + ahead.
         scored = range(self.min_length - 1, length)
         times = [step + distance for step in scored for distance in range(1, self.ahead + 1)]
@@ -49,7 +48,7 @@ class DampedOscillator(Signal):
             (math.exp(-2 * weakest * time) - math.exp(-2 * strongest * time)) / (2 * time * (strongest - weakest))
             for time in times
         ]
-        return mean_square_amplitude / 2 * sum(decay) / len(decay)
+        return mean_square(*AMPLITUDES) / 2 * sum(decay) / len(decay)
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         def uniform(low: float, high: float) -> Tensor:

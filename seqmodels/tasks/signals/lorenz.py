@@ -36,7 +36,7 @@ class Lorenz(Signal):
         ahead: see `Signal`.
 
     Example:
-        At x = y = z = 0 everything rests:
+        The point x = y = z = 0 stays where it is:
 
         >>> Lorenz(length=1).solve(torch.tensor([[[0.0, 0.0, -26 / 8.3]]])) * 8.3
         tensor([[[  0.0000,   0.0000, -26.0000]]])
@@ -54,7 +54,7 @@ class Lorenz(Signal):
 
 def run(start: Tensor, steps: int) -> Tensor:
     """The inputs (batch, steps, 3) that follow those at `start` (batch, 3)."""
-    x, y, z = (start * SCALE + CENTER).T.numpy()  # so small steps take a third of torch's time in NumPy
+    x, y, z = (start * SCALE + CENTER).T.numpy()  # NumPy takes a third of torch's time for such small steps
     path = []
     for _ in range(steps):
         x, y, z = x + STEP * SIGMA * (y - x), y + STEP * (x * (RHO - z) - y), z + STEP * (x * y - BETA * z)

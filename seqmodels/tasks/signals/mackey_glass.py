@@ -1,4 +1,4 @@
-"""Mackey-Glass: predict a chaotic signal whose next value depends on one some time ago.
+"""Mackey-Glass: predict a chaotic signal whose next value depends on a delayed one.
 
 Michael Mackey and Leon Glass, "Oscillation and Chaos in Physiological Control Systems", Science 197, 1977:
 
@@ -66,7 +66,7 @@ class MackeyGlass(Signal):
 
 def run(history: Tensor, steps: int) -> Tensor:
     """The values (steps, batch) that follow a history (tau + 1, batch)."""
-    values = list(history.numpy())  # so small steps take a third of torch's time in NumPy
+    values = list(history.numpy())  # NumPy takes a third of torch's time for such small steps
     delay = len(values)
     for step in range(0, steps, delay):
         delayed = np.array(values[step:])  # drives the next tau + 1 steps

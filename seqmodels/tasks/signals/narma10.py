@@ -5,7 +5,7 @@ Convergence", IEEE Transactions on Neural Networks 11(3), 2000:
 
     y_{t+1} = 0.3 y_t + 0.05 y_t (y_t + ... + y_{t-9}) + 1.5 u_{t-9} u_t + 0.1
 
-About once in 300,000 steps the noise drives y to where it grows without bound. Here y is limited to 1, which it would
+About once in 300,000 steps the noise drives y into unbounded growth. Here y is limited to 1, which it would
 exceed at one step in 20,000.
 """
 
@@ -74,7 +74,7 @@ class NARMA10(DrawnTask):
         earlier = F.pad(noise, (ORDER - 1, 0))[:, : noise.size(1)]
         drives = (1.5 * earlier * noise + 0.1).T.numpy()
         values = np.zeros((ORDER + len(drives), len(noise)))  # time first, from ORDER steps before the start
-        for step, drive in enumerate(drives):  # so small steps take a third of torch's time in NumPy
+        for step, drive in enumerate(drives):  # NumPy takes a third of torch's time for such small steps
             last_ten = values[step : step + ORDER]
             values[step + ORDER] = np.minimum((0.3 + 0.05 * last_ten.sum(axis=0)) * last_ten[-1] + drive, 1)
         return torch.from_numpy(values[ORDER:]).T.unsqueeze(2).to(inputs.dtype)

@@ -13,7 +13,7 @@ from seqmodels.tasks.drawn import DrawnTask
 from seqmodels.tasks.lengths import LengthSettings
 
 NEGLIGIBLE = 1e-15
-"""Compared with the values of a signal, in double precision."""
+"""A number that is negligible beside the values of a signal, in double precision."""
 
 
 class Signal(DrawnTask):
@@ -66,12 +66,17 @@ class Signal(DrawnTask):
         return {"persistence": sum(errors) / len(errors)}
 
 
+def mean_square(low: float, high: float) -> float:
+    """E[a^2] of a number a that is uniform in [low, high]."""
+    return (high**3 - low**3) / (3 * (high - low))
+
+
 def fit(columns: Sequence[Tensor]) -> Tensor:
     """The coefficients c (k, batch) of equations a_1 c_1 + ... + a_k c_k = b, whose k + 1 columns are (n, batch) each.
 
     By least squares, with modified Gram-Schmidt: backward stable (Åke Björck, "Solving Linear Least Squares Problems by
     Gram-Schmidt Orthogonalization", BIT 7, 1967), and all matrices at once. Equations NEGLIGIBLE c_i = 0 are added:
-    they decide where the others leave a choice, as those of a silent signal do. In the end, their residuals are
+    they decide where the others have several solutions, as for a silent signal. In the end, their residuals are
     -NEGLIGIBLE c_i.
     """
     count, (length, size) = len(columns) - 1, columns[0].shape

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqmodels.checks import check_whole
 from seqmodels.tasks.lengths import LengthSettings
-from seqmodels.tasks.signals.signal import Signal, fit, recur
+from seqmodels.tasks.signals.signal import Signal, fit, mean_square, recur
 
 FREQUENCIES = (0.2, 1.2)
 """Radians per step, so periods of about 5 to 31 steps."""
@@ -48,9 +48,7 @@ class Sine(Signal):
         super().__init__(length, ahead, **lengths)
 
     def chance_at(self, length: int) -> float:
-        low, high = AMPLITUDES
-        mean_square_amplitude = (high**3 - low**3) / (3 * (high - low))
-        return self.components * mean_square_amplitude / 2
+        return self.components * mean_square(*AMPLITUDES) / 2
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         def uniform(low: float, high: float) -> Tensor:

@@ -18,7 +18,7 @@ CO2 = pd.read_csv(Path(__file__).parents[3] / "data" / "co2.csv")["co2"].to_nump
 
 
 def whole(task, split):
-    """A split in order: of validation and test as the batches of its evaluation give it."""
+    """A split in order; validation and test as the batches of their evaluation contain it."""
     if split == "train":
         return task.data["train"]
     batches = [task.batch(split, i, 32, torch.Generator()) for i in range(math.ceil(task.examples(split) / 32))]

@@ -207,7 +207,7 @@ def test_second_derivatives_equal_those_of_autograd(model):
 
 
 # torch's own forward-mode derivatives are TorchScript.
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is")
 @pytest.mark.parametrize("model", WITH_KERNEL)
 def test_everything_that_follows_single_operations_goes_by_autograd(model, monkeypatch):
     by_hand, by_autograd = twins(model, num_layers=1)

@@ -1,5 +1,6 @@
 """From a config to the parts of a run, each checked where it is made. Later stages see no config."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -87,7 +88,9 @@ def check_settings(config: DictConfig) -> None:
             check_whole("embedding_size", config.embedding_size, 1)
         check_choice("parity", switch_of(config.parity), SWITCH)
         for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
-            check_whole(f"trainer.{name}", config.trainer[name], 1)
+            check_whole(f"trainer.{name}", config.trainer.get(name), 1)
+    if config.trainer.get("devices") != 1:
+        raise UserError(f"trainer.devices should be 1, got {config.trainer.get('devices')!r}: a run is one process")
     if not isinstance(config.data, DictConfig):
         raise UserError(f"data should have settings such as data.batch_size=64, got {config.data!r}")
 
@@ -101,12 +104,9 @@ def use_threads(threads: Any) -> None:
     """Compute on this number of cores; "auto" leaves it to torch, which uses all of them."""
     if threads == "auto":
         return
-    try:
-        check_whole("threads", threads, 1)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"threads should be a positive whole number, or 'auto' for all cores, got {threads!r}"
-        ) from error
+    most = os.cpu_count() or 1
+    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= most:
+        raise UserError(f"threads should be a whole number from 1 to {most}, or 'auto' for all cores, got {threads!r}")
     torch.set_num_threads(threads)
 
 

@@ -55,18 +55,22 @@ def task_text(name: str) -> str:
 def layer_text(name: str) -> str:
     """Everything about one layer: its equations and paper, its arguments, and its settings as shipped."""
     layer = entry("model", name)
-    source = layer.target
-    if source.__module__.startswith("torch."):  # torch's own layers have the equations of ours that reproduce them
-        twins = [entry("model", other).target for other in names("model") if other.startswith("manual")]
-        source = next((twin for twin in twins if twin.reference is layer.target), source)
-    bases = [cls for cls in source.__mro__ if cls.__module__.startswith("seqmodels") and "Args:" in (cls.__doc__ or "")]
-    text = [
-        f"{name}: {layer.comment or summary_of(layer.target)}",
-        inspect.cleandoc(sys.modules[source.__module__].__doc__ or ""),
-        *(f"{cls.__name__}: {inspect.cleandoc(cls.__doc__ or '')}" for cls in dict.fromkeys([source, *bases])),
-        f"As shipped: {layer.settings.replace('`', '')}",
-    ]
-    return "\n\n".join(text)
+    text = [f"{name}: {layer.comment or summary_of(layer.target)}"]
+    if layer.target.__module__.startswith("torch."):
+        manual = name.replace("nn_", "manual_")
+        text.append(f"The equations are those of {manual}, which reproduces it:")
+        text.append(module_text(entry("model", manual).target))
+    else:
+        text.append(module_text(layer.target))
+        classes = [layer.target, *(cls for cls in layer.target.__mro__ if "Args:" in str(inspect.getdoc(cls)))]
+        ours = [cls for cls in dict.fromkeys(classes) if cls.__module__.startswith("seqmodels.") or cls is layer.target]
+        text += [f"{cls.__name__}: {inspect.cleandoc(cls.__doc__ or '')}" for cls in ours]
+    return "\n\n".join([*text, f"As shipped: {layer.settings.replace('`', '')}"])
+
+
+def module_text(layer: type) -> str:
+    """The docstring of a layer's module without its first line, the summary: equations, source and deviations."""
+    return inspect.cleandoc(sys.modules[layer.__module__].__doc__ or "").partition("\n\n")[2]
 
 
 def tasks_page() -> str:
@@ -123,7 +127,8 @@ def entry(group: str, name: str) -> Entry:
         UserError: there is no such file.
     """
     if name not in names(group):
-        raise UserError(f"there is no {group} {name}{nearest(name, names(group))} (one of: {', '.join(names(group))})")
+        kind = {"model": "layer"}.get(group, group)
+        raise UserError(f"there is no {kind} {name!r}{nearest(name, names(group))} (one of: {', '.join(names(group))})")
     text = (CONF / group / f"{name}.yaml").read_text()
     needed = re.findall(r"^(\w+): \?\?\?", text, re.MULTILINE)
     config = compose(f"{group}={name}", *[f"{group}.{key}='...'" for key in needed])[group]

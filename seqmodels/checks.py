@@ -80,6 +80,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     choices = [choice for choice in choices if choice != word]
     if RENAMED.get(word) in choices:
         return f"; {word!r} is now called {RENAMED[word]!r}"
-    matches = [choice for choice in choices if word in choice.split("_")]
-    matches = matches or difflib.get_close_matches(word, choices, n=1)
+    matches = [choice for choice in choices if word.lower() in choice.lower().split("_")]
+    if not matches:
+        lower = {choice.lower(): choice for choice in choices}
+        matches = [lower[match] for match in difflib.get_close_matches(word.lower(), lower, n=1)]
     return f"; did you mean {one_of(matches)}?" if matches else ""

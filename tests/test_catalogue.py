@@ -71,5 +71,5 @@ def test_a_task_is_shown_with_its_example_chance_and_settings(type_command):
 def test_a_name_there_is_not(type_command):
     code, _, complaint = type_command("addding", verb="tasks")
     assert code == 1
-    assert "there is no task addding; did you mean 'adding'?" in complaint
+    assert "there is no task 'addding'; did you mean 'adding'?" in complaint
     assert complaint.count("\n") == 1

@@ -1,6 +1,7 @@
 """Whole runs: what a run folder holds, that equal configs yield equal numbers, and that loading is safe."""
 
 import json
+import os
 import textwrap
 
 import numpy as np
@@ -223,7 +224,8 @@ def test_a_class_in_the_place_of_the_models_own_names_the_run(type_command, tmp_
     assert result_of(folder)["model"] == "RNN"
 
 
-def test_one_thread_unless_told_otherwise(train):
+def test_one_thread_unless_told_otherwise(train, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     folder = train(*SHORT)
     assert result_of(folder)["threads"] == torch.get_num_threads() == 1
     try:

@@ -13,6 +13,8 @@ from seqmodels.checks import UserError, as_user_errors, check_choice, check_seed
 from seqmodels.commands.door import command, quick_imports
 from seqmodels.config import CONF, compose, layer_of
 
+EXAMPLES = {"layers": "[manual_gru]", "sizes": "[[50,32,8,64,1]]", "threads": "[1]"}
+
 
 @command("benchmark")
 def main(config: DictConfig, folder: Path) -> None:
@@ -60,7 +62,7 @@ def check(config: DictConfig) -> None:
         check_whole("rounds", config.rounds, 1)
         for name in ("layers", "sizes", "threads"):
             if not isinstance(config[name], ListConfig) or not config[name]:
-                raise ValueError(f"{name} should be a list with at least one entry, got {config[name]!r}")
+                raise ValueError(f"{name} should be a list, such as {name}={EXAMPLES[name]}, got {config[name]!r}")
         for threads in config.threads:
             check_whole("threads", threads, 1)
         for size in config.sizes:

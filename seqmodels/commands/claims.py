@@ -30,7 +30,7 @@ def main(config: DictConfig, folder: Path) -> None:
     settings = arguments_of(config)
     check(settings)
     claims = chosen(settings["name"], read_claims())
-    if settings["seeds"]:
+    if settings["seeds"] is not None:
         claims = [replace(claim, seeds=settings["seeds"]) for claim in claims]
     console = Console(width=None if sys.stdout.isatty() else 160)
     root = Path(settings["folder"])
@@ -42,6 +42,8 @@ def main(config: DictConfig, folder: Path) -> None:
             console.print(f"  {claim.source}; {runs} runs of at most {claim.minutes:g} minutes each", soft_wrap=True)
         return
 
+    if settings["table"] and not root.is_dir():
+        raise UserError(f"expected the runs of claims in {root}, found no such folder")
     started = time.perf_counter()
     every = [job for by_arm in jobs.values() for arm_jobs in by_arm.values() for job in arm_jobs]
     errors: list[UserError] = []
@@ -71,6 +73,8 @@ def check(settings: dict[str, Any]) -> None:
     with as_user_errors():
         for name in ("list", "table", "markdown"):
             check_flag(name, settings[name])
+        if settings["seeds"] == []:
+            raise ValueError("seeds should be a list with at least one seed, got []")
         if settings["jobs"] is not None:
             check_whole("jobs", settings["jobs"], 1)
         for name in ("seeds", "overrides"):

@@ -20,8 +20,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from seqmodels import __version__
-from seqmodels.checks import UserError
-from seqmodels.config.compose import checked
+from seqmodels.checks import UserError, nearest
+from seqmodels.commands.help import page
+from seqmodels.config.compose import checked, settings_and_groups
 from seqmodels.config.folders import CONF
 from seqmodels.config.mistakes import user_errors
 
@@ -43,6 +44,7 @@ class Command:
         """Run the command on `words`, those of the command line if None; a mistake raises SystemExit(1)."""
         self.mistakes: list[UserError] = []
         self.started = time.time()
+        self.started_jobs = 0
         try:
             with user_errors(), exceptions_let_through():
                 sys.argv[1:] = self.ordered(sys.argv[1:] if words is None else words)
@@ -50,6 +52,11 @@ class Command:
         except UserError as error:
             print_error(error)
             self.mistakes.append(error)
+        except ValueError as error:
+            if self.started_jobs:
+                raise
+            print_error(UserError(str(error)))  # Hydra's, about its options
+            self.mistakes.append(UserError(str(error)))
         except KeyboardInterrupt as stop:
             print_error(UserError(str(stop) or "interrupted"))
             raise SystemExit(1) from stop
@@ -67,27 +74,34 @@ class Command:
             raise SystemExit(0)
         parser = get_args_parser()  # Hydra's own, which knows its options; its usage message would not help
         parser.error = refuse  # type: ignore[method-assign]
-        overrides = parser.parse_intermixed_args(words).overrides
-        options = list(words)
+        arguments = parser.parse_intermixed_args(words)
+        if arguments.multirun and self.verb != "train":
+            raise UserError(f"-m starts several runs, and {self.verb} starts none")
+        options, overrides = list(words), arguments.overrides
         for word in overrides:
             options.remove(word)
-            if word.startswith("~") and "." not in word:
-                raise UserError(f"{word}: {word[1:].partition('=')[0]} cannot be left out, only changed")
-        bare = [word for word in overrides if "=" not in word and not word.startswith("~")]
-        if bare and not self.named:
-            raise UserError(f"{bare[0]} should be a setting with its value, {bare[0]}=..., or an option (see --help)")
-        if bare:
-            overrides = [word for word in overrides if word not in bare] + [f"name=[{','.join(bare)}]"]
+        if self.named:
+            bare = [word for word in overrides if "=" not in word and not word.startswith("~")]
+            overrides = [word for word in overrides if word not in bare] + [f"name=[{','.join(bare)}]"] * bool(bare)
+        check_words(overrides, self.verb)
+        if arguments.help:
+            program = "python train.py" if Path(sys.argv[0]).name == "train.py" else f"seqmodels {self.verb}"
+            print(page(self.verb, program, overrides))
+            raise SystemExit(0)
         return options + overrides
 
     def job(self, config: DictConfig) -> None:
         """One run; of a sweep, one of several."""
+        self.started_jobs += 1
         settings: Any = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
         try:
             with user_errors():
                 check_folders(settings)
                 self.function(checked(config, self.verb), folder)
+        except BrokenPipeError as stop:  # as in `seqmodels trace | head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from stop
         except UserError as error:
             # Reported here, so that the other runs of a sweep still start.
             sweep = settings.mode == RunMode.MULTIRUN
@@ -103,6 +117,28 @@ def command(verb: str, named: bool = False) -> Callable[[Callable[[DictConfig, P
     With `named`, words without a value are a list of names: `seqmodels layers lru` is `seqmodels layers name=[lru]`.
     """
     return lambda function: Command(verb, function, named)
+
+
+def check_words(words: list[str], verb: str) -> None:
+    """Refuse what Hydra would accept and nobody can mean, or would answer with words of its own."""
+    settings, groups = settings_and_groups(verb)
+    for word in words:
+        name, _, value = word.lstrip("+~").partition("=")
+        if word.startswith("~") and "." not in name:
+            known = name in settings | groups
+            raise UserError(f"{word}: {name} cannot be left out" if known else unknown(name, settings))
+        if "=" not in word and not word.startswith("~"):
+            hint = [f"{group}={word}" for group in sorted(groups) if (CONF / group / f"{word}.yaml").exists()]
+            hint = hint or [f"{setting}={word}" for setting in ["folder"] if setting in settings] or [f"{word}=..."]
+            raise UserError(f"{word} should be a setting with its value, such as {hint[0]}, or an option (see --help)")
+        if name in groups and (not value or value[0] in "[{" or value == "null"):
+            raise UserError(f"{word}: {name} should be one name (--help lists them)")
+        if name in ("model_name", "task_name"):
+            raise UserError(f"{word}: {name} follows from {name.removesuffix('_name')}, and cannot be set")
+
+
+def unknown(name: str, settings: set[str]) -> str:
+    return f"{name} is not a setting{nearest(name, settings)}"
 
 
 def refuse(message: str) -> NoReturn:

@@ -27,7 +27,9 @@ def main(config: DictConfig, folder: Path) -> None:
     if config.markdown:
         print(markdown_table(list(map(str, table.columns)), cells_of(table)))
         return
-    screen = Table(*map(str, table.columns))
+    screen = Table()
+    for name in table.columns:
+        screen.add_column(str(name), overflow="fold")
     for row in cells_of(table):
         screen.add_row(*map(escape, row))
     Console(width=None if sys.stdout.isatty() else 120).print(screen)

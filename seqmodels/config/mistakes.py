@@ -43,6 +43,10 @@ def user_errors(name: str = "", values: dict[str, Any] | None = None) -> Iterato
             raise UserError(f"{problem} ({message})") from error
         # Lightning's MisconfigurationException is a plain Exception; to import it here would take seconds.
         misconfigured = type(error).__name__ == "MisconfigurationException"
+        if name and (missing := re.search(r"missing \d+ required .*arguments?: '(\w+)'", message)):
+            raise UserError(f"{name}.{missing[1]} is needed: ~{name}.{missing[1]} cannot leave it out") from error
+        if name and (unexpected := re.search(r"unexpected keyword argument '(\w+)'", message)):
+            raise UserError(f"{name}.{unexpected[1]} is not a setting{nearest(unexpected[1], values or {})}") from error
         if name and (misconfigured or isinstance(error, EXPECTED)):
             raise UserError(f"{culprits(name, values, message)}: {message}") from error
         if misconfigured:
@@ -71,12 +75,14 @@ def explain(error: Exception) -> str:
     if ambiguous := re.match(r"Ambiguous value for argument '((.*?)=(.*))'", text):
         word, name, values = ambiguous.groups()
         return f"{word}: several runs, one for each value, need -m; a list needs brackets, {name}=[{values}]"
+    if left_out := re.match(r"Could not delete from config\. '(\S+)' does not exist", text):
+        return f"{left_out[1]} is not a setting, so ~{left_out[1]} cannot leave it out"
     cause = error.__cause__ or error
     about_a_key = isinstance(cause, OmegaConfBaseException) and cause.key is not None
     if about_a_key and isinstance(error, ConfigCompositionException) and (message := unknown_key(cause)):
         return message
     quoting = " (quote special characters: 'key=\"value\"')" if "LexerNoViableAlt" in text else ""
-    lines = [line for line in text.splitlines() if line.strip() and "hydra.cc/docs" not in line]
+    lines = [line for line in text.splitlines() if line.strip(" ^") and "hydra.cc/docs" not in line]
     return " ".join(lines[:3]) + quoting
 
 

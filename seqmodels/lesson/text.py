@@ -33,6 +33,9 @@ RULES = {
     "relu": "y = relu(a)         da = dy where a > 0, else 0",
     "maximum": "y = maximum(a, b)   da = dy where a > b, db = dy where b > a, else 0",
     "complex": "y = complex(a, b)   da = Re dy,  db = Im dy; above, a complex factor or y counts as its conjugate",
+    "real": "y = Re a            da = dy;  Re, or a real factor, keeps the real part of the gradient alone",
+    "imag": "y = Im a            da = i dy",
+    "cat": "y = cat(a, b)       da and db are the parts of dy",
     "layer_norm": "y = gain * n + b    da = (g - mean(g) - n * mean(g * n)) / deviation of a,  where g = dy * gain",
 }
 """The chain rule of common operations."""
@@ -46,7 +49,7 @@ def forward_text(lesson: Lesson) -> Iterator[str]:
     layer = lesson.layer
     yield from str(layer).splitlines()
     yield ""
-    yield from textwrap.indent(equations(layer), "    ").splitlines()
+    yield from equations(layer).splitlines()
     for name, parameter in layer.named_parameters():
         yield ""
         yield f"{name} ({' x '.join(map(str, parameter.shape))}), written {symbol(name)}"
@@ -60,7 +63,8 @@ def forward_text(lesson: Lesson) -> Iterator[str]:
             yield from ["", direction]
         yield from ["", f"  time step {step.time}"]
         yield from _row(f"x_{step.time}", step.input)
-        yield " " * TITLE + "".join(f"{f'unit {unit + 1}':>{COLUMN}}" for unit in range(units))
+        if layer.gates == 1:  # else a row also holds the numbers of several gates
+            yield " " * TITLE + "".join(f"{f'unit {unit + 1}':>{COLUMN}}" for unit in range(units))
         for name, state in step.before.items() if begins else ():
             yield from _row(f"{name}, the initial state", state)
         for operation in step.operations:
@@ -140,11 +144,13 @@ def _backward_step(backward: BackwardStep) -> Iterator[str]:
 
 
 def equations(layer: RecurrentLayer) -> str:
-    """The equations of a cell: the indented blocks in the docstring of its module, or else the code of its `step`."""
+    """The docstring of a cell's module, with its equations, and the order of its weights; else the code of `step`."""
     step = type(layer).step
-    lines = (inspect.getdoc(sys.modules[step.__module__]) or "").splitlines()
-    blocks = [line for line in lines if line.startswith("    ")]
-    return textwrap.dedent("\n".join(blocks) or inspect.getsource(step))
+    text = inspect.getdoc(sys.modules[step.__module__]) or ""
+    if not any(line.startswith("    ") for line in text.splitlines()):
+        return inspect.getsource(step)
+    order = (inspect.getdoc(type(layer)) or "").partition("\n\n")[0]
+    return f"{text}\n\n{order}"
 
 
 def _direction(step: Step) -> str:

@@ -42,8 +42,8 @@ def test_what_differs_is_not_timed(type_command, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("sizes=[]", "sizes should be a list with at least one entry"),
-        ("threads=2", "threads should be a list with at least one entry"),
+        ("sizes=[]", "sizes should be a list, such as sizes=[[50,32,8,64,1]], got"),
+        ("threads=2", "threads should be a list, such as threads=[1], got 2"),
         ("layers=[manual_run]", "did you mean 'manual_rnn'?"),
         ("layers=[tcn]", "name layers with a reference"),
         ("sizes=[[4,2,3]]", "rows [time, batch, input, hidden, layers], got [4, 2, 3]"),

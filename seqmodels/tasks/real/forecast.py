@@ -119,9 +119,11 @@ def read_column(path: str, column: str) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            table = pd.read_csv(file, index_col=False)
+            table = pd.read_csv(file, index_col=False, skip_blank_lines=False)  # a blank line is a gap
     except (ValueError, pd.errors.ParserWarning) as error:  # empty, not text, or ragged
         raise ValueError(f"path should be a CSV file with a header line, and {path} is not: {error}") from error
+    filled = np.flatnonzero(table.notna().any(axis=1))
+    table = table[: filled[-1] + 1 if len(filled) else 0]  # without blank lines at the end
     if column not in table:
         names = [str(name) for name in table.columns]
         hint = nearest(column, names)

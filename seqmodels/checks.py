@@ -58,7 +58,13 @@ def check_probability(name: str, value: object) -> None:
         raise ValueError(f"{name} should be a probability between 0 and 1, got {value!r}")
 
 
-RENAMED = {"fused": "bptt", "loop": "autograd", "parity": "parity_check", "Parity": "ParityCheck"}
+RENAMED = {
+    "fused": "bptt",
+    "loop": "autograd",
+    "parity": "parity_check",
+    "Parity": "ParityCheck",
+    "copy_guess": "copy_chance",
+}
 """Words of earlier versions, with their present names."""
 
 

@@ -24,6 +24,7 @@ MISTAKES = {
     "model.backend=fused": ["'fused' is now called 'bptt'"],
     "model.backend=loop": ["'loop' is now called 'autograd'"],
     "optimizer=adan": ["no such optimizer", "did you mean 'adam'?"],
+    "experiment=copy_guess": ["'copy_guess' is now called 'copy_chance'"],
     "experiment=nothing": ["no such experiment"],
     "modle=nn_rnn": ["modle", "did you mean 'model'?"],
     "model.hiden_size=3": ["model.hiden_size", "did you mean 'hidden_size'?"],

@@ -59,11 +59,11 @@ def test_properties_of_both_directions(model, check):
 def test_the_docstring_is_a_summary_equations_the_paper_and_deviations(model):
     """In this order, as paragraphs, so that a table of the layers can be made from them."""
     documented = inspect.getdoc(inspect.getmodule(class_of(model)))
-    summary, equations, paper, *_ = documented.split("\n\n")
+    summary, equations, paper, *_ = [*documented.split("\n\n"), "", ""]
     assert re.fullmatch(r"[^\n]*[^.\n]\.", summary)
     assert all(re.match(r"    \S", line) for line in equations.splitlines())
     assert "_t = " in equations
-    assert re.match(r"[A-Z].*\".*\".*(19|20)\d\d", paper, re.DOTALL)
+    assert re.match(r"[A-Z].*\".*\".*(19|20)\d\d", paper, re.DOTALL), 'expected a source: author, "title", year'
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -80,7 +80,7 @@ class SequenceData(pl.LightningDataModule):
         self.batch_size, self.eval_batches, self.num_workers = batch_size, eval_batches, num_workers
 
     def batches(self, split: Split, test: int = 0) -> Batches:
-        """The batches of a split; of the test, those of one of `task.tests`."""
+        """The batches of a split; for the test, the batches of number `test` in `task.tests`."""
         examples = self.task.examples(split)
         if split == "train":
             count = self.train_batches

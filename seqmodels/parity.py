@@ -27,7 +27,7 @@ class ParityError(UserError):
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far one tensor is from the reference's: the largest absolute difference, and that over the largest entry."""
+    """The error of one tensor: the largest difference, also relative to the largest entry of the reference."""
 
     tensor: str
     absolute: float

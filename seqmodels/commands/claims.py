@@ -51,7 +51,7 @@ def main(config: DictConfig, folder: Path) -> None:
         try:
             errors = run_all(every, settings["jobs"] or os.cpu_count() or 1, console)
         except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(f"interrupted; the same command continues with what is in {root}") from stop
+            raise KeyboardInterrupt(f"interrupted; the same command continues from the runs in {root}") from stop
     rows = [row for claim in claims for row in table_of(claim, jobs[claim.name])]
     root.mkdir(parents=True, exist_ok=True)
     (root / "claims.md").write_text(markdown(claims, rows))

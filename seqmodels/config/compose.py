@@ -47,7 +47,7 @@ def checked(config: DictConfig, config_name: str) -> DictConfig:
 
 
 def settings_and_groups(config_name: str) -> tuple[set[str], set[str]]:
-    """The top-level names of a config, and those of them that are choices with settings of their own."""
+    """The top-level names of a config, and the subset that are choices with settings of their own."""
     file: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{config_name}.yaml"))
     names, groups = set(file) - {"defaults", "hydra"}, set()
     for entry in file["defaults"]:

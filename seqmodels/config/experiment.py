@@ -1,4 +1,4 @@
-"""Whether a run is still the experiment that it names."""
+"""The claim of an experiment, and whether a run may carry it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Where the package and its configs are."""
+"""The folders of the package and of its configs."""
 
 from pathlib import Path
 

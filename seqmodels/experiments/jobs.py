@@ -37,7 +37,7 @@ class Job:
         return config
 
     def result(self) -> dict[str, Any] | None:
-        """What the run left in `result.json`; None if it has not finished.
+        """The content of `result.json`; None if the run has not finished.
 
         Raises:
             UserError: the folder holds a run with another config.

@@ -34,7 +34,7 @@ class Operation:
     """One operation of a step, such as `candidate = tanh(input candidate + reset gate * recurrent candidate)`."""
 
     function: str
-    """What torch calls it, such as "tanh" or "linear"."""
+    """Its name in torch, such as "tanh" or "linear"."""
     name: str
     """The name of the result in the cell's code, or as a state; empty if it has none."""
     formula: str
@@ -47,7 +47,7 @@ class Operation:
 
     @property
     def quantity(self) -> str:
-        """What the result is called: its name, or else its formula."""
+        """The name of the result, or else its formula."""
         return self.name or self.formula
 
 
@@ -82,7 +82,7 @@ class Recorder(TorchFunctionMode):
         return result
 
     def operations(self, states: dict[str, Tensor]) -> list[Operation]:
-        """What was recorded, in order; `states` are the results, by their names."""
+        """The recorded operations, in order; `states` are the results, by name."""
         known = {id(tensor): name for name, tensor in (states | self.known).items()}
         latest = {
             self.variables[key]: key

@@ -36,5 +36,5 @@ def add_legend(figure: Figure, columns: int = 4, extra: Sequence[Artist] = ()) -
 
 
 def blank_entry(blank: np.ndarray) -> list[Patch]:
-    """The legend's entry for positions that are left blank, where there are any."""
+    """The legend entry for blank positions, if there are any."""
     return [Patch(facecolor="white", edgecolor=GRAY, label="blank: not scored")] if blank.any() else []

@@ -75,7 +75,7 @@ def lengths_table(result: dict[str, Any]) -> Table:
 
 
 def parity_table(report: ParityReport) -> Table:
-    """How far each tensor of a layer is from its reference's."""
+    """The errors of each tensor of a layer against its reference."""
     table = Table(title=escape(f"{report.layer} against {report.reference}, float64"))
     table.add_column("tensor")
     table.add_column("largest error", justify="right")

@@ -58,7 +58,7 @@ def columns_of(targets: np.ndarray) -> int:
 
 
 def name_columns(grid: np.ndarray, targets: np.ndarray) -> None:
-    """Number the targets above their columns where there are several, and say how many there are in all."""
+    """Number the columns, as in `target 2 of 6`, if there are several targets."""
     count = targets.shape[-1]
     for target, axes in enumerate(grid[0]):
         if count > 1:

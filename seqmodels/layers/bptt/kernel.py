@@ -191,14 +191,14 @@ class BackwardPass:
     def before(self, states: Tensor, position: int) -> Tensor:
         """The state before each step of the chunk, given the state after each step of the sequence.
 
-        `position` is that of the state among the states of the cell.
+        `position` is the index of the state in `Cell.states`.
         """
         if self.steps.start > 0:
             return states[self.steps.start - 1 : self.steps.stop - 1]
         return torch.cat([self.state[position].unsqueeze(0), states[: self.steps.stop - 1]])
 
     def incoming(self) -> list[Tensor]:
-        """dL/dh from outside before each step of the chunk: that of the output, and zeros before the first step."""
+        """dL/dh from the output before each step of the chunk; zeros before the first step of the sequence."""
         if self.d_output is None:
             return [self.nothing] * (self.steps.stop - self.steps.start)
         if self.steps.start > 0:

@@ -19,8 +19,8 @@ class CycleNavigation(FormalTask):
     """Inputs (batch, length): random moves, one back (0), none (1) or one forward (2); target: the position at the end
     of a walk that starts at 0.
 
-    The probability of each position is exact, by the Fourier transform of one move on the cycle. Chance is that of the
-    most likely position: 1/3 after one move, falling to 1 / `cycle` after many.
+    The probability of each position is exact, by the Fourier transform of one move on the cycle. Chance is the
+    largest one: 1/3 after one move, falling to 1 / `cycle` after many.
 
     Args:
         length: see `DrawnTask`.

@@ -89,7 +89,7 @@ class BucketSort(Rearrangement):
     """The symbols in order. Inputs, targets and arguments: see `Rearrangement`.
 
     The symbol at place i (from 0) is at most c if more than i symbols are, so the probability of each symbol at each
-    place is a difference of two binomial tails. Chance is the mean, over the places, of that of the most likely symbol.
+    place is a difference of two binomial tails. Chance is the mean of the largest one over the places.
 
     Example:
         >>> BucketSort(length=4, symbols=5).solve(torch.tensor([[4, 0, 2, 0, 5, 5, 5, 5]]))

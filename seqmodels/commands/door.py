@@ -170,11 +170,16 @@ def exceptions_let_through() -> Iterator[None]:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import without garbage collection: torch and Lightning create a million objects that are never freed."""
+    """Import without garbage collection: torch and Lightning make a million objects, and all of them stay.
+
+    It saves a second of five while they are imported. Freezing them saves a third of a second of training, in which the
+    collector would go through them once.
+    """
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         gc.enable()
 
 

@@ -31,7 +31,7 @@ is up to date.
 def task_lines() -> Iterator[tuple[str, str]]:
     """The name of each task, and a line that says what is learned."""
     for name in names("task"):
-        yield name, comment_of((CONF / "task" / f"{name}.yaml").read_text())
+        yield name, comment_of((CONF / "task" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def layer_lines() -> Iterator[tuple[str, str]]:
@@ -129,7 +129,7 @@ def entry(group: str, name: str) -> Entry:
     if name not in names(group):
         kind = {"model": "layer"}.get(group, group)
         raise UserError(f"there is no {kind} {name!r}{nearest(name, names(group))} (one of: {', '.join(names(group))})")
-    text = (CONF / group / f"{name}.yaml").read_text()
+    text = (CONF / group / f"{name}.yaml").read_text(encoding="utf-8")
     needed = re.findall(r"^(\w+): \?\?\?", text, re.MULTILINE)
     config = compose(f"{group}={name}", *[f"{group}.{key}='...'" for key in needed])[group]
     return Entry(name, comment_of(text), config, target_of(config, group))

@@ -38,7 +38,7 @@ def main(config: DictConfig, folder: Path) -> None:
     table = pd.DataFrame(rows)
     console.print(summary_table(table))
     table.to_csv(folder / "benchmark.csv", index=False, float_format="%.5g")
-    (folder / "benchmark.md").write_text(markdown(table))
+    (folder / "benchmark.md").write_text(markdown(table), encoding="utf-8")
     plot(table, folder / "benchmark.png")
     console.print(f"Results are in [bold]{folder}[/bold]", soft_wrap=True)
 

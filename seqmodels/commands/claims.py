@@ -54,7 +54,7 @@ def main(config: DictConfig, folder: Path) -> None:
             raise KeyboardInterrupt(f"interrupted; the same command continues from the runs in {root}") from stop
     rows = [row for claim in claims for row in table_of(claim, jobs[claim.name])]
     root.mkdir(parents=True, exist_ok=True)
-    (root / "claims.md").write_text(markdown(claims, rows))
+    (root / "claims.md").write_text(markdown(claims, rows), encoding="utf-8")
     pd.DataFrame(rows).to_csv(root / "claims.csv", index=False)
     if settings["markdown"]:
         print(markdown(claims, rows), end="")

@@ -5,6 +5,7 @@ stack trace follows.
 """
 
 import gc
+import io
 import os
 import sys
 import time
@@ -42,6 +43,9 @@ class Command:
 
     def __call__(self, words: list[str] | None = None) -> None:
         """Run the command on `words`, those of the command line if None; a mistake raises SystemExit(1)."""
+        for stream in (sys.stdout, sys.stderr):  # a terminal without these characters shows others in their place
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         self.mistakes: list[UserError] = []
         self.started = time.time()
         self.started_jobs = 0

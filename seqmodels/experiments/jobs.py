@@ -44,7 +44,7 @@ class Job:
         """
         try:
             found = OmegaConf.load(self.folder / "config.yaml")
-            result = json.loads((self.folder / "result.json").read_text())
+            result = json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         if decisive(found) != decisive(self.config):
@@ -73,9 +73,9 @@ class Job:
             except subprocess.TimeoutExpired as error:
                 raise UserError(f"{self.name}: stopped after {self.minutes:g} minutes ({log})") from error
             except subprocess.CalledProcessError as error:
-                said = log.read_text().strip().splitlines() or [""]
+                said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
                 raise UserError(f"{self.name}: {said[-1].removeprefix('error: ')} ({log})") from error
-        result = json.loads((self.folder / "result.json").read_text())
+        result = json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
         return f"{self.name}: test {result['metric']} {significant(result['test'])}, {result['seconds']:.0f} s"
 
 

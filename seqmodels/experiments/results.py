@@ -40,7 +40,9 @@ def collect(folder: Path) -> pd.DataFrame:
     results, configs = [], []
     for file in sorted(folder.rglob("result.json")):
         try:
-            result = {"unseen": None} | json.loads(file.read_text())  # runs of earlier versions do not have it
+            result = {"unseen": None} | json.loads(
+                file.read_text(encoding="utf-8")
+            )  # runs of earlier versions do not have it
             results.append({name: result[name] for name in COLUMNS})
             configs.append(settings_of(file.with_name("config.yaml")))
         except (ValueError, KeyError, TypeError) as error:

@@ -124,7 +124,7 @@ def command(verb: str, named: bool = False) -> Callable[[Callable[[DictConfig, P
 
 
 def check_words(words: list[str], verb: str) -> None:
-    """Refuse what Hydra would accept and nobody can mean, or would answer with words of its own."""
+    """Refuse overrides that make no sense although Hydra would accept them, or whose message from Hydra is unclear."""
     settings, groups = settings_and_groups(verb)
     for word in words:
         name, _, value = word.lstrip("+~").partition("=")

@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text()
 
 
 FLOORS = [
-    {"checks", "signatures"},
+    {"checks", "files", "signatures"},
     {"layers", "tasks"},
     {"config", "lesson", "model", "parity"},
     {"callbacks", "data", "learner", "report"},

@@ -1,0 +1,73 @@
+"""Files that are either whole or absent: written beside the old file, and renamed when they are on the disk.
+
+A checkpoint is a ZIP archive. Its SHA-256 digest stands in the archive's comment, so that damage is noticed, and the
+file still opens with `torch.load`.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+COMMENT = b"sha256:"
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file such that a crash at any moment leaves either the old content or the new one."""
+    part = part_of(file)
+    try:
+        with part.open("wb") as output:
+            output.write(content)
+            output.flush()
+            os.fsync(output.fileno())
+        os.replace(part, file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(file.parent)
+
+
+def part_of(file: Path) -> Path:
+    """Where a file is written before it is renamed."""
+    return file.with_name(f".{file.name}.part")
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    if os.name == "nt":  # Windows cannot open a folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digest_of(content: bytes) -> str:
+    """The SHA-256 digest, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sealed(archive: bytes) -> bytes:
+    """A ZIP archive with its digest in its comment; the archive must not have one yet.
+
+    The last two bytes of an archive without a comment are the length of the comment, zero.
+    """
+    if archive[-22:-18] != b"PK\x05\x06" or archive[-2:] != b"\0\0":
+        raise ValueError("expected a ZIP archive without a comment")
+    comment = COMMENT + digest_of(archive[:-2]).encode()
+    return archive[:-2] + len(comment).to_bytes(2, "little") + comment
+
+
+def is_sealed(archive: bytes) -> bool:
+    """Whether an archive ends in a comment that holds its digest and, if it does, nothing else has changed.
+
+    Raises:
+        ValueError: it has such a comment, and another digest.
+    """
+    length = len(COMMENT) + 64
+    content, comment = archive[: -length - 2], archive[-length:]
+    if not comment.startswith(COMMENT):
+        return False
+    if comment != COMMENT + digest_of(content).encode():
+        raise ValueError("its content does not match the digest stored with it")
+    return True

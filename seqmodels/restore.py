@@ -4,10 +4,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from seqmodels.archive import read_checkpoint
 from seqmodels.checks import RENAMED, UserError
 from seqmodels.config import arguments_of, target_of
 from seqmodels.model import SequenceModel
@@ -36,7 +36,7 @@ def load_run(folder: str | Path, checkpoint: str = "best", trusted: tuple[str, .
     if "backend" in arguments:  # a run of an earlier version may have an earlier name
         arguments["backend"] = RENAMED.get(arguments["backend"], arguments["backend"])
     layer = partial(trusted_layer(config.model, trusted), **arguments)
-    model = SequenceModel(layer, **torch.load(file, weights_only=True, map_location="cpu")["model_arguments"])
+    model = SequenceModel(layer, **read_checkpoint(file)["model_arguments"])
     load_weights(model, file)
     return model.eval()
 
@@ -65,7 +65,7 @@ def trusted_layer(config: DictConfig, trusted: tuple[str, ...]) -> type[nn.Modul
 
 def load_weights(model: SequenceModel, file: Path) -> dict[str, Any]:
     """Load the weights of a checkpoint file into a model; returns the checkpoint."""
-    checkpoint = torch.load(file, weights_only=True, map_location="cpu")
+    checkpoint = read_checkpoint(file)
     weights = checkpoint["state_dict"].items()
     model.load_state_dict({name.removeprefix("model."): value for name, value in weights if name.startswith("model.")})
     return checkpoint

@@ -1,11 +1,11 @@
 """The command line: `seqmodels VERB ...`, or `python -m seqmodels VERB ...`."""
 
-import os
 import sys
 from importlib import import_module
 
 from seqmodels import __version__
 from seqmodels.checks import nearest
+from seqmodels.stops import output_that_may_end
 
 VERBS = {
     "train": "train a model on a task, after proving its layer equal to its reference; the same as python train.py",
@@ -23,7 +23,7 @@ VERBS = {
 def main(words: list[str] | None = None) -> None:
     """Pass the words after the verb on to its command, which is imported only now."""
     verb, *rest = (sys.argv[1:] if words is None else words) or ["--help"]
-    try:
+    with output_that_may_end():
         if verb in ("--help", "-h"):
             print(usage())
         elif verb == "--version":
@@ -33,10 +33,6 @@ def main(words: list[str] | None = None) -> None:
         else:
             print(f"error: there is no verb {verb}{nearest(verb, VERBS)} (one of: {', '.join(VERBS)})", file=sys.stderr)
             raise SystemExit(1)
-        sys.stdout.flush()
-    except BrokenPipeError as stop:  # as in `seqmodels tasks | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from stop
 
 
 def usage() -> str:

@@ -1,6 +1,8 @@
 """Adjustments to Lightning's trainer: progress in one line, or in plain lines for a file; fewer messages."""
 
 import logging
+import sys
+import threading
 import time
 import warnings
 from contextlib import nullcontext
@@ -84,8 +86,17 @@ class NoProfiler(PassThroughProfiler):
         return self.nothing
 
 
+def report_in_one_line(failure: threading.ExceptHookArgs) -> None:
+    """Report a file that a logger's thread cannot write, without the trace; pass on any other error."""
+    if isinstance(failure.exc_value, OSError):
+        print(f"error: {failure.exc_value}", file=sys.stderr)
+    else:
+        threading.__excepthook__(failure)
+
+
 def quieten() -> None:
     """Silence the messages that Lightning repeats on every run, and its warnings about deliberate choices."""
+    threading.excepthook = report_in_one_line
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning 2.6 uses torch's tree utilities in a way that torch 2.13 deprecates.

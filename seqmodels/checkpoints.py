@@ -45,9 +45,9 @@ class Checkpoints(Callback):
 
     def __init__(self, folder: Path, steps: int | None = 500, minutes: float | None = 5) -> None:
         if steps is not None:
-            check_whole("checkpoint.steps", steps, 1)
+            check_whole("steps", steps, 1)
         if minutes is not None and (isinstance(minutes, bool) or not 0 < minutes < math.inf):
-            raise ValueError(f"checkpoint.minutes should be a positive number or null, got {minutes!r}")
+            raise ValueError(f"minutes should be a positive number or null, got {minutes!r}")
         self.best, self.last, self.previous = (folder / f"{name}.ckpt" for name in ("best", "last", "previous"))
         self.steps, self.minutes = steps, minutes
         self.best_loss = math.inf
@@ -111,6 +111,7 @@ class Checkpoints(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
         self.started = self.saved = time.monotonic()
+        stop_signals.listen()  # Lightning's own reaction to SIGTERM would end the run between step and validation
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, learner: pl.LightningModule, batch: Any, batch_idx: int

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seqmodels.checks import check_seed, check_whole
-from seqmodels.stops import ignore_stop_signals
+from seqmodels.stops import obey_the_main_process_only
 from seqmodels.tasks import Split, Task
 
 STREAMS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
@@ -129,7 +129,7 @@ class SequenceData(pl.LightningDataModule):
             batch_size=None,
             sampler=Positions(len(batches)),
             num_workers=self.num_workers,
-            worker_init_fn=ignore_stop_signals,
+            worker_init_fn=obey_the_main_process_only,
             generator=torch.Generator(),
         )
 

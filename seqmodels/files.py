@@ -7,7 +7,7 @@ file still opens with `torch.load`.
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seqmodels.checks import UserError
@@ -24,15 +24,37 @@ def write_whole(file: Path, content: bytes) -> None:
     """Write a file such that a crash at any moment leaves either the old content or the new one."""
     part = part_of(file)
     try:
-        with part.open("wb") as output:
-            output.write(content)
-            output.flush()
-            os.fsync(output.fileno())
-        os.replace(part, file)
+        with errors_that_name(file):
+            write(part, "wb", content)
+            os.replace(part, file)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise
     sync_folder(file.parent)
+
+
+def append(file: Path, content: bytes) -> None:
+    """Append to a file; a crash may leave a part of the content."""
+    with errors_that_name(file):
+        write(file, "ab", content)
+
+
+def write(file: Path, mode: str, content: bytes) -> None:
+    """Write to a file, and wait until the content is on the disk."""
+    with file.open(mode) as output:
+        output.write(content)
+        output.flush()
+        os.fsync(output.fileno())
+
+
+@contextmanager
+def errors_that_name(file: Path) -> Iterator[None]:
+    """Add the file to the errors of the operating system, which do not name it when a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(file)) from error
 
 
 def part_of(file: Path) -> Path:

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from seqmodels.files import write_whole
+from seqmodels.files import append, write_whole
 
 OFTEN = 100
 """Rows reach the file at least every so many steps, for those who watch it."""
@@ -64,10 +63,7 @@ class MetricsFile(Logger):
             write_whole(self.file, as_csv(columns, earlier + rows, header=True))
             self.columns = columns
         elif rows:
-            with self.file.open("ab") as output:
-                output.write(as_csv(columns, rows))
-                output.flush()
-                os.fsync(output.fileno())
+            append(self.file, as_csv(columns, rows))
 
     def finalize(self, status: str) -> None:
         self.save()

@@ -27,6 +27,8 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
     Raises:
         UserError: there is no run in the folder, or a setting changes the steps that it has done.
     """
+    if folder.resolve() != Path(typed.resume).resolve() or not str(typed.resume).strip():
+        raise UserError(f"resume={typed.resume} continues one run in its own folder: leave out -m and hydra.run.dir")
     file = folder / "config.yaml"
     if not file.is_file():
         raise UserError(f"resume={folder}: there is no config.yaml, so no run has begun there")

@@ -79,6 +79,8 @@ def continuable(folder: Path) -> Iterator[None]:
     except Stopped as stop:
         stop.message += hint
         raise
+    except BrokenPipeError as error:
+        raise UserError(f"standard output was closed{hint}") from error
     except UserError as error:
         raise UserError(f"{error}{hint}") from error
     except Exception as error:
@@ -87,13 +89,12 @@ def continuable(folder: Path) -> Iterator[None]:
 
 def described(error: Exception) -> str:
     """An error's type, message and place in one line; the place is in the user's code, if any of it was involved."""
-    text = str(error)
-    if text.startswith("Caught "):  # in a data worker, whose traceback is the message
+    name, text = type(error).__name__, str(error)
+    places = [(frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)]
+    if text.startswith("Caught "):  # in a data worker, whose whole trace is the message
         places = re.findall(r'File "(.+)", line (\d+)', text)
-        message = text.strip().splitlines()[-1]
-    else:
-        places = [(frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)]
-        message = f"{type(error).__name__}: {' '.join(text.split())}"
+        text = text.rpartition(f"{name}: ")[2]
+    message = f"{name}: {' '.join(text.split())}"
     own = [place for place in places if "site-packages" not in place[0] and "<" not in place[0]]
     file, line = (own or places)[-1]
     return f"{message} ({file}, line {line}; HYDRA_FULL_ERROR=1 shows the trace)"

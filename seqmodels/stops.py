@@ -1,10 +1,13 @@
-"""Ctrl-C and SIGTERM: the first ends a run where it can be continued, the second ends it at once.
+"""What ends a program from outside: Ctrl-C, SIGTERM, and an output that is closed or full.
 
-A command ends with the exit code that shells expect: 130 after Ctrl-C, 143 after SIGTERM, 129 when its terminal closes.
+The first signal ends a run where it can be continued, a second one ends it at once. The exit codes are those that
+shells expect: 130 after Ctrl-C, 143 after SIGTERM, 129 when the terminal closes.
 """
 
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +33,8 @@ class StopSignals:
         self.received: int | None = None
         """The signal that waits for an end, if there is one."""
         self.waits = False
+        self.ours: list[signal.Signals] = []
+        """The signals that are received here."""
 
     @contextmanager
     def caught(self) -> Iterator[None]:
@@ -37,15 +42,20 @@ class StopSignals:
         before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():  # no other thread may do this
             before = {number: signal.getsignal(number) for number in SIGNALS}
-        ours = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
         self.received = None
-        for number in ours:
-            signal.signal(number, self.receive)
+        self.ours = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+        self.listen()
         try:
             yield
         finally:
-            for number in ours:
+            for number in self.ours:
                 signal.signal(number, before[number])
+            self.ours = []
+
+    def listen(self) -> None:
+        """Receive the signals again, after a library has taken them."""
+        for number in self.ours:
+            signal.signal(number, self.receive)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -70,7 +80,38 @@ class StopSignals:
 stop_signals = StopSignals()
 
 
-def ignore_stop_signals(*arguments: Any) -> None:
-    """Leave the signals to the main process: for its workers, which a terminal or a scheduler sends them to as well."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+@contextmanager
+def output_that_may_end() -> Iterator[None]:
+    """End with code 1 where standard output cannot be written, and quietly if it was closed, as by `| head -1`."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: cannot write: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1) from error
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would try once more at its end, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def obey_the_main_process_only(*arguments: Any) -> None:
+    """For data workers: end when the main process says so, and leave all other signals to it.
+
+    A terminal or a scheduler sends a signal to the workers as well, while the main process needs them to finish a step.
+    """
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        threading.Thread(target=end_when_told, daemon=True).start()
+    else:  # macOS and Windows do not say who has sent a signal
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def end_when_told() -> None:
+    main = multiprocessing.parent_process()
+    while True:
+        received = signal.sigwaitinfo(SIGNALS)
+        if received.si_signo == signal.SIGTERM and main is not None and received.si_pid == main.pid:
+            os._exit(0)

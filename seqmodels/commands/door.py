@@ -26,7 +26,7 @@ from seqmodels.commands.help import page
 from seqmodels.config.compose import checked, settings_and_groups
 from seqmodels.config.folders import CONF
 from seqmodels.config.mistakes import user_errors
-from seqmodels.stops import Stopped, stop_signals
+from seqmodels.stops import Stopped, output_that_may_end, stop_signals
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -51,7 +51,7 @@ class Command:
         self.started = time.time()
         self.started_jobs = 0
         try:
-            with stop_signals.caught(), user_errors(), exceptions_let_through():
+            with output_that_may_end(), stop_signals.caught(), user_errors(), exceptions_let_through():
                 sys.argv[1:] = self.ordered(sys.argv[1:] if words is None else words)
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.verb)(self.job)()
         except UserError as error:
@@ -105,9 +105,6 @@ class Command:
             with user_errors():
                 check_folders(settings)
                 self.function(checked(config, self.verb), folder)
-        except BrokenPipeError as stop:  # as in `seqmodels trace | head -1`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from stop
         except UserError as error:
             # Reported here, so that the other runs of a sweep still start.
             sweep = settings.mode == RunMode.MULTIRUN
@@ -157,6 +154,8 @@ def check_folders(settings: Any) -> None:
     sweep = settings.mode == RunMode.MULTIRUN
     ignored, instead = ("hydra.run.", "hydra.sweep.dir") if sweep else ("hydra.sweep.", "hydra.run.dir")
     for word in settings.overrides.hydra:
+        if word.rstrip("'\" ") in ("hydra.run.dir=", "hydra.sweep.dir="):
+            raise UserError(f"{word}: a folder is needed")
         if word.startswith(ignored):
             kind = "a sweep (-m)" if sweep else "a single run (without -m)"
             raise UserError(f"{word}: {kind} does not use it; its folder is {instead}")

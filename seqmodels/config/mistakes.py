@@ -31,8 +31,10 @@ def user_errors(name: str = "", values: dict[str, Any] | None = None) -> Iterato
     except OSError as error:
         if name:
             raise UserError(f"{culprits(name, values, str(error))}: {error}") from error
-        if error.filename is None:
+        if isinstance(error, BrokenPipeError):
             raise
+        if error.filename is None:  # standard output, mostly
+            raise UserError(f"cannot read or write: {error.strerror or error}") from error
         raise UserError(f"cannot write to, or read, {error.filename}: {error.strerror}") from error
     except Exception as error:
         message = " ".join(line.strip() for line in str(error).splitlines()[:3])

@@ -3,5 +3,7 @@
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
-"""An installed package carries conf/ inside, a checkout has it beside the package."""
+CONF = next(
+    folder.resolve() for folder in (PACKAGE / "conf" / "seqmodels", PACKAGE.parent / "conf") if folder.is_dir()
+)
+"""An installed package carries conf/ inside. A checkout has a link there, which git on Windows may leave out."""

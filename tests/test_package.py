@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text()
 FLOORS = [
     {"checks", "files", "signatures"},
     {"layers", "tasks"},
-    {"config", "lesson", "model", "parity"},
+    {"batches", "config", "lesson", "model", "parity"},
     {"callbacks", "data", "learner", "report"},
     {"build", "catalogue", "restore"},
     {"run", "speed"},
@@ -77,7 +77,7 @@ FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf"}
     ("modules", "unneeded"),
     [
         (["layers", "parity", "lesson"], FRAMEWORKS | {"torchmetrics", "pandas", "rich"}),
-        (["tasks"], FRAMEWORKS),
+        (["tasks", "batches", "model"], FRAMEWORKS),
     ],
 )
 def test_what_can_be_imported_without_lightning_and_hydra(modules, unneeded):

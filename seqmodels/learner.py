@@ -18,6 +18,10 @@ class Learner(pl.LightningModule):
     `train_loss` is logged every `log_every_n_steps` steps only, and not to Lightning's own progress bar. A task that is
     tested at several lengths has metrics such as `test_accuracy_at_80`, and their mean as `test_accuracy`.
 
+    A checkpoint holds the weights but not the arguments: `Learner.load_from_checkpoint(path, model=..., task=...,
+    optimizer=...)` needs them again. A subclass whose own arguments are plain values, and whose constructor calls
+    `save_hyperparameters()`, is loaded by the path alone.
+
     Args:
         model: maps inputs to answers, in the shapes that the task states.
         task: the task to learn.

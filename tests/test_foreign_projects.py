@@ -165,7 +165,9 @@ def test_the_page_shows_a_config_that_composes(project, tmp_path):
 def test_a_layer_and_a_task_of_ones_own(project, words):
     run = project("own_package")
     command = [*words, "train", "--config-dir", "my_conf", "model=leaky_rnn", "task=last_bit"]
-    assert "settings" in run(*command, "--help")
+    page = run(*command, "--help")
+    assert re.search(r"^model: .*\bleaky_rnn\b", page, re.MULTILINE)
+    assert "_target_: their_tasks.LastBit" in page
     settings = ["trainer.max_steps=100", "trainer.enable_progress_bar=false", "logger=none", "hydra.run.dir=run"]
     assert "their_layers.LeakyRNN" in run(*command, *settings)
     assert "LeakyRNN: 1.00" in run("python", "program.py")

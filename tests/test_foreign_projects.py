@@ -175,9 +175,7 @@ def test_a_layer_and_a_task_of_ones_own(project, words):
 
 def test_every_choice_composes_in_another_application(tmp_path):
     """Under `seqmodels/` each file includes the same others as in conf/ itself."""
-    groups = ["model", "task", "optimizer", "scheduler", "trainer", "logger"]
-    assert {folder.name for folder in CONF.iterdir() if folder.is_dir()} == {*groups, "experiment"}
-    files = [file for group in groups for file in (CONF / group).glob("*.yaml")]
+    files = [file for file in CONF.glob("*/*.yaml") if file.parent.name != "experiment"]  # these change whole configs
     assert len(files) > 70
 
     def composed(folder, prefix, *overrides):

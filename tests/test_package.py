@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -109,6 +110,36 @@ def test_the_wheel_holds_configs_data_and_types(wheel):
     (scripts,) = (name for name in names if name.endswith("entry_points.txt"))
     assert "seqmodels = seqmodels.__main__:main" in zipfile.ZipFile(wheel).read(scripts).decode()
     assert not [name for name in names if name.startswith(("tests", "conf", "outputs"))]
+
+
+def test_a_checkout_without_symbolic_links_makes_the_same_wheel(wheel, tmp_path):
+    """So it is with a source distribution, and with git on Windows, which writes a text file in place of a link."""
+    script = f"from hatchling.build import build_sdist; build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path, filter="data")
+    (source,) = (folder for folder in tmp_path.iterdir() if folder.is_dir())
+    link = source / "seqmodels" / "conf" / "seqmodels"
+    assert not link.exists()
+    link.write_text("../../conf")
+    shown = subprocess.run(
+        [sys.executable, "train.py", "--help"], cwd=source, capture_output=True, text=True, check=True
+    )
+    assert "manual_rnn" in shown.stdout
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        ".",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+    ]
+    subprocess.run(command, cwd=source, check=True)
+    assert set(zipfile.ZipFile(tmp_path / wheel.name).namelist()) == set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_the_installed_commands_find_the_configs_and_the_data_of_the_wheel(wheel, tmp_path):

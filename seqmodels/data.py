@@ -1,4 +1,4 @@
-"""A task's batches for Lightning. Batch i of a split is a pure function of (seed, split, i)."""
+"""A task's batches for Lightning."""
 
 import math
 from collections.abc import Iterator
@@ -7,47 +7,12 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
+from seqmodels.batches import Batches
 from seqmodels.checks import check_seed, check_whole
 from seqmodels.stops import obey_the_main_process_only
 from seqmodels.tasks import Split, Task
-
-STREAMS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
-
-MASK = 2**32 - 1
-
-
-def generator_for(seed: int, split: Split, index: int) -> torch.Generator:
-    """The source of all randomness in one batch.
-
-    Torch's CPU generator reads 32 bits of its seed. They differ between all batches of a run, because (split, index) is
-    numbered without gaps, below 2^32, and mixed one to one; and between two seeds for the same (split, index).
-    """
-    stream = len(STREAMS) * index + STREAMS[split]
-    key = MASK - seed  # not the seed itself, as 0 stays 0 below, and seed 0 also draws a model's weights
-    return torch.Generator().manual_seed(_mixed(_mixed(stream) ^ _mixed(key)))
-
-
-def _mixed(bits: int) -> int:
-    """MurmurHash3's finalizer: 32 bits to 32 bits, one to one; close numbers end up far apart."""
-    bits = (bits ^ bits >> 16) * 0x85EBCA6B & MASK
-    bits = (bits ^ bits >> 13) * 0xC2B2AE35 & MASK
-    return bits ^ bits >> 16
-
-
-class Batches(Dataset):
-    """The batches of a split with the given indices, which any number of workers can share."""
-
-    def __init__(self, task: Task, split: Split, seed: int, size: int, indices: range) -> None:
-        self.task, self.split, self.seed, self.size, self.indices = task, split, seed, size, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> tuple[Tensor, ...]:
-        index = self.indices[position]
-        return self.task.batch(self.split, index, self.size, generator_for(self.seed, self.split, index))
 
 
 class Positions(Sampler):

@@ -30,6 +30,10 @@ class Learner(pl.LightningModule):
     tested at several lengths has metrics such as `test_accuracy_at_80`, and their mean as `test_accuracy`.
     Training ends with `Diverged` at the first loss or gradient that is not finite.
 
+    A checkpoint holds the weights but not the arguments: `Learner.load_from_checkpoint(path, model=..., task=...,
+    optimizer=...)` needs them again. A subclass whose own arguments are plain values, and whose constructor calls
+    `save_hyperparameters()`, is loaded by the path alone.
+
     Args:
         model: maps inputs to answers, in the shapes that the task states.
         task: the task to learn.

@@ -1,6 +1,7 @@
-"""Fixtures of all tests: a run without a command line, and a command line without a process."""
+"""Fixtures of all tests: a run without a command line, a command line without a process, and a wheel."""
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 from seqmodels.config import compose
 
 ROOT = Path(__file__).parents[1]
+
+collect_ignore = ["foreign"]  # programs, which are run by test_foreign_projects.py
 
 torch.set_num_threads(1)  # with more, small tensors wait for busy neighbours, and results depend on the machine
 
@@ -54,3 +57,12 @@ def type_command(monkeypatch, capsys, tmp_path):
         return code, printed.out, printed.err
 
     return type_command
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The package as a wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", ".", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return next(folder.glob("*.whl"))

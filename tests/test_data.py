@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from seqmodels.batches import generator_for
 from seqmodels.config import compose, instantiate
-from seqmodels.data import SequenceData, generator_for
+from seqmodels.data import SequenceData
 
 
 def data_of(task_name, *overrides, **arguments):

@@ -91,7 +91,7 @@ class Command:
         check_words(overrides, self.verb)
         if arguments.help:
             program = "python train.py" if Path(sys.argv[0]).name == "train.py" else f"seqmodels {self.verb}"
-            print(page(self.verb, program, overrides))
+            print(page(self.verb, program, overrides, arguments.config_dir))
             raise SystemExit(0)
         return options + overrides
 

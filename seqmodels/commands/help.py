@@ -1,6 +1,7 @@
 """The help page of a verb: what it does, what can be chosen and what can be set, from its YAML files."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -9,25 +10,27 @@ from seqmodels.config.compose import compose, settings_and_groups
 from seqmodels.config.folders import CONF
 
 
-def page(verb: str, program: str, overrides: list[str]) -> str:
-    """The page of conf/<verb>.yaml, with the settings of the choices among `overrides`."""
+def page(verb: str, program: str, overrides: list[str], config_dir: str | None = None) -> str:
+    """The page of conf/<verb>.yaml, with the settings of the choices among `overrides`; those in `config_dir`, too."""
+    folders = [CONF] if config_dir is None else [CONF, Path(config_dir).resolve()]
     described: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{verb}.yaml"))
     groups = settings_and_groups(verb)[1] | ({"experiment"} if verb in ("train", "overhead") else set())
     parts = [described["hydra"]["help"]["header"]]
     parts.append(f"{program} {'[GROUP=CHOICE ...] ' if groups else ''}[KEY=VALUE ...]")
     if groups:
-        choices = (f"{group}: {', '.join(choices_of(group))}" for group in sorted(groups))
+        choices = (f"{group}: {', '.join(choices_of(group, folders))}" for group in sorted(groups))
         parts += ["== What can be chosen (GROUP=CHOICE) ==", "\n".join(choices)]
     parts += ["== What can be set (KEY=VALUE) ==", settings_text(verb)]
     if groups:
-        config = compose(*overrides, config_name=verb)
+        searched = [str(folder).replace("'", "\\'") for folder in folders[1:]]
+        config = compose(*overrides, *[f"hydra.searchpath=['{folder}']" for folder in searched], config_name=verb)
         chosen = OmegaConf.masked_copy(config, sorted(group for group in groups if group in config))
         parts += ["== The settings of these choices (GROUP.KEY=VALUE) ==", OmegaConf.to_yaml(chosen).rstrip()]
     return "\n\n".join([*parts, described["hydra"]["help"].get("footer", "")]).rstrip()
 
 
-def choices_of(group: str) -> list[str]:
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+def choices_of(group: str, folders: list[Path]) -> list[str]:
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
 
 
 def settings_text(verb: str) -> str:

@@ -1,6 +1,7 @@
 """Construct what a config node describes, after comparing the node with the signature of its `_target_`."""
 
 import pkgutil
+import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -43,14 +44,30 @@ def target_of(config: DictConfig, name: str) -> Any:
         raise UserError(f"{name} should name what to build in {name}._target_, got {config}")
     module, _, wanted = str(config._target_).rpartition(".")
     try:
-        found = pkgutil.resolve_name(module)
+        found = imported(module)
     except Exception as error:  # importing a module can raise anything
         problem = f"{type(error).__name__}: {error}" if module else "expected module.Class"
+        if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+            problem += "; for modules outside the working directory, name their folder in PYTHONPATH"
         raise UserError(f"{name}._target_={config._target_} cannot be imported: {problem}") from error
     if not callable(getattr(found, wanted, None)):
         hint = nearest(wanted, dir(found))
         raise UserError(f"{name}._target_={config._target_}: {module} has no class named {wanted}{hint}")
     return getattr(found, wanted)
+
+
+def imported(module: str) -> Any:
+    """Import a module by its full name. One that Python does not find is looked for in the working directory, too.
+
+    Python itself searches the folder of the script: that of train.py, or where pip has put the command `seqmodels`.
+    """
+    try:
+        return pkgutil.resolve_name(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0] or "" in sys.path:
+            raise
+        sys.path.append("")
+        return pkgutil.resolve_name(module)
 
 
 def arguments_of(config: DictConfig) -> dict[str, Any]:

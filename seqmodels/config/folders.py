@@ -3,5 +3,6 @@
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-CONF = next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
-"""An installed package carries conf/ inside, a checkout has it beside the package."""
+PLACES = (PACKAGE.parent / "conf", PACKAGE / "conf" / "seqmodels")
+CONF = next(folder for folder in PLACES if (folder / "verb.yaml").is_file())
+"""A checkout has conf/ beside the package, an installed package carries it inside."""

@@ -43,7 +43,7 @@ MISTAKES = {
     "model.batch_first=false": ["model.batch_first", "batch_first should be true"],
     "model.dropout=2": ["model.dropout=2", "between 0 and 1"],
     "model._target_=torch.nn.RNNN": ["torch.nn.RNNN", "did you mean 'RNN'?"],
-    "model._target_=nowhere.RNN": ["nowhere.RNN", "cannot be imported"],
+    "model._target_=nowhere.RNN": ["nowhere.RNN", "cannot be imported", "PYTHONPATH"],
     "task.length=0": ["task.length=0", "should be a positive whole number, got 0"],
     "task.length=forty": ["task.length=forty"],
     "task.length=[9,3]": ["[shortest, longest], got [9, 3]"],

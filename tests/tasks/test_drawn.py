@@ -8,7 +8,7 @@ import torch
 from answers import check_chance, check_reproducible, check_solved_line, draw, name_of
 
 from seqmodels import tasks
-from seqmodels.data import generator_for
+from seqmodels.batches import generator_for
 from seqmodels.tasks import Adding, CopyMemory, Digits, DrawnTask, ParityCheck, Sine
 from seqmodels.tasks.formal import AnBn
 from seqmodels.tasks.task import IGNORED

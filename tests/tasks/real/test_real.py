@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from seqmodels.data import generator_for
+from seqmodels.batches import generator_for
 from seqmodels.tasks.real import Digits, Forecast, Text
 
 SUNSPOTS = pd.read_csv(Path(__file__).parents[3] / "data" / "sunspots.csv")["sunspots"].to_numpy()

@@ -1,0 +1,276 @@
+"""A run that was interrupted, by whatever means, continues to the bits of one that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from seqmodels.checkpoints import Checkpoints
+from seqmodels.model import SequenceModel
+from seqmodels.tasks import ParityCheck
+
+WORDS = [
+    "model=manual_lstm", "model.hidden_size=6", "model.num_layers=2", "model.dropout=0.3", "scheduler=cosine",
+    "task.length=12", "task.test_length=20", "task.doubling_batches=5", "data.batch_size=8", "data.eval_batches=2",
+    "trainer.max_steps=40", "trainer.val_check_interval=10", "trainer.log_every_n_steps=3", "checkpoint.steps=7",
+    "logger=none", "parity=off",
+]  # fmt: skip
+
+
+def contents(folder):
+    """Everything in a run folder that the interruption must not have changed."""
+    result = json.loads((folder / "result.json").read_text())
+    unequal = {"seconds", "steps_per_second", "digests"}
+    contents = {name: value for name, value in result.items() if name not in unequal}
+    contents["metrics.csv"] = (folder / "metrics.csv").read_bytes()
+    for name in ("best", "last"):
+        checkpoint = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        contents[name] = [value.numpy().tobytes() for value in checkpoint["state_dict"].values()]
+    optimizer = checkpoint["optimizer_states"][0]["state"]
+    contents["optimizer"] = [value.numpy().tobytes() for state in optimizer.values() for value in state.values()]
+    contents["scheduler"] = checkpoint["lr_schedulers"]
+    contents["random numbers"] = checkpoint["callbacks"]["Checkpoints"]["random_state"]["cpu"].numpy().tobytes()
+    return contents
+
+
+def global_steps(folder):
+    files = (folder / "checkpoints").glob("*.ckpt")
+    return {file.stem: torch.load(file, weights_only=True)["global_step"] for file in files}
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """Call a function once, when a method has been called a number of times in this process."""
+
+    def at(owner, method, count, function):
+        original, calls = getattr(owner, method), iter(range(1, 10**9))
+
+        def counted(*arguments, **named):
+            if next(calls) == count:
+                function()
+            return original(*arguments, **named)
+
+        monkeypatch.setattr(owner, method, counted)
+
+    return at
+
+
+def send(number):
+    return lambda: os.kill(os.getpid(), number)
+
+
+def fail():
+    raise ValueError("a mistake")
+
+
+FAULTS = {
+    "in a step": (SequenceModel, "forward", 16, fail, 1),
+    "in a step, signal": (SequenceModel, "forward", 16, send(signal.SIGTERM), 143),
+    "in the step before a validation": (SequenceModel, "forward", 10, send(signal.SIGINT), 130),
+    "in a validation": (SequenceModel, "forward", 12, send(signal.SIGTERM), 143),
+    "in a validation, error": (SequenceModel, "forward", 24, fail, 1),
+    "in drawing": (ParityCheck, "draw", 18, fail, 1),
+    "in the first step": (SequenceModel, "forward", 1, send(signal.SIGHUP), 129),
+    "in the first step, error": (SequenceModel, "forward", 1, fail, 1),
+    # The first 41 updates are those that try the optimizer and the scheduler on a single number.
+    "in the update": (torch.optim.Adam, "step", 61, fail, 1),
+    "in the last step": (SequenceModel, "forward", 46, send(signal.SIGTERM), 143),
+    "in the test": (SequenceModel, "forward", 49, send(signal.SIGTERM), 143),
+    "in the test, error": (SequenceModel, "forward", 50, fail, 1),
+    "while saving": (torch, "save", 3, fail, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The contents of the folders of runs that nothing interrupts, by their words."""
+    known = {}
+
+    def uninterrupted(type_command, tmp_path, *words):
+        if words not in known:
+            assert type_command(*words, "hydra.run.dir=uninterrupted")[0] == 0
+            known[words] = contents(tmp_path / "uninterrupted")
+        return known[words]
+
+    return uninterrupted
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_run_continues_to_the_same_bits(fault, type_command, tmp_path, at, monkeypatch, uninterrupted):
+    expected = uninterrupted(type_command, tmp_path, *WORDS)
+    owner, method, count, function, code = FAULTS[fault]
+    with monkeypatch.context():
+        at(owner, method, count, function)
+        ended, _, complaint = type_command(*WORDS, "hydra.run.dir=run")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert ended == code, complaint
+    assert complaint.count("error: ") == 1
+    assert f"resume={tmp_path / 'run'} continues the run" in complaint
+    assert "Traceback" not in complaint
+    assert not (tmp_path / "run" / "result.json").exists()
+
+    ended, shown, complaint = type_command("resume=run")
+    assert (ended, complaint) == (0, "")
+    assert "Continuing from step" in shown
+    assert contents(tmp_path / "run") == expected
+    assert not [file for file in (tmp_path / "run").rglob("*") if file.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trainer.accumulate_grad_batches=3"],
+        ["data.num_workers=2"],
+        ["task.mixed_lengths=true", "trainer.val_check_interval=1", "checkpoint.steps=1"],
+        ["task=digits", "~task.test_length", "~task.length", "~task.doubling_batches"],
+    ],
+    ids=" ".join,
+)
+def test_other_runs_continue_to_the_same_bits(words, type_command, tmp_path, at, monkeypatch):
+    words = [word for word in [*WORDS, *words] if "digits" not in " ".join(words) or "task." not in word]
+    assert type_command(*words, "hydra.run.dir=uninterrupted")[0] == 0
+    with monkeypatch.context():
+        at(SequenceModel, "forward", 38, fail)
+        assert type_command(*words, "hydra.run.dir=run")[0] == 1
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert type_command("resume=run/")[0] == 0
+    assert contents(tmp_path / "run") == contents(tmp_path / "uninterrupted")
+
+
+def test_more_steps_continue_a_finished_run(type_command, tmp_path):
+    words = [word for word in WORDS if word != "scheduler=cosine"]
+    assert type_command(*words, "hydra.run.dir=long")[0] == 0
+    assert type_command(*words, "trainer.max_steps=20", "hydra.run.dir=run")[0] == 0
+    code, shown, _ = type_command("resume=run")
+    assert (code, "has finished after 20 steps" in shown) == (0, True)
+    assert type_command("resume=run", "trainer.max_steps=40")[0] == 0
+    assert contents(tmp_path / "run") == contents(tmp_path / "long")
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").trainer.max_steps == 40
+
+
+@pytest.fixture
+def interrupted(type_command, tmp_path, at, monkeypatch):
+    """A run that has ended in step 16."""
+    with monkeypatch.context():
+        at(SequenceModel, "forward", 18, fail)
+        assert type_command(*WORDS, "hydra.run.dir=run")[0] == 1
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model=nn_lstm"], "model._target_ (from seqmodels.layers"),
+        (["optimizer.lr=0.5"], "optimizer.lr (from 0.005 to 0.5)"),
+        (["seed=2", "data.batch_size=9"], "data.batch_size (from 8 to 9), seed (from 1 to 2)"),
+        (["trainer.max_steps=30"], "trainer.max_steps may only grow when a run is continued: it was 40, got 30"),
+        (["trainer.max_steps=80"], "trainer.max_steps cannot grow: scheduler.T_max=40 follows it"),
+        (["experiment=parity_uniform"], "experiment cannot be chosen with resume="),
+        (["hydra.run.dir=other"], "leave out -m and hydra.run.dir"),
+        (["optimizer.lrr=0.5"], "optimizer.lrr is not a setting; did you mean 'lr'?"),
+    ],
+    ids=str,
+)
+def test_what_would_change_the_numbers_is_refused(words, said, interrupted, type_command, tmp_path):
+    before = {file: file.read_bytes() for file in interrupted.rglob("*") if file.is_file()}
+    code, _, complaint = type_command("resume=run", *words)
+    assert code == 1
+    assert said in complaint
+    assert {file: file.read_bytes() for file in interrupted.rglob("*") if file.is_file()} == before
+    assert {entry.name for entry in tmp_path.iterdir()} == {"run"}
+
+
+def test_what_changes_no_number_may_change(interrupted, type_command):
+    words = ["data.num_workers=1", "checkpoint.steps=null", "checkpoint.minutes=0.1"]
+    assert type_command("resume=run", *words)[0] == 0
+    assert OmegaConf.load(interrupted / "config.yaml").data.num_workers == 1
+
+
+def test_a_damaged_checkpoint_is_noticed_and_the_previous_one_is_used(interrupted, type_command):
+    assert global_steps(interrupted) == {"best": 10, "last": 15, "previous": 14}
+    last = interrupted / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    code, shown, _ = type_command("resume=run")
+    assert code == 0
+    assert "last.ckpt is damaged" in shown.replace("\n", " ")
+    assert "Continuing from step 14, previous.ckpt" in shown
+
+
+@pytest.mark.parametrize("damaged", [["last", "previous"], ["best"]], ids=str)
+def test_without_a_whole_checkpoint_a_run_begins_again(damaged, interrupted, type_command, tmp_path, uninterrupted):
+    for name in damaged:
+        file = interrupted / "checkpoints" / f"{name}.ckpt"
+        file.write_bytes(file.read_bytes()[:-100])
+    code, shown, _ = type_command("resume=run")
+    assert code == 0
+    assert f"{damaged[0]}.ckpt is damaged" in shown
+    assert "Continuing from step 0" in shown
+    assert contents(interrupted) == uninterrupted(type_command, tmp_path, *WORDS)
+
+
+def test_a_class_of_another_package_is_built_only_if_it_is_typed(interrupted, type_command, tmp_path):
+    (tmp_path / "theirs.py").write_text("raise SystemError('imported')")
+    config = OmegaConf.load(interrupted / "config.yaml")
+    config.optimizer._target_ = "theirs.Optimizer"
+    OmegaConf.save(config, interrupted / "config.yaml")
+    code, _, complaint = type_command("resume=run")
+    assert code == 1
+    assert "if you trust it, type optimizer._target_=theirs.Optimizer as well" in complaint
+
+
+def test_a_folder_without_a_run_is_left_as_it_is(type_command, tmp_path):
+    code, _, complaint = type_command("resume=nowhere")
+    assert code == 1
+    assert "no run has begun there" in complaint
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_by_minutes(monkeypatch):
+    checkpoints = Checkpoints(Path("folder"), steps=None, minutes=2)
+    clock = [100.0]
+    monkeypatch.setattr("seqmodels.checkpoints.time.monotonic", lambda: clock[0])
+    checkpoints.saved = 100.0
+    assert not checkpoints.is_due(500)
+    clock[0] = 220.0
+    assert checkpoints.is_due(501)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["", "temporary files on another disk"])
+def test_runs_killed_at_random_moments(workers, elsewhere, tmp_path, monkeypatch):
+    """Each is killed twice, at any moment from its start to its end. `RUNS=100` kills more of them."""
+    if elsewhere:
+        monkeypatch.setenv("TMPDIR", "/dev/shm")
+    words = [*WORDS, "trainer.max_steps=300", "checkpoint.steps=10", f"data.num_workers={workers}"]
+
+    def start(*words):
+        return subprocess.Popen([sys.executable, "-m", "seqmodels", "train", *words], cwd=tmp_path)
+
+    assert start(*words, "hydra.run.dir=whole").wait() == 0
+    chance = random.Random(workers)
+    for number in range(int(os.environ.get("RUNS", "5"))):
+        folder = tmp_path / f"run{number}"
+        for longest in (12, 12, None):
+            resumes = (folder / "config.yaml").exists()
+            process = start(f"resume={folder}") if resumes else start(*words, f"hydra.run.dir={folder}")
+            try:
+                assert process.wait(longest and chance.uniform(2, longest)) == 0
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        assert contents(folder) == contents(tmp_path / "whole")

@@ -22,9 +22,9 @@ README = (ROOT / "README.md").read_text()
 
 FLOORS = [
     {"checks", "files", "signatures"},
-    {"layers", "tasks"},
-    {"config", "lesson", "model", "parity"},
-    {"callbacks", "data", "learner", "report"},
+    {"layers", "tasks", "untrusted"},
+    {"archive", "config", "lesson", "model", "parity"},
+    {"callbacks", "data", "learner", "report", "shared"},
     {"build", "catalogue", "restore"},
     {"run", "speed"},
     {"experiments"},

@@ -156,6 +156,11 @@ def printable(value: object, longest: int = 300) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def without_markup(text: str) -> str:
+    """Text that a Markdown page shows as it is."""
+    return re.sub(r"([\\`*\[\]<>])", r"\\\1", text)
+
+
 class PlainLoader(yaml.SafeLoader):
     """YAML as OmegaConf writes it: mappings, lists, strings, whole numbers, numbers, booleans and null.
 

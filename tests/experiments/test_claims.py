@@ -29,14 +29,18 @@ def claim(tmp_path, monkeypatch):
     ]
     claim = Claim("adding_gru", "A GRU adds.", "a paper", "Shorter.", "test", [1, 2], 1, arms)
     monkeypatch.setattr(claims, "read_claims", lambda: {claim.name: claim})
-    monkeypatch.setattr(Job, "run", lambda job: pytest.fail(f"{job.name} was run"))
+    monkeypatch.setattr(Job, "run", lambda job, children: pytest.fail(f"{job.name} was run"))
     return claim
 
 
 def leave_result(job, score, **settings):
     job.folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.merge(job.config, settings), job.folder / "config.yaml")
-    result = {"metric": "mse", "test": score, "unseen": None, "seconds": 30.0}
+    result = {
+        "task": job.config.task_name, "model": job.config.model_name, "seed": job.seed, "metric": "mse", "test": score,
+        "unseen": None, "chance": 0.17, "solved": False, "steps": 20, "steps_per_second": 10.0, "parameters": 9,
+        "seconds": 30.0,
+    }  # fmt: skip
     (job.folder / "result.json").write_text(json.dumps(result))
 
 
@@ -92,7 +96,7 @@ def test_rules(rule, scores, holds):
 
 
 def test_a_run_that_fails_leaves_its_arm_without_a_verdict(claim, tmp_path, type_command, monkeypatch):
-    def run(job):
+    def run(job, children):
         if job.name == "adding_gru, gru, seed 2":
             raise UserError(f"{job.name}: training diverged")
         leave_result(job, 0.001)
@@ -122,7 +126,7 @@ def test_it_continues_where_it_stopped(claim, tmp_path, type_command, monkeypatc
     leave_result(interrupted, 0.5)
     (interrupted.folder / "result.json").unlink()
     ran = []
-    monkeypatch.setattr(Job, "run", lambda job: (ran.append(job.name), leave_result(job, 0.17))[0])
+    monkeypatch.setattr(Job, "run", lambda job, children: (ran.append(job.name), leave_result(job, 0.17))[0])
     assert type_command(f"folder={tmp_path}", verb="claims")[0] == 0
     assert sorted(ran) == [f"adding_gru, {arm}" for arm in ("gru, seed 2", "rnn, seed 1", "rnn, seed 2")]
     assert type_command(f"folder={tmp_path}", verb="claims")[0] == 0

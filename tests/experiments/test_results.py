@@ -55,8 +55,9 @@ def test_a_folder_without_runs_is_an_error(tmp_path, type_command):
         (tmp_path / "result.json").write_text(content)
         code, _, complaint = type_command(f"folder={tmp_path}", verb="results")
         assert code == 1
-        assert f"expected the result of a run in {tmp_path / 'result.json'}" in complaint
-        assert complaint.count("\n") == 1
+        assert complaint.startswith(f"left out: {tmp_path / 'result.json'}")
+        assert complaint.endswith(f"error: none of the 1 results below {tmp_path} can be shown\n")
+        assert complaint.count("\n") == 2
 
 
 def test_a_word_too_many_is_an_error(type_command):

@@ -16,13 +16,12 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from seqmodels.archive import Outline, outline_of, read_checkpoint
 from seqmodels.checks import RENAMED, UserError, check_choice, check_flag, check_whole
 from seqmodels.config import target_of
 from seqmodels.files import write_whole
 from seqmodels.model import SequenceModel
-from seqmodels.shared import outline_of_shared, read_shared, write_shared
-from seqmodels.untrusted import (
+from seqmodels.untrusted.archive import Outline, outline_of, read_checkpoint
+from seqmodels.untrusted.reading import (
     CONFIG_LIMIT,
     RunFolderError,
     digests_in,
@@ -33,6 +32,7 @@ from seqmodels.untrusted import (
     run_folder_errors,
     size_of,
 )
+from seqmodels.untrusted.shared import outline_of_shared, read_shared, write_shared
 
 __all__ = ["RunFolderError", "load_run", "load_weights", "read_checkpoint", "save_weights"]
 

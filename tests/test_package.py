@@ -23,8 +23,8 @@ README = (ROOT / "README.md").read_text()
 FLOORS = [
     {"checks", "files", "signatures"},
     {"layers", "tasks", "untrusted"},
-    {"archive", "config", "lesson", "model", "parity"},
-    {"callbacks", "data", "learner", "report", "shared"},
+    {"config", "lesson", "model", "parity"},
+    {"callbacks", "data", "learner", "report"},
     {"build", "catalogue", "restore"},
     {"run", "speed"},
     {"experiments"},

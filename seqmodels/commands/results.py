@@ -17,7 +17,7 @@ def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         from seqmodels.experiments.results import cells_of, collect
         from seqmodels.report.tables import markdown_table
-        from seqmodels.untrusted import without_markup
+        from seqmodels.untrusted.reading import without_markup
 
     with as_user_errors():
         check_flag("markdown", config.markdown)

@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from seqmodels.config import CONF
 from seqmodels.experiments.jobs import Job
 from seqmodels.report.tables import markdown_table, significant
-from seqmodels.untrusted import RunFolderError, printable, without_markup
+from seqmodels.untrusted.reading import RunFolderError, printable, without_markup
 
 RULES: dict[str, tuple[str, Callable[[list[float], float, Any], bool]]] = {
     "at_least": ("every seed ≥", lambda scores, bound, published: min(scores) >= bound),

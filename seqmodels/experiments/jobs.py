@@ -21,7 +21,7 @@ from seqmodels.checks import UserError
 from seqmodels.config import compose
 from seqmodels.experiments.results import checked_result
 from seqmodels.report.tables import significant
-from seqmodels.untrusted import RunFolderError, digests_in, printable, read_config
+from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config
 
 QUIET = ("logger=none", "trainer.enable_progress_bar=false")
 

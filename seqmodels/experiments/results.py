@@ -6,7 +6,14 @@ from typing import Any
 import pandas as pd
 
 from seqmodels.report.tables import significant
-from seqmodels.untrusted import RunFolderError, digests_in, printable, read_config, read_result, run_folder_errors
+from seqmodels.untrusted.reading import (
+    RunFolderError,
+    digests_in,
+    printable,
+    read_config,
+    read_result,
+    run_folder_errors,
+)
 
 NOT_LISTED = {"seed", "trainer.max_steps", "claim", "model_name", "task_name"}
 """Settings that have a column of their own, or that change no number."""

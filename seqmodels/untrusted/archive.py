@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from seqmodels.files import is_sealed
-from seqmodels.untrusted import RunFolderError, printable, read_file, run_folder_errors, size_of
+from seqmodels.untrusted.reading import RunFolderError, printable, read_file, run_folder_errors, size_of
 
 PICKLE_LIMIT = 2**22
 DIRECTORY_LIMIT = 2**23

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqmodels.archive import Outline
 from seqmodels.files import digest_of, write_whole
-from seqmodels.untrusted import RunFolderError, digests_in, printable, read_file, run_folder_errors, size_of
+from seqmodels.untrusted.archive import Outline
+from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_file, run_folder_errors, size_of
 
 HEADER_LIMIT = 2**22
 """Bytes. The header of a thousand tensors has 0.1 MB."""

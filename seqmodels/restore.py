@@ -94,15 +94,18 @@ def restored(folder: Path, checkpoint: str, trusted: tuple[str, ...]) -> Sequenc
     with run_folder_errors(file):
         arguments, outlines = model_in(outlined)
         digests = digests_in(outlined)
+        size, stored = size_of(file), sum(outline.nbytes for outline in outlines.values())
+        if stored > SPARE + 2 * size:
+            raise ValueError(f"its weights have {stored} bytes by their shapes, and the file only {size}")
     if (folder / "result.json").exists():
         digests |= digests_in(read_result(folder / "result.json"))
     config = read_config(config_file, digests.get("config.yaml"))
     with run_folder_errors(config_file):
         layer = layer_in(config, trusted)
-        expected = sizes_of(layer, arguments, outlines, size_of(file))
+        expected = sizes_of(layer, arguments, outlines, size)
 
     # The rest may be as large as they explain: an optimizer has up to three numbers for each weight.
-    explained = min(sum(size.nbytes for size in sizes.values()) for sizes in (outlines, expected))
+    explained = min(stored, sum(outline.nbytes for outline in expected.values()))
     content = read(file, SPARE + 20 * explained, digests.get(name))
     with run_folder_errors(file):
         check_sizes(outlines, expected)
@@ -158,15 +161,16 @@ def model_in(checkpoint: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     names = {"input_size", "output_size", "tokens", "every_step", "embedding_size"}
     if not isinstance(arguments, dict) or set(arguments) != names or not isinstance(weights, dict):
         raise ValueError("it should hold a state_dict and the model_arguments of a SequenceModel")
+    if not all(isinstance(name, str) and isinstance(value, Tensor | Outline) for name, value in weights.items()):
+        raise ValueError("its state_dict should hold tensors by their names")
     for name in ("input_size", "output_size", "embedding_size"):
         if name != "embedding_size" or arguments[name] is not None:
             check_whole(name, arguments[name], 1)
     for name in ("tokens", "every_step"):
         check_flag(name, arguments[name])
-    weights = {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
-    if not all(isinstance(value, Tensor | Outline) for value in weights.values()):
-        raise ValueError("its state_dict should hold tensors")
-    return arguments, weights
+    return arguments, {
+        name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")
+    }
 
 
 def layer_in(config: dict[str, Any], trusted: tuple[str, ...] = ()) -> "partial[nn.Module]":
@@ -231,9 +235,6 @@ def sizes_of(
         ValueError: it would have many more layers than there are `outlines`, or need tensors that are much larger than
             a file of `size` bytes can fill.
     """
-    weights = sum(outline.nbytes for outline in outlines.values())
-    if weights > SPARE + 2 * size:
-        raise ValueError(f"its weights would have {weights} bytes, and those in the checkpoint at most {size}")
     with warnings.catch_warnings(), torch.device("meta"), Sketch(1000 * (1 + len(outlines)), SPARE + 2 * size):
         warnings.simplefilter("ignore")
         try:

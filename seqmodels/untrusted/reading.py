@@ -109,7 +109,7 @@ def read_result(file: Path) -> dict[str, Any]:
     """The content of a result.json.
 
     Raises:
-        RunFolderError: the file is missing, too large, or not a JSON object.
+        RunFolderError: the file is missing, too large, not a JSON object, or has digests that are none.
     """
     content = read_file(file, RESULT_LIMIT)
     with run_folder_errors(file):
@@ -119,14 +119,19 @@ def read_result(file: Path) -> dict[str, Any]:
             raise RunFolderError(f"{printable(file)} is not JSON: {printable(error)}") from error
         if not isinstance(result, dict):
             raise RunFolderError(f"{printable(file)} should hold the result of a run, got {type(result).__name__}")
+        digests_in(result)
     return result
 
 
 def digests_in(result: dict[str, Any]) -> dict[str, str]:
-    """The SHA-256 digests of the run's other files in a result; none in one of an earlier version."""
+    """The SHA-256 digests of other files that a result holds; none in one of an earlier version.
+
+    Raises:
+        ValueError: they are something else.
+    """
     digests = result.get("digests") or {}
     if not isinstance(digests, dict) or not all(isinstance(digest, str) for digest in digests.values()):
-        raise RunFolderError("result.json: digests should be names of files with their SHA-256 digests")
+        raise ValueError("digests should be names of files with their SHA-256 digests")
     return digests
 
 

@@ -49,6 +49,8 @@ def outline_of_shared(file: Path) -> dict[str, Any]:
         with safe_open(file, framework="pt") as archive:
             parts = {name: archive.get_slice(name) for name in archive.keys()}  # noqa: SIM118
             metadata = archive.metadata() or {}
+        if not {"model_arguments", "digests"} <= set(metadata):
+            raise ValueError("its metadata should have model_arguments and digests, as save_weights writes them")
         return {
             "state_dict": {
                 f"model.{name}": Outline(tuple(part.get_shape()), DTYPES[part.get_dtype()])

@@ -1,6 +1,8 @@
 """From a config to the parts of a run, each checked where it is made. Later stages see no config."""
 
+import math
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,17 +11,17 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from seqmodels.callbacks import NoProfiler, StepsBar, quieten
+from seqmodels.callbacks import NoProfiler, StepsBar, StepsLines, quieten
+from seqmodels.checkpoints import Checkpoints, SealedFiles
 from seqmodels.checks import UserError, as_user_errors, check_choice, check_seed, check_whole
 from seqmodels.config import arguments_of, instantiate, layer_of, user_errors
-from seqmodels.config.experiment import claim_of
 from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
+from seqmodels.metrics import MetricsFile
 from seqmodels.model import SequenceModel
 from seqmodels.tasks import Split, Task
 
@@ -37,6 +39,8 @@ class Parts:
     learner: Learner
     data: SequenceData
     trainer: pl.Trainer
+    checkpoints: Checkpoints
+    metrics: MetricsFile
     seed: int
     names: dict[str, str]
     """The names of the model and the task: {"model": ..., "task": ...}."""
@@ -65,16 +69,21 @@ def build(config: DictConfig, folder: Path) -> Parts:
     model = build_model(config, layer, task)
     learner = Learner(model, task, *build_optimizer(config))
     data = build_data(config, task)
+    metrics = MetricsFile(folder / "metrics.csv")
+    with user_errors("checkpoint", arguments_of(config.checkpoint)):
+        checkpoints = Checkpoints(folder / "checkpoints", **arguments_of(config.checkpoint))
     return Parts(
         task,
         layer,
         model,
         learner,
         data,
-        build_trainer(config, folder),
+        build_trainer(config, folder, metrics, checkpoints),
+        checkpoints,
+        metrics,
         seed=config.seed,
         names={"model": str(config.model_name), "task": str(config.task_name)},
-        claim=claim_of(config),
+        claim=config.claim,
         proves=switch_of(config.parity) == "on",
         config=OmegaConf.to_yaml(config),
     )
@@ -89,10 +98,27 @@ def check_settings(config: DictConfig) -> None:
         check_choice("parity", switch_of(config.parity), SWITCH)
         for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
             check_whole(f"trainer.{name}", config.trainer.get(name), 1)
+        check_clipping(config.trainer.get("gradient_clip_val"))
+        check_finite(config)
     if config.trainer.get("devices") != 1:
         raise UserError(f"trainer.devices should be 1, got {config.trainer.get('devices')!r}: a run is one process")
     if not isinstance(config.data, DictConfig):
         raise UserError(f"data should have settings such as data.batch_size=64, got {config.data!r}")
+
+
+def check_clipping(value: Any) -> None:
+    if isinstance(value, bool) or not (value is None or isinstance(value, int | float)) or (value or 0) < 0:
+        raise ValueError(f"trainer.gradient_clip_val should be a number of at least 0, or null, got {value!r}")
+
+
+def check_finite(config: DictConfig) -> None:
+    """Refuse infinities and NaN in any setting: they compute nothing that is worth a run."""
+    plain: Any = OmegaConf.to_container(config)
+    for group, settings in plain.items():
+        for name, value in settings.items() if isinstance(settings, dict) else []:
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise ValueError(f"{group}.{name} should be a finite number, got {number}")
 
 
 def switch_of(value: Any) -> Any:
@@ -171,24 +197,26 @@ def build_data(config: DictConfig, task: Task) -> SequenceData:
     return data
 
 
-def build_trainer(config: DictConfig, folder: Path) -> pl.Trainer:
+def build_trainer(config: DictConfig, folder: Path, metrics: MetricsFile, checkpoints: Checkpoints) -> pl.Trainer:
     # The loggers create their files when the first value arrives.
-    loggers: list[Any] = [CSVLogger(folder, name="", version="")]
+    loggers: list[Any] = [metrics]
     if config.logger._target_ is not None:
         loggers.append(instantiate(config.logger, "logger", save_dir=str(folder)))
-    best = ModelCheckpoint(folder / "checkpoints", filename="best", monitor="val_loss", enable_version_counter=False)
-    callbacks: list[Callback] = [best]
+    callbacks: list[Callback] = [checkpoints]
     if config.trainer.enable_progress_bar:
-        callbacks.append(StepsBar(refresh_rate=50))
+        callbacks.append(StepsBar(refresh_rate=50) if sys.stdout.isatty() else StepsLines())
     settings: Any = config.trainer.copy()
     settings.val_check_interval = min(settings.val_check_interval, settings.max_steps)
     settings.log_every_n_steps = min(settings.log_every_n_steps, settings.max_steps)
+    settings.enable_progress_bar = settings.enable_progress_bar and sys.stdout.isatty()
     return instantiate(
         settings,
         "trainer",
         logger=loggers,
         callbacks=callbacks,
+        plugins=[SealedFiles()],
         profiler=NoProfiler(),
         num_sanity_val_steps=0,
+        enable_checkpointing=False,  # by Lightning's own callback
         enable_model_summary=False,
     )

@@ -1,15 +1,18 @@
-"""Adjustments to Lightning's trainer: a one-line progress bar, no profiling, and fewer messages."""
+"""Adjustments to Lightning's trainer: progress in one line, or in plain lines for a file; fewer messages."""
 
 import logging
+import time
 import warnings
 from contextlib import nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 from tqdm import tqdm
+
+from seqmodels.report.tables import significant
 
 
 class StepsBar(TQDMProgressBar):
@@ -27,9 +30,16 @@ class StepsBar(TQDMProgressBar):
     def init_validation_tqdm(self) -> Any:
         return tqdm(disable=True)
 
+    def on_train_start(self, trainer: pl.Trainer, *rest: Any) -> None:
+        super().on_train_start(trainer, *rest)
+        # Lightning does this at the start of an epoch, which a run that continues is in the middle of.
+        bar, done = self.train_progress_bar, trainer.global_step * trainer.accumulate_grad_batches
+        bar.reset(trainer.num_training_batches)
+        bar.initial = bar.n = done
+        bar.set_description("Training")
+
     def on_train_epoch_start(self, *arguments: Any) -> None:
-        super().on_train_epoch_start(*arguments)
-        self.train_progress_bar.set_description("Training")
+        pass
 
     def on_train_batch_end(self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, *rest: Any) -> None:
         self.loss = outputs["loss"]
@@ -40,6 +50,29 @@ class StepsBar(TQDMProgressBar):
         loss = {} if self.loss is None else {"train_loss": self.loss.item() * trainer.accumulate_grad_batches}
         metrics = loss | super().get_metrics(trainer, learner)
         return {name: value for name, value in metrics.items() if name != "v_num"}
+
+
+class StepsLines(Callback):
+    """The progress for a file or a pipe: a line for each validation."""
+
+    def __init__(self) -> None:
+        self.loss: Tensor | None = None
+        self.started, self.first = 0.0, 0
+
+    def on_train_start(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        self.started, self.first = time.monotonic(), trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, *rest: Any) -> None:
+        self.loss = outputs["loss"]
+
+    def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        if self.loss is None or not trainer.is_global_zero:
+            return
+        rate = (trainer.global_step - self.first) / (time.monotonic() - self.started)
+        values = {"train_loss": self.loss.item() * trainer.accumulate_grad_batches}
+        values |= {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val_")}
+        text = "  ".join(f"{name} {significant(value)}" for name, value in values.items())
+        print(f"step {trainer.global_step} of {trainer.max_steps}  {text}  {rate:.0f} steps/s", flush=True)
 
 
 class NoProfiler(PassThroughProfiler):
@@ -59,6 +92,3 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     # Batches are drawn faster than a worker process can send them.
     warnings.filterwarnings("ignore", "The '.*dataloader' does not have many workers")
-    # The folder was checked before: it may hold files, but no run.
-    warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")

@@ -1,14 +1,16 @@
 """A task's batches for Lightning. Batch i of a split is a pure function of (seed, split, i)."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seqmodels.checks import check_seed, check_whole
+from seqmodels.stops import ignore_stop_signals
 from seqmodels.tasks import Split, Task
 
 STREAMS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
@@ -46,6 +48,34 @@ class Batches(Dataset):
     def __getitem__(self, position: int) -> tuple[Tensor, ...]:
         index = self.indices[position]
         return self.task.batch(self.split, index, self.size, generator_for(self.seed, self.split, index))
+
+
+class Positions(Sampler):
+    """The positions 0, 1, ... of batches, from `start` on."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.count  # of the whole run: Lightning counts the batches that an earlier process has read, too
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.count))
+
+
+class TrainLoader(DataLoader):
+    """A loader that continues a run with its first batch that no optimizer step has used."""
+
+    trainer: pl.Trainer | None = None
+
+    def state_dict(self) -> dict[str, int]:
+        trainer = self.trainer
+        return {"start": 0 if trainer is None else trainer.global_step * trainer.accumulate_grad_batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        assert isinstance(self.sampler, Positions)
+        self.sampler.start = state["start"]
 
 
 class SequenceData(pl.LightningDataModule):
@@ -91,14 +121,22 @@ class SequenceData(pl.LightningDataModule):
         tests = len(self.task.tests) if split == "test" else 1
         return Batches(self.task, split, self.seed, self.batch_size, range(test, tests * count, tests))
 
-    def _loader(self, split: Split, test: int = 0) -> DataLoader:
+    def _loader(self, split: Split, test: int = 0, kind: type[DataLoader] = DataLoader) -> DataLoader:
         # batch_size=None: the dataset returns whole batches. The loader's own generator spares the global one.
-        return DataLoader(
-            self.batches(split, test), batch_size=None, num_workers=self.num_workers, generator=torch.Generator()
+        batches = self.batches(split, test)
+        return kind(
+            batches,
+            batch_size=None,
+            sampler=Positions(len(batches)),
+            num_workers=self.num_workers,
+            worker_init_fn=ignore_stop_signals,
+            generator=torch.Generator(),
         )
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader("train")
+        loader = self._loader("train", kind=TrainLoader)
+        loader.trainer = self.trainer
+        return loader
 
     def val_dataloader(self) -> DataLoader:
         return self._loader("val")

@@ -6,7 +6,16 @@ file still opens with `torch.load`.
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from seqmodels.checks import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs in one folder are noticed only once the first has written its config
+    fcntl = None  # type: ignore[assignment]
 
 COMMENT = b"sha256:"
 
@@ -40,6 +49,28 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Lock a folder against other processes. The lock ends with the process, however that ends.
+
+    Raises:
+        UserError: another process holds the lock.
+    """
+    lock = folder / ".lock"
+    with lock.open("a") as file:
+        try:
+            if fcntl:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by data workers
+            if os.fstat(file.fileno()).st_nlink == 0:  # it was removed since it was opened
+                raise BlockingIOError
+        except (BlockingIOError, PermissionError) as error:
+            raise UserError(f"another run is writing into {folder}: wait for it, or choose another folder") from error
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def digest_of(content: bytes) -> str:

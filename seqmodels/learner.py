@@ -1,15 +1,26 @@
 """Training and evaluation of a model on a task: the LightningModule."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from seqmodels.tasks import Task
+
+
+class Diverged(ArithmeticError):
+    """A loss or a gradient is not finite; the weights are still those before the step."""
+
+    def __init__(self, step: int, tensor: str) -> None:
+        super().__init__(f"training diverged: at step {step}, {tensor} is not finite")
+        self.step = step
+        """The step, counted from 1, that was not completed."""
 
 
 class Learner(pl.LightningModule):
@@ -17,6 +28,7 @@ class Learner(pl.LightningModule):
 
     `train_loss` is logged every `log_every_n_steps` steps only, and not to Lightning's own progress bar. A task that is
     tested at several lengths has metrics such as `test_accuracy_at_80`, and their mean as `test_accuracy`.
+    Training ends with `Diverged` at the first loss or gradient that is not finite.
 
     Args:
         model: maps inputs to answers, in the shapes that the task states.
@@ -52,11 +64,36 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, ...]) -> Tensor:
         inputs, targets, *lengths = batch
         loss = self.task.loss(self.model(inputs, *lengths), targets)
+        if not math.isfinite(loss.item()):
+            raise Diverged(self.trainer.global_step + 1, "the loss")
         # A call of self.log costs a tenth of a step, whether or not the value is kept.
         trainer: Any = self.trainer
         if trainer.log_every_n_steps and (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
             self.log("train_loss", loss)
         return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            # The scaler skips steps whose gradients overflow in half precision, and lowers its scale.
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+            norm = clip_grad_norm_(parameters, gradient_clip_val)  # as Lightning does it, but it keeps the norm
+        else:
+            norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        if not math.isfinite(norm.item()):
+            raise Diverged(self.trainer.global_step + 1, self.first_not_finite())
+
+    def first_not_finite(self) -> str:
+        """The name of the first parameter whose gradient is not finite, in the words of a message."""
+        for name, parameter in self.model.named_parameters():
+            if parameter.grad is not None and not parameter.grad.isfinite().all():
+                return f"the gradient of {name}"
+        return "the norm of the gradients"
 
     def validation_step(self, batch: tuple[Tensor, ...]) -> None:
         self._evaluate("val", "", self.val_metric, batch)

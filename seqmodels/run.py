@@ -1,23 +1,27 @@
 """The story of one run: prove, train, test, report."""
 
-import math
 import platform
-import signal
+import re
 import subprocess
-import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from torch import Tensor
 
 from seqmodels import __version__
+from seqmodels.archive import read_checkpoint
 from seqmodels.build import Parts
 from seqmodels.checks import UserError
 from seqmodels.config import PACKAGE, user_errors
 from seqmodels.data import SequenceData
+from seqmodels.learner import Diverged
 from seqmodels.model import SequenceModel
 from seqmodels.parity import ParityReport, compare_for_task
 from seqmodels.report.curves import plot_curves, plot_lengths
@@ -26,34 +30,73 @@ from seqmodels.report.predictions import plot_predictions
 from seqmodels.report.sheet import title_of
 from seqmodels.report.tables import lengths_table, parity_table, result_table
 from seqmodels.restore import load_weights
+from seqmodels.stops import Stopped, stop_signals
 from seqmodels.tasks import DrawnTask, Task
 
 
-def run(parts: Parts, folder: Path) -> dict[str, Any]:
+def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
     """Prove, train, test and report; returns the content of `result.json`.
 
-    Nothing is written into the folder before the layer is proven.
+    Nothing is written into the folder before the layer is proven, and `result.json` is written last. With `resumes`,
+    the run that the folder holds continues from its last checkpoint.
 
     Raises:
-        UserError: the folder holds a run, the layer differs from its reference, or training diverged.
+        UserError: the folder holds a run, the layer differs from its reference, or the run failed or diverged.
+        Stopped: a signal has ended the run.
     """
     console = Console()
-    check_folder(folder)
+    if not resumes:
+        check_folder(folder)
     parity = prove(parts, console)
     write_config(parts.config, folder)
-    seconds = train(parts, folder)
-    best = load_weights(parts.model, folder / "checkpoints" / "best.ckpt")
-    scores = test(parts, folder)
-    result = result_of(parts, parity, scores, best["global_step"], seconds)
-    write_result(result, folder)
-    plot_curves(result, folder)
-    plot_predictions(parts.task, *answers(parts.model, parts.data), folder, title_of(result))
-    console.print(result_table(result))
-    if len(result["lengths"]) > 1:
-        plot_lengths(result, folder)
-        console.print(lengths_table(result))
-    console.print(f"Results are in [bold]{folder}[/bold]", soft_wrap=True)
+    with continuable(folder):
+        diverged = train(parts, folder, resumes, console)
+        scores = None if parts.checkpoints.best_step is None else test(parts)
+        result = result_of(parts, parity, scores, diverged)
+        if scores is not None:
+            draw(parts, result, folder)
+        write_result(result, folder)
+    if scores is not None:
+        console.print(result_table(result))
+        if len(result["lengths"]) > 1:
+            console.print(lengths_table(result))
+    console.print(f"Results are in [bold]{escape(str(folder))}[/bold]", soft_wrap=True)
+    if diverged is not None:
+        raise UserError(
+            f"{diverged}: try a smaller optimizer.lr or trainer.gradient_clip_val; "
+            f"checkpoints/last.ckpt holds the weights before it ({folder})"
+        )
     return result
+
+
+@contextmanager
+def continuable(folder: Path) -> Iterator[None]:
+    """Make every message about what has ended the run say how it continues."""
+    hint = f"; resume={folder} continues the run"
+    try:
+        with user_errors():
+            yield
+    except Stopped as stop:
+        stop.message += hint
+        raise
+    except UserError as error:
+        raise UserError(f"{error}{hint}") from error
+    except Exception as error:
+        raise UserError(f"the run failed with {described(error)}{hint}") from error
+
+
+def described(error: Exception) -> str:
+    """An error's type, message and place in one line; the place is in the user's code, if any of it was involved."""
+    text = str(error)
+    if text.startswith("Caught "):  # in a data worker, whose traceback is the message
+        places = re.findall(r'File "(.+)", line (\d+)', text)
+        message = text.strip().splitlines()[-1]
+    else:
+        places = [(frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)]
+        message = f"{type(error).__name__}: {' '.join(text.split())}"
+    own = [place for place in places if "site-packages" not in place[0] and "<" not in place[0]]
+    file, line = (own or places)[-1]
+    return f"{message} ({file}, line {line}; HYDRA_FULL_ERROR=1 shows the trace)"
 
 
 def prove(parts: Parts, console: Console) -> ParityReport | str:
@@ -75,49 +118,47 @@ def prove(parts: Parts, console: Console) -> ParityReport | str:
     return report
 
 
-def train(parts: Parts, folder: Path) -> float:
-    """Train, keeping the best checkpoint on validation and the last one; returns the seconds of training."""
-    trainer, last = parts.trainer, folder / "checkpoints" / "last.ckpt"
-    started = time.perf_counter()
+def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverged | None:
+    """Train, from the last checkpoint if the run `resumes`; returns where training diverged, if it did."""
+    start, problems = parts.checkpoints.newest() if resumes else (None, [])
+    steps = read_checkpoint(start)["global_step"] if start else 0
+    if resumes:
+        for problem in problems:
+            console.print(escape(problem), soft_wrap=True)
+        console.print(f"Continuing from step {steps}" + (f", {start.name}" if start else ": no checkpoint was saved"))
+        parts.metrics.cut(steps)
     try:
-        with user_errors():
-            trainer.fit(parts.learner, parts.data)
-    except SystemExit as stop:  # Lightning raises it on Ctrl-C, and would ignore a second one
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        trainer.save_checkpoint(last)
-        raise KeyboardInterrupt(f"interrupted at step {trainer.global_step}; its files are in {folder}") from stop
-    seconds = time.perf_counter() - started
-    trainer.save_checkpoint(last)
-    checkpoints: Any = trainer.checkpoint_callback
-    if checkpoints.best_model_score is None:
-        raise UserError(f"training ended before the first validation, at step {trainer.global_step} ({folder})")
-    if not math.isfinite(checkpoints.best_model_score):
-        raise UserError(f"training diverged, no validation loss is finite: try a smaller optimizer.lr ({folder})")
-    return seconds
+        with stop_signals.waiting():
+            parts.trainer.fit(parts.learner, parts.data, ckpt_path=start)
+    except Diverged as diverged:
+        return diverged
+    return None
 
 
-def test(parts: Parts, folder: Path) -> dict[str, float]:
-    """Test the model, once; returns everything logged: the loss and the task's metric, also at each length.
-
-    Raises:
-        UserError: the score is not finite.
-    """
+def test(parts: Parts) -> dict[str, float]:
+    """Test the best checkpoint; returns everything logged: the loss and the task's metric, also at each length."""
+    load_weights(parts.model, parts.checkpoints.best)
     parts.trainer.test(parts.learner, parts.data, verbose=False)
-    scores = {name: value.item() for name, value in parts.trainer.callback_metrics.items()}
-    score = scores[f"test_{parts.task.metric_name}"]
-    if not math.isfinite(score):
-        raise UserError(
-            f"training diverged, the test {parts.task.metric_name} is {score}: try a smaller optimizer.lr ({folder})"
-        )
-    return scores
+    return {name: value.item() for name, value in parts.trainer.callback_metrics.items()}
+
+
+def draw(parts: Parts, result: dict[str, Any], folder: Path) -> None:
+    """Draw all pictures of the run into its folder."""
+    plot_curves(result, folder)
+    plot_predictions(parts.task, *answers(parts.model, parts.data), folder, title_of(result))
+    if len(result["lengths"]) > 1:
+        plot_lengths(result, folder)
 
 
 def result_of(
-    parts: Parts, parity: ParityReport | str, scores: dict[str, float], best_step: int, seconds: float
+    parts: Parts, parity: ParityReport | str, scores: dict[str, float] | None, diverged: Diverged | None
 ) -> dict[str, Any]:
-    """The content of `result.json`, in plain containers."""
-    task, model, steps = parts.task, parts.model, parts.trainer.global_step
-    score = scores[f"test_{task.metric_name}"]
+    """The content of `result.json`, in plain containers.
+
+    Without scores, because training diverged before the first validation, `test` is None and nothing is solved.
+    """
+    task, model, steps, seconds = parts.task, parts.model, parts.trainer.global_step, parts.checkpoints.seconds
+    score = None if scores is None else scores[f"test_{task.metric_name}"]
     return {
         **parts.names,
         "layer": f"{type(model.layer).__module__}.{type(model.layer).__qualname__}",
@@ -128,12 +169,13 @@ def result_of(
         **by_length(task, scores),
         "chance": task.chance,
         "baselines": task.baselines,
-        "solved": task.is_solved(score),
+        "solved": score is not None and task.is_solved(score),
         "solved_at": task.solved_at,
         "steps": steps,
-        "best_step": best_step,
+        "best_step": parts.checkpoints.best_step,
+        "diverged_at": None if diverged is None else diverged.step,
         "seconds": seconds,
-        "steps_per_second": steps / seconds,
+        "steps_per_second": steps / seconds if steps else 0.0,
         "threads": torch.get_num_threads(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "parity": parity.as_dict() if isinstance(parity, ParityReport) else parity,
@@ -145,9 +187,9 @@ def result_of(
     }
 
 
-def by_length(task: Task, scores: dict[str, float]) -> dict[str, Any]:
+def by_length(task: Task, scores: dict[str, float] | None) -> dict[str, Any]:
     """The test of a drawn task at each of its lengths, and the mean over the unseen ones."""
-    if not isinstance(task, DrawnTask):
+    if scores is None or not isinstance(task, DrawnTask):
         return {"unseen": None, "trained_lengths": None, "lengths": []}
     rows = [
         {

@@ -275,18 +275,18 @@ def another_nonlinearity_in_the_config(folder):
 # checkpoints/best.ckpt
 
 
-@case("is not a checkpoint, or was cut off", BEST)
+@case("is damaged, or not a checkpoint", BEST)
 def an_empty_checkpoint(folder):
     return b""
 
 
-@case("is not a checkpoint, or was cut off", BEST)
+@case("is damaged, or not a checkpoint", BEST)
 def half_a_checkpoint(folder):
     content = (folder / BEST).read_bytes()
     return content[: len(content) // 2]
 
 
-@case("is not a checkpoint, or was cut off", BEST)
+@case("is damaged, or not a checkpoint", BEST)
 def a_checkpoint_of_random_bytes(folder):
     untie(folder)
     return bytes(range(256)) * 1000
@@ -312,7 +312,7 @@ def a_flipped_bit_in_a_weight_of_an_unfinished_run(folder):
     return flipped((folder / BEST).read_bytes(), "data/1")
 
 
-@case("Bad CRC-32", BEST)
+@case("is damaged, or not a checkpoint: Bad CRC-32", BEST)
 def a_flipped_bit_in_a_weight_of_an_earlier_version(folder):
     return flipped(checkpoint_with(folder), "data/1")
 
@@ -407,7 +407,7 @@ def a_layer_and_a_spread_weight_of_terabytes(folder):
     return archive(whole(folder, None) | {"state_dict": weights}, {"0": bytes(4)})
 
 
-@case("is not a checkpoint, or was cut off")
+@case("is damaged, or not a checkpoint")
 def a_checkpoint_of_a_terabyte_of_holes(folder):
     untie(folder)
     with (folder / BEST).open("r+b") as file:
@@ -425,7 +425,7 @@ def a_weight_of_a_terabyte_of_holes(folder):
         file.start_dir += 2**40
 
 
-@case("list of entries|not a checkpoint")
+@case("list of entries")
 def a_list_of_entries_of_a_gigabyte(folder):
     untie(folder)
     with (folder / BEST).open("wb") as file:

@@ -21,11 +21,13 @@ README = (ROOT / "README.md").read_text()
 
 
 FLOORS = [
-    {"checks", "files", "signatures"},
+    {"checks", "signatures", "stops"},
+    {"files"},
     {"layers", "tasks", "untrusted"},
-    {"config", "lesson", "model", "parity"},
-    {"callbacks", "data", "learner", "report"},
-    {"build", "catalogue", "restore"},
+    {"archive", "config", "lesson", "metrics", "model", "parity"},
+    {"data", "learner", "report"},
+    {"callbacks", "checkpoints"},
+    {"build", "catalogue", "restore", "resume"},
     {"run", "speed"},
     {"experiments"},
     {"commands"},

@@ -26,6 +26,7 @@ from seqmodels.commands.help import page
 from seqmodels.config.compose import checked, settings_and_groups
 from seqmodels.config.folders import CONF
 from seqmodels.config.mistakes import user_errors
+from seqmodels.stops import Stopped, stop_signals
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -50,7 +51,7 @@ class Command:
         self.started = time.time()
         self.started_jobs = 0
         try:
-            with user_errors(), exceptions_let_through():
+            with stop_signals.caught(), user_errors(), exceptions_let_through():
                 sys.argv[1:] = self.ordered(sys.argv[1:] if words is None else words)
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.verb)(self.job)()
         except UserError as error:
@@ -61,9 +62,9 @@ class Command:
                 raise
             print_error(UserError(str(error)))  # Hydra's, about its options
             self.mistakes.append(UserError(str(error)))
-        except KeyboardInterrupt as stop:
-            print_error(UserError(str(stop) or "interrupted"))
-            raise SystemExit(1) from stop
+        except Stopped as stop:
+            print_error(UserError(stop.message))
+            raise
         if self.mistakes:
             raise self.mistakes[0] if os.environ.get(FULL_ERROR) == "1" else SystemExit(1)
 
@@ -99,6 +100,7 @@ class Command:
         self.started_jobs += 1
         settings: Any = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
+        made = folder.stat().st_mtime >= self.started
         try:
             with user_errors():
                 check_folders(settings)
@@ -112,7 +114,8 @@ class Command:
             print_error(error, " ".join(settings.overrides.task) if sweep else "")
             self.mistakes.append(error)
         finally:
-            remove_if_empty(folder, self.started)
+            if made:
+                remove_if_empty(folder)
 
 
 def command(verb: str, named: bool = False) -> Callable[[Callable[[DictConfig, Path], Any]], Command]:
@@ -191,13 +194,13 @@ def print_error(error: UserError, run: str = "") -> None:
     print(f"error: {f'[{run}] ' if run else ''}{error}", file=sys.stderr)
 
 
-def remove_if_empty(folder: Path, started: float) -> None:
-    """Remove a folder if it is empty and not older than `started`; then its parents, up to the working directory."""
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder if it is empty; then its parents, up to the working directory."""
     here = Path.cwd()
     for candidate in (folder.resolve(), *folder.resolve().parents):
         inside = here in candidate.parents
         if candidate == here or not candidate.is_dir() or any(candidate.iterdir()):
             return
-        if candidate.stat().st_mtime < started or not (inside or candidate == folder.resolve()):
+        if not (inside or candidate == folder.resolve()):
             return
         candidate.rmdir()

@@ -30,10 +30,11 @@ TOLERANCE = 1e-5
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         import torch
-        from lightning.pytorch.callbacks import Checkpoint, ProgressBar
         from lightning.pytorch.loggers import Logger
 
         from seqmodels.build import build
+        from seqmodels.callbacks import StepsBar, StepsLines
+        from seqmodels.checkpoints import Checkpoints
         from seqmodels.report.tables import counted
         from seqmodels.speed.overhead import largest_difference, take_turns, train_by_hand, train_by_lightning
 
@@ -44,7 +45,7 @@ def main(config: DictConfig, folder: Path) -> None:
     def by_hand(config: DictConfig, folder: Path) -> "Training":
         return train_by_hand(build(config, folder), folder)
 
-    def by_lightning(folder: Path, without: type | None = None) -> "Training":
+    def by_lightning(folder: Path, without: Any = None) -> "Training":
         return train_by_lightning(build(config, folder), folder, without)
 
     programs: dict[str, Any] = {
@@ -52,7 +53,7 @@ def main(config: DictConfig, folder: Path) -> None:
         f"by hand, {config.model_name}": partial(by_hand, config),
         f"train.py, {config.model_name}": by_lightning,
     }
-    parts = {"progress bar": ProgressBar, "loggers": Logger, "checkpoints": Checkpoint}
+    parts = {"progress": (StepsBar, StepsLines), "loggers": Logger, "checkpoints": Checkpoints}
     stripped = {name: partial(by_lightning, without=part) for name, part in parts.items()}
     done = take_turns(programs | stripped, config.rounds)
 

@@ -66,3 +66,11 @@ def name_of_model(choice: str, target: str, overrides: list[str]) -> str:
 
 
 OmegaConf.register_new_resolver("name_of_model", name_of_model)
+
+
+def run_folder(resumed: str | None, new: str) -> str:
+    """Where a run writes: into the folder of the run that it continues, or into a new one."""
+    return new if resumed is None else str(resumed)
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder)

@@ -41,8 +41,8 @@ class Children:
         self.running: set[subprocess.Popen] = set()
         self.stopped = False
 
-    def run(self, words: list[str], log: Path, seconds: float) -> int:
-        """Run `seqmodels` with these words, writing to `log`; returns its exit code.
+    def run(self, words: list[str], log: Path, seconds: float) -> None:
+        """Run `seqmodels` with these words until it ends, writing to `log`.
 
         Raises:
             TimeoutExpired: it took longer than `seconds`, and was ended.
@@ -58,7 +58,7 @@ class Children:
                 )
                 self.running.add(process)
             try:
-                return process.wait(seconds)
+                process.wait(seconds)
             except subprocess.TimeoutExpired:
                 end([process])
                 raise
@@ -149,12 +149,12 @@ class Job:
         else:
             words = [*self.overrides, *QUIET, f"seed={self.seed}", f'hydra.run.dir="{quoted}"']
         try:
-            code = children.run(["train", *words], log, 60 * self.minutes)
+            children.run(["train", *words], log, 60 * self.minutes)
         except subprocess.TimeoutExpired as error:
             raise UserError(f"{self.name}: stopped after {self.minutes:g} minutes ({log})") from error
         except InterruptedError as error:
             raise UserError(f"{self.name}: {error}") from error
-        result = self.result() if code == 0 else None
+        result = self.result()  # its training may have diverged, which has an exit code of its own
         if result is None:
             said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
             raise UserError(f"{self.name}: {printable(said[-1].removeprefix('error: '))} ({log})")

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from seqmodels.report.folder import write_picture
 from seqmodels.report.sheet import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED, SKY, add_legend, sheet, title_of
 from seqmodels.report.tables import significant, span
 
@@ -20,12 +21,12 @@ FAR = 8
 
 def plot_curves(result: dict[str, Any], folder: Path) -> None:
     """Draw the training of a run, from its result and its metrics.csv, into curves.png."""
-    draw_curves(result, pd.read_csv(folder / "metrics.csv")).savefig(folder / "curves.png")
+    write_picture(draw_curves(result, pd.read_csv(folder / "metrics.csv")), folder / "curves.png")
 
 
 def plot_lengths(result: dict[str, Any], folder: Path) -> None:
     """Draw the test at each length into lengths.png."""
-    draw_lengths(result).savefig(folder / "lengths.png")
+    write_picture(draw_lengths(result), folder / "lengths.png")
 
 
 def draw_curves(result: dict[str, Any], metrics: pd.DataFrame) -> Figure:

@@ -1,23 +1,38 @@
-"""The config and the result in a run folder."""
+"""The files in a run folder: config, result and pictures. Each is either whole or absent."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from seqmodels.checks import UserError
+from seqmodels.files import digest_of, write_whole
 
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder that holds a run, with a UserError."""
     if (folder / "config.yaml").exists():
-        raise UserError(f"hydra.run.dir={folder} holds a run already: choose another folder")
+        raise UserError(
+            f"hydra.run.dir={folder} holds a run already: choose another folder, or continue it with resume={folder}"
+        )
 
 
 def write_config(text: str, folder: Path) -> None:
     """Write the config that the run was started with, as YAML, to config.yaml."""
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    write_whole(folder / "config.yaml", text.encode())
 
 
 def write_result(result: dict[str, Any], folder: Path) -> None:
-    """Write the result to result.json."""
-    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    """Write the result to result.json, with the digests of the files that it rests on."""
+    names = ["config.yaml", "checkpoints/best.ckpt"]
+    digests = {name: digest_of((folder / name).read_bytes()) for name in names if (folder / name).exists()}
+    write_whole(folder / "result.json", (json.dumps(result | {"digests": digests}, indent=2) + "\n").encode())
+
+
+def write_picture(figure: Figure, file: Path) -> None:
+    """Write a figure as PNG."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_whole(file, content.getvalue())

@@ -7,13 +7,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from seqmodels.report import classes, values
+from seqmodels.report.folder import write_picture
 from seqmodels.report.sheet import sheet
 from seqmodels.tasks import Task
 
 
 def plot_predictions(task: Task, outputs: Tensor, targets: Tensor, folder: Path, title: str) -> None:
     """Draw outputs and targets of the test, of the shapes that `Task` states, into predictions.png."""
-    draw_predictions(task, outputs, targets, title).savefig(folder / "predictions.png")
+    write_picture(draw_predictions(task, outputs, targets, title), folder / "predictions.png")
 
 
 def draw_predictions(task: Task, outputs: Tensor, targets: Tensor, title: str) -> Figure:

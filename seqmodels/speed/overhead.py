@@ -104,8 +104,8 @@ def train_by_hand(parts: Parts, folder: Path) -> Training:
     return Training(clock.last - clock.started, clock.parts, losses)
 
 
-def train_by_lightning(parts: Parts, folder: Path, without: type | None = None) -> Training:
-    """Train as train.py does between its proof and its test; without callbacks or loggers of a type if one is named."""
+def train_by_lightning(parts: Parts, folder: Path, without: Any = None) -> Training:
+    """Train as train.py does between its proof and its test, without callbacks and loggers of some types."""
     trainer = parts.trainer
     if without is not None:
         trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, without)]  # type: ignore[attr-defined]

@@ -81,7 +81,7 @@ def read_checkpoint(file: Path, limit: int | None = None, digest: str | None = N
         except ValueError as error:
             raise RunFolderError(f"{printable(file)} is damaged: {error}") from error
         clean = io.BytesIO()
-        with opened(file, io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             outline_in(archive, len(content))
             # torch reads archives with a parser of its own, which might see other entries in one made to deceive.
             with zipfile.ZipFile(clean, "w") as copy:
@@ -99,15 +99,8 @@ def outline_of(file: Path) -> dict[str, Any]:
         RunFolderError: see `read_checkpoint`. The digest is not verified.
     """
     size = size_of(file)
-    with run_folder_errors(file), Bounded(file) as stream, opened(file, stream) as archive:
+    with run_folder_errors(file), Bounded(file) as stream, zipfile.ZipFile(stream) as archive:
         return outline_in(archive, size)
-
-
-def opened(file: Path, stream: Any) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(stream)
-    except zipfile.BadZipFile as error:
-        raise RunFolderError(f"{printable(file)} is not a checkpoint, or was cut off: {printable(error)}") from error
 
 
 class Bounded(io.FileIO):

@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,8 @@ def run_folder_errors(file: Path) -> Iterator[None]:
         yield
     except RunFolderError:
         raise
+    except zipfile.BadZipFile as error:
+        raise RunFolderError(f"{printable(file)} is damaged, or not a checkpoint: {printable(error)}") from error
     except RecursionError as error:
         raise RunFolderError(f"{printable(file)} is nested too deeply") from error
     except Exception as error:

@@ -1,13 +1,11 @@
 """A user's mistakes: one clear message, exit code 1, no stack trace, and nothing left behind."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import seqmodels
 from seqmodels.checks import UserError, nearest
@@ -210,24 +208,6 @@ def test_a_folder_that_was_there_before_stays(type_command, tmp_path):
     os.utime(mine, (0, 0))
     assert type_command("seed=-1", f"hydra.run.dir={mine}")[0] == 1
     assert mine.is_dir()
-
-
-def test_an_interrupted_run_says_where_it_is(type_command, monkeypatch, tmp_path):
-    from seqmodels.learner import Learner
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Learner, "validation_step", interrupt)
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        code, _, complaint = type_command("trainer=smoke", "logger=none", "trainer.enable_progress_bar=false")
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    assert code == 1
-    assert "error: interrupted at step 10" in complaint
-    (folder,) = tmp_path.glob("outputs/*/*/*")
-    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 10
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(type_command, tmp_path):

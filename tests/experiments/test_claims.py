@@ -275,7 +275,6 @@ def test_an_interrupted_run_is_continued_and_nothing_is_removed(tmp_path):
         def run(self, words, log, seconds):
             asked.append(words)
             log.write_text("error: the folder is in use\n")
-            return 1
 
     for _ in range(2):
         with pytest.raises(UserError, match=r"a run: the folder is in use \("):

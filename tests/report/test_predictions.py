@@ -156,7 +156,7 @@ def test_a_forecast_and_its_error_in_the_units_of_the_data(count):
     for target in range(count):
         measured, forecast = figure.axes[target].lines
         np.testing.assert_allclose(measured.get_ydata(), 10 * targets[:, target])
-        np.testing.assert_allclose(forecast.get_ydata(), 10 * targets[:, target] + 5, rtol=1e-5)
+        np.testing.assert_allclose(forecast.get_ydata(), 10 * targets[:, target] + 5, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(figure.axes[count + target].lines[1].get_ydata(), 5, rtol=1e-5)
     assert_tidy(figure)
 

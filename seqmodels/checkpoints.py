@@ -1,0 +1,179 @@
+"""Checkpoints: the whole state of a run, from which it continues to the same bits.
+
+A checkpoint is taken between two steps: Lightning's state (weights, optimizer, scheduler, counters), the position in
+the data, the state of torch's random generators, which dropout draws from, and the seconds of training so far.
+"""
+
+import math
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from seqmodels.archive import read_checkpoint, write_checkpoint
+from seqmodels.checks import UserError, check_whole
+from seqmodels.learner import Diverged
+from seqmodels.metrics import MetricsFile
+from seqmodels.stops import Stopped, stop_signals
+
+
+class SealedFiles(TorchCheckpointIO):
+    """Lets Lightning write and read checkpoints as whole files that notice damage."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        write_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+
+class Checkpoints(Callback):
+    """Keeps `best.ckpt`, of the lowest validation loss, `last.ckpt`, and `previous.ckpt`, which was the last before it.
+
+    A run continues from the last one or, if that is damaged, from the previous one.
+
+    Args:
+        folder: where the files are.
+        steps: from one `last.ckpt` to the next; None for any number.
+        minutes: of training from one `last.ckpt` to the next; None for any time.
+    """
+
+    def __init__(self, folder: Path, steps: int | None = 500, minutes: float | None = 5) -> None:
+        if steps is not None:
+            check_whole("checkpoint.steps", steps, 1)
+        if minutes is not None and (isinstance(minutes, bool) or not 0 < minutes < math.inf):
+            raise ValueError(f"checkpoint.minutes should be a positive number or null, got {minutes!r}")
+        self.best, self.last, self.previous = (folder / f"{name}.ckpt" for name in ("best", "last", "previous"))
+        self.steps, self.minutes = steps, minutes
+        self.best_loss = math.inf
+        self.best_step: int | None = None
+        self.seconds = 0.0
+        """Seconds of training, of all the processes that have continued this run."""
+        self.started = self.saved = 0.0
+        self.random_state: dict[str, Any] = {}
+        self.continues = False
+        """Whether the first batch after a restart is still to come."""
+        self.consistent = False
+        """Whether the weights and the counters are those between two steps."""
+
+    def newest(self) -> tuple[Path | None, list[str]]:
+        """The checkpoint to continue from, None for the beginning, and what is wrong with those that are newer."""
+        problems: list[str] = []
+        for file in (self.last, self.previous):
+            try:
+                state = read_checkpoint(file)["callbacks"][self.state_key]
+                if state["best_step"] is not None:
+                    read_checkpoint(self.best)
+                return file, problems
+            except (UserError, KeyError, TypeError) as error:
+                if file.exists():
+                    problems.append(str(error))
+        return None, problems
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Write `last.ckpt`, once what has been logged until now is on the disk."""
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsFile):
+                logger.save()
+        if trainer.is_global_zero and self.last.exists():
+            self.last.replace(self.previous)
+        trainer.save_checkpoint(self.last)
+        self.saved = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best_loss": self.best_loss,
+            "best_step": self.best_step,
+            "seconds": self.seconds + (time.monotonic() - self.started if self.started else 0),
+            "random_state": self.random_state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best_loss, self.best_step = state["best_loss"], state["best_step"]
+        self.seconds, self.random_state = state["seconds"], state["random_state"]
+        self.continues = True
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, learner: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        # However the run ended, it continues with a batch that follows an optimizer's step, in the same epoch: a run
+        # has only one, which more steps make longer.
+        loop = checkpoint["loops"]["fit_loop"]
+        batches = checkpoint["global_step"] * trainer.accumulate_grad_batches
+        for scope in ("total", "current"):
+            loop["epoch_progress"][scope] |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            progress = dict.fromkeys(("started", "processed", "completed"), batches) | {"ready": batches + 1}
+            loop["epoch_loop.batch_progress"][scope] |= progress
+        loop["epoch_loop.batch_progress"]["is_last_batch"] = False
+
+    def on_train_start(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        self.started = self.saved = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, learner: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        if self.continues:
+            self.continues = False
+            restore_random_state(self.random_state)
+            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # Lightning counts one too many
+            return
+        self.random_state, self.consistent = random_state(), True
+        if stop_signals.received is not None:
+            self.save(trainer)
+            raise Stopped(stop_signals.received)
+        if trainer.global_step and self.is_due(trainer.global_step):
+            self.save(trainer)
+
+    def is_due(self, step: int) -> bool:
+        by_steps = self.steps is not None and step % self.steps == 0
+        return by_steps or (self.minutes is not None and time.monotonic() - self.saved >= 60 * self.minutes)
+
+    def on_before_optimizer_step(self, *arguments: Any) -> None:
+        self.consistent = False
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self.random_state = random_state()
+        self.consistent = True
+
+    def on_validation_start(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        self.consistent = False
+
+    def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        loss = trainer.callback_metrics["val_loss"].item()
+        if not math.isfinite(loss):
+            raise Diverged(trainer.global_step, "the validation loss")
+        if loss < self.best_loss:
+            self.best_loss, self.best_step = loss, trainer.global_step
+            trainer.save_checkpoint(self.best)
+        self.consistent = True
+
+    def on_train_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        self.random_state = random_state()
+        self.save(trainer)
+        self.seconds = self.state_dict()["seconds"]
+
+    def on_exception(self, trainer: pl.Trainer, learner: pl.LightningModule, exception: BaseException) -> None:
+        self.seconds = self.state_dict()["seconds"]
+        self.started = time.monotonic()
+        if isinstance(exception, Exception) and (self.consistent or isinstance(exception, Diverged)):
+            with suppress(Exception):  # the first error is the one to report
+                self.save(trainer)
+
+
+def random_state() -> dict[str, Any]:
+    """The state of torch's random generators."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

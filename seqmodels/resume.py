@@ -1,0 +1,89 @@
+"""Continuing an interrupted run: its config, with the few settings that may change."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.checks import UserError
+from seqmodels.config.compose import settings_and_groups
+from seqmodels.files import digest_of
+
+CHANGEABLE = {
+    "checkpoint.steps", "checkpoint.minutes", "data.num_workers", "parity", "trainer.enable_progress_bar",
+    "trainer.max_steps",
+}  # fmt: skip
+"""Settings that change no number of the steps already done."""
+
+MODULES = ("seqmodels.", "torch.nn.", "torch.optim.", "lightning.pytorch.")
+"""Where the classes of a run come from, unless they are typed again."""
+
+
+def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
+    """The config of the run in a folder, with the settings that were typed, as `typed` composes the `words`.
+
+    Raises:
+        UserError: there is no run in the folder, or a setting changes the steps that it has done.
+    """
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"resume={folder}: there is no config.yaml, so no run has begun there")
+    stored: Any = OmegaConf.load(file)
+    check_classes(stored, words)
+    config = stored.copy()
+    _, groups = settings_and_groups("train")
+    for name in {word.lstrip("+~").partition("=")[0] for word in words} - {"resume"}:
+        if name.startswith("hydra.") or name == "experiment" or "@" in name:
+            raise UserError(f"{name} cannot be chosen with resume=, which continues a run in its folder as it began")
+        if (value := OmegaConf.select(typed, name)) is None and name in groups:
+            raise UserError(f"{name} cannot be left out")
+        OmegaConf.update(config, name, value, merge=False, force_add=True)
+    check_changes(stored, config)
+    return config
+
+
+def check_classes(stored: DictConfig, words: list[str]) -> None:
+    """Refuse to build a class of another package than ours unless it is typed: the folder may be a stranger's."""
+    typed = {word.lstrip("+").partition("=")[2] for word in words}
+    for name, value in flat(stored).items():
+        names_class = name.rpartition(".")[2] == "_target_" and value is not None
+        if names_class and not str(value).startswith(MODULES) and value not in typed:
+            raise UserError(f"the run in this folder uses {value}: if you trust it, type {name}={value} as well")
+
+
+def check_changes(stored: DictConfig, config: DictConfig) -> None:
+    """Refuse a config that would have led to other numbers."""
+    before, after = flat(stored), flat(config)
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    refused = [name for name in changed if name not in CHANGEABLE]
+    if refused:
+        changes = ", ".join(f"{name} (from {before.get(name)} to {after.get(name)})" for name in refused)
+        raise UserError(f"a run continues with the settings it began with; these would change its numbers: {changes}")
+    least, most = before["trainer.max_steps"], after["trainer.max_steps"]
+    if most == least:
+        return
+    if not isinstance(most, int) or most < least:
+        raise UserError(f"trainer.max_steps may only grow when a run is continued: it was {least}, got {most!r}")
+    follows = [name for name, value in before.items() if name.startswith("scheduler.") and value == least]
+    if follows:
+        raise UserError(
+            f"trainer.max_steps cannot grow: {follows[0]}={least} follows it, "
+            "so the steps already done would have had other learning rates"
+        )
+
+
+def finished(config: DictConfig, folder: Path) -> dict[str, Any] | None:
+    """The result of the run in a folder, if it has one for this config."""
+    try:
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        return result if result["digests"]["config.yaml"] == digest_of(OmegaConf.to_yaml(config).encode()) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def flat(config: DictConfig) -> dict[str, Any]:
+    """The settings by the names one types."""
+    (settings,) = pd.json_normalize(OmegaConf.to_container(config)).to_dict("records")  # type: ignore[arg-type]
+    return {str(name): value for name, value in settings.items()}

@@ -289,7 +289,7 @@ def test_an_interrupted_run_is_continued_and_nothing_is_removed(tmp_path):
 
 def running_in(folder):
     """The processes whose command line names a folder."""
-    shown = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
     return [line for line in shown.splitlines() if str(folder) in line]
 
 
@@ -297,12 +297,15 @@ def running_in(folder):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_run_outlives_the_command(stop, tmp_path):
     command = [sys.executable, "-m", "seqmodels", "claims", "copy_chance", "seeds=[7]", f"folder={tmp_path}", "jobs=2"]
-    claims = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while len(list(tmp_path.rglob("metrics.csv"))) < 1:
-        time.sleep(0.2)
-    assert len(running_in(tmp_path)) > 1
-    claims.send_signal(stop)
-    claims.communicate(timeout=70)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as claims:
+        try:
+            while len(list(tmp_path.rglob("checkpoints"))) < 2:
+                time.sleep(0.2)
+            assert len(running_in(tmp_path)) == 3
+            claims.send_signal(stop)
+            claims.wait(70)
+        finally:
+            claims.kill()
     ended = time.monotonic()
     while running_in(tmp_path):
         assert time.monotonic() - ended < 60

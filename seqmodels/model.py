@@ -120,7 +120,8 @@ def last_hidden(state: Any) -> Tensor:
 
 def accepts_packed(layer: Any, features: int) -> bool:
     """Whether any layer accepts packed sequences, found out by a dry run."""
-    packed = pack_padded_sequence(torch.zeros(2, 2, features), torch.tensor([2, 1]), batch_first=True)
+    lengths = torch.tensor([2, 1], device="cpu")  # where packing expects them, also while torch.device("meta") is on
+    packed = pack_padded_sequence(torch.zeros(2, 2, features), lengths, batch_first=True)
     try:
         return isinstance(layer(packed)[0], PackedSequence)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # the layer expects a tensor

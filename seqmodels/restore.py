@@ -1,71 +1,276 @@
-"""From a run folder back to its model."""
+"""From a run folder back to its model, and to a folder with its weights that can be shared.
 
+Both kinds of folder may come from anyone; SECURITY.md says what is promised. The order of the steps is part of it: what
+is small is read first, and says how large the rest may be.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from torch import nn
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from seqmodels.archive import read_checkpoint
-from seqmodels.checks import RENAMED, UserError
-from seqmodels.config import arguments_of, target_of
+from seqmodels.checks import RENAMED, UserError, check_choice, check_flag, check_whole
+from seqmodels.config import target_of
+from seqmodels.files import write_whole
 from seqmodels.model import SequenceModel
+from seqmodels.untrusted.archive import Outline, outline_of, read_checkpoint
+from seqmodels.untrusted.reading import (
+    CONFIG_LIMIT,
+    RunFolderError,
+    digests_in,
+    printable,
+    read_config,
+    read_file,
+    read_result,
+    run_folder_errors,
+    size_of,
+)
+from seqmodels.untrusted.shared import outline_of_shared, read_shared, write_shared
+
+__all__ = ["RunFolderError", "load_run", "load_weights", "read_checkpoint", "save_weights"]
+
+LAYERS = ("seqmodels.layers", "torch.nn.modules.rnn")
+"""The modules whose layers are built without being asked. The list is code: no file can add to it."""
+
+RESERVED = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
+"""Keys by which a config asks Hydra for objects. A layer's arguments are plain data and have none of them."""
+
+SHARED = "model.safetensors"
+
+SPARE = 2**26
+"""Bytes that a file, or the building of a model, may need beyond those that the sizes of the weights explain."""
 
 
 def load_run(folder: str | Path, checkpoint: str = "best", trusted: tuple[str, ...] = ()) -> SequenceModel:
-    """The trained model of a run folder, in evaluation mode.
+    """The trained model of a run folder, or of a folder that `save_weights` wrote, in evaluation mode on the CPU.
+
+    The folder may come from anyone. Its files are read as data: no code in them is run, nothing is taken from the
+    environment, and no memory is used for a model whose weights are not in the folder. What has changed since the run
+    is noticed by the digests in result.json and in the checkpoint. Folders of unfinished runs have no result.json, and
+    those of earlier versions have no digests; they load too, and only damage to the weights is noticed.
 
     Args:
-        folder: a run folder, `outputs/<task>/<model>/<time>`.
-        checkpoint: "best" on validation, or "last".
-        trusted: modules of your own whose layers the folder's config may name. Otherwise only layers of seqmodels and
-            torch.nn are built: a config is a file that may come from anywhere.
+        folder: a run folder, `outputs/<task>/<model>/<time>`, or one with model.safetensors and config.yaml.
+        checkpoint: "best" on validation, "last", or "previous", the last but one. A shared folder has only "best".
+        trusted: modules of your own whose layers the folder's config may name. Otherwise only layers of seqmodels, and
+            torch.nn's RNN, GRU and LSTM, are built. A layer of your own is code that you answer for: its sizes are
+            checked beforehand only if it can be built on torch's meta device.
 
     Raises:
-        FileNotFoundError: the folder is not that of a run.
-        UserError: the config names a layer that is not trusted.
+        RunFolderError: a file of the folder is missing, damaged, changed since the run, larger than the model explains,
+            or not what a run writes. It is a `UserError`, and for a missing file also a `FileNotFoundError`. No content
+            of the folder causes any other exception.
+        ValueError: `checkpoint` is none of the three.
+        TypeError: `trusted` is not a tuple of strings.
     """
+    check_choice("checkpoint", checkpoint, ("best", "last", "previous"))
+    if isinstance(trusted, str) or not all(isinstance(module, str) for module in trusted):
+        raise TypeError(f"trusted should be a tuple of names of modules, got {trusted!r}")
     folder = Path(folder)
-    file = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    for needed in (folder / "config.yaml", file):
-        if not needed.is_file():
-            raise FileNotFoundError(f"expected a run folder with {needed.relative_to(folder)} in it, got {folder}")
-    config: Any = OmegaConf.load(folder / "config.yaml")
-    arguments = arguments_of(config.model)
-    if "backend" in arguments:  # a run of an earlier version may have an earlier name
-        arguments["backend"] = RENAMED.get(arguments["backend"], arguments["backend"])
-    layer = partial(trusted_layer(config.model, trusted), **arguments)
-    model = SequenceModel(layer, **read_checkpoint(file)["model_arguments"])
-    load_weights(model, file)
-    return model.eval()
+    with run_folder_errors(folder):
+        return restored(folder, checkpoint, trusted).eval()
 
 
-def trusted_layer(config: DictConfig, trusted: tuple[str, ...]) -> type[nn.Module]:
-    """The layer class that a config names, if a trusted module defines it.
+def restored(folder: Path, checkpoint: str, trusted: tuple[str, ...]) -> SequenceModel:
+    """The model of a folder; exceptions of any type where a file is not as expected."""
+    name = f"checkpoints/{checkpoint}.ckpt"
+    outline: Callable[[Path], dict[str, Any]] = outline_of
+    read: Callable[[Path, int, str | None], dict[str, Any]] = read_checkpoint
+    if checkpoint == "best" and (folder / SHARED).exists() and not (folder / name).exists():
+        name, outline, read = SHARED, outline_of_shared, read_shared
+    config_file, file = folder / "config.yaml", folder / name
+    for needed in (config_file, file):
+        size_of(needed)
+
+    # Small things first: the config, and the sizes of the weights.
+    outlined = outline(file)
+    with run_folder_errors(file):
+        arguments, outlines = model_in(outlined)
+        digests = digests_in(outlined)
+        size, stored = size_of(file), sum(outline.nbytes for outline in outlines.values())
+        if stored > SPARE + 2 * size:
+            raise ValueError(f"its weights have {stored} bytes by their shapes, and the file only {size}")
+    if (folder / "result.json").exists():
+        digests |= digests_in(read_result(folder / "result.json"))
+    config = read_config(config_file, digests.get("config.yaml"))
+    with run_folder_errors(config_file):
+        layer = layer_in(config, trusted)
+        expected = sizes_of(layer, arguments, outlines, size)
+
+    # The rest may be as large as they explain: an optimizer has up to three numbers for each weight.
+    explained = min(stored, sum(outline.nbytes for outline in expected.values()))
+    content = read(file, SPARE + 20 * explained, digests.get(name))
+    with run_folder_errors(file):
+        check_sizes(outlines, expected)
+    model = SequenceModel(layer, **arguments).cpu()
+    model.load_state_dict(model_in(content)[1])
+    return model
+
+
+def save_weights(run: str | Path, folder: str | Path, checkpoint: str = "best", trusted: tuple[str, ...] = ()) -> Path:
+    """Write the weights of a run as safetensors, with its config beside them, so that they can be shared.
+
+    `load_run` opens the new folder. Others open model.safetensors with the safetensors library alone. The config is a
+    copy of the run's; look through it first if the paths in it are private.
+
+    Args:
+        run, checkpoint, trusted: as for `load_run`.
+        folder: where model.safetensors and config.yaml are written; it may exist, these files may not.
+
+    Returns:
+        The path of model.safetensors.
 
     Raises:
-        UserError: it does not.
+        RunFolderError: see `load_run`.
+        UserError: the folder has one of the files already.
     """
-    modules = ("seqmodels.layers", "torch.nn", *trusted)
+    model = load_run(run, checkpoint, trusted)
+    config = read_file(Path(run) / "config.yaml", CONFIG_LIMIT)
+    folder = Path(folder)
+    for name in (SHARED, "config.yaml"):
+        if (folder / name).exists():
+            raise UserError(f"{folder} has a {name} already: choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "config.yaml", config)
+    write_shared(folder / SHARED, model.state_dict(), model.arguments, config)
+    return folder / SHARED
 
-    def is_trusted(name: str) -> bool:
-        return any(name == module or name.startswith(module + ".") for module in modules)
 
-    if is_trusted(str(config._target_)):
-        layer = target_of(config, "model")
-        # The module that defines the class has to be trusted, not one that happens to import it.
-        if isinstance(layer, type) and issubclass(layer, nn.Module) and is_trusted(layer.__module__):
+def load_weights(model: SequenceModel, file: Path) -> dict[str, Any]:
+    """Load the weights of a checkpoint file into a model; returns the checkpoint.
+
+    Raises:
+        RunFolderError: the file is missing or damaged, or holds the weights of another model.
+    """
+    checkpoint = read_checkpoint(file)
+    with run_folder_errors(file):
+        model.load_state_dict(model_in(checkpoint)[1])
+    return checkpoint
+
+
+def model_in(checkpoint: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of a checkpoint's `SequenceModel`, checked, and its weights by name, or their outlines."""
+    arguments, weights = checkpoint.get("model_arguments"), checkpoint.get("state_dict")
+    names = {"input_size", "output_size", "tokens", "every_step", "embedding_size"}
+    if not isinstance(arguments, dict) or set(arguments) != names or not isinstance(weights, dict):
+        raise ValueError("it should hold a state_dict and the model_arguments of a SequenceModel")
+    if not all(isinstance(name, str) and isinstance(value, Tensor | Outline) for name, value in weights.items()):
+        raise ValueError("its state_dict should hold tensors by their names")
+    for name in ("input_size", "output_size", "embedding_size"):
+        if name != "embedding_size" or arguments[name] is not None:
+            check_whole(name, arguments[name], 1)
+    for name in ("tokens", "every_step"):
+        check_flag(name, arguments[name])
+    return arguments, {
+        name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")
+    }
+
+
+def layer_in(config: dict[str, Any], trusted: tuple[str, ...] = ()) -> "partial[nn.Module]":
+    """The layer that a config describes, to be called with `input_size=`.
+
+    Raises:
+        RunFolderError: it is not a trusted one, or its arguments ask for more objects.
+    """
+    node = config.get("model")
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        raise ValueError("model should be the settings of a layer, with its name in model._target_")
+    arguments = {key: value for key, value in node.items() if key not in ("_target_", "_partial_", "_convert_")}
+    for name in reserved_in(arguments):
+        raise ValueError(f"model.{printable(name)} asks for an object; the arguments of a layer are plain data")
+    backend = arguments.get("backend")
+    if isinstance(backend, str):  # a run of an earlier version may have an earlier name
+        arguments["backend"] = RENAMED.get(backend, backend)
+    return partial(trusted_layer(node["_target_"], trusted), **arguments)
+
+
+def reserved_in(value: Any, name: str = "") -> Iterator[str]:
+    """The dotted names of all keys, at any depth, that have a meaning for Hydra."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in RESERVED:
+                yield f"{name}{key}"
+            yield from reserved_in(inner, f"{name}{key}.")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from reserved_in(inner, name)
+
+
+def trusted_layer(target: str, trusted: tuple[str, ...] = ()) -> type[nn.Module]:
+    """The layer class of this name, if a trusted module defines it.
+
+    Raises:
+        RunFolderError: it does not.
+    """
+    # What is imported has to be trusted, too. torch.nn.RNN is defined in torch.nn.modules.rnn.
+    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", target) and within(target, ("torch.nn", *LAYERS, *trusted)):
+        layer = target_of(OmegaConf.create({"_target_": target}), "model")
+        # The module that defines the class decides, not one that happens to import it.
+        if isinstance(layer, type) and issubclass(layer, nn.Module) and within(layer.__module__, LAYERS + trusted):
             return layer
-    raise UserError(
-        f"model._target_={config._target_} is not a layer of {', '.join(modules)}; "
+    raise RunFolderError(
+        f"model._target_={printable(target, 100)} is not a layer of seqmodels.layers, nor torch.nn's RNN, GRU or LSTM; "
         "if you trust it, name its module: load_run(folder, trusted=('your.module',))"
     )
 
 
-def load_weights(model: SequenceModel, file: Path) -> dict[str, Any]:
-    """Load the weights of a checkpoint file into a model; returns the checkpoint."""
-    checkpoint = read_checkpoint(file)
-    weights = checkpoint["state_dict"].items()
-    model.load_state_dict({name.removeprefix("model."): value for name, value in weights if name.startswith("model.")})
-    return checkpoint
+def within(name: str, modules: tuple[str, ...]) -> bool:
+    """Whether a dotted name is one of the modules, or lies in one of them."""
+    return any(name == module or name.startswith(module + ".") for module in modules)
+
+
+def sizes_of(
+    layer: "partial[nn.Module]", arguments: dict[str, Any], outlines: dict[str, Outline], size: int
+) -> dict[str, Outline]:
+    """The names and sizes of the weights of the model with this layer, found out without memory for them.
+
+    Raises:
+        ValueError: it would have many more layers than there are `outlines`, or need tensors that are much larger than
+            a file of `size` bytes can fill.
+    """
+    with warnings.catch_warnings(), torch.device("meta"), Sketch(1000 * (1 + len(outlines)), SPARE + 2 * size):
+        warnings.simplefilter("ignore")
+        try:
+            model = SequenceModel(layer, **arguments)
+        except RuntimeError:
+            if within(layer.func.__module__, LAYERS):
+                raise
+            return outlines  # a layer of the user's own may be one that cannot be built without memory
+    return {name: Outline(tuple(value.shape), value.dtype) for name, value in model.state_dict().items()}
+
+
+class Sketch(TorchFunctionMode):
+    """Lets a model be built by at most `calls` calls of torch, none of which makes a tensor of over `most` bytes."""
+
+    def __init__(self, calls: int, most: int) -> None:
+        super().__init__()
+        self.calls = min(calls, 10**6)
+        self.most = most
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls -= 1
+        if self.calls < 0:
+            raise ValueError("model asks for many more layers than the checkpoint has weights for")
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor) and tensor.nbytes > self.most:
+                raise ValueError(f"model needs {tensor.nbytes} bytes for one tensor, far more than the checkpoint has")
+        return result
+
+
+def check_sizes(found: dict[str, Outline], expected: dict[str, Outline]) -> None:
+    """Refuse weights that are not those of the model that the config describes."""
+    for name in found.keys() ^ expected.keys():
+        whose = "the model of config.yaml lacks" if name in found else "it lacks, and the model of config.yaml has,"
+        raise ValueError(f"{whose} the weight {printable(name, 100)}")
+    for name, outline in expected.items():
+        if found[name].shape != outline.shape or found[name].dtype.is_complex != outline.dtype.is_complex:
+            shapes = f"{list(found[name].shape)}, and {list(outline.shape)} in the model of config.yaml"
+            raise ValueError(f"its weight {name} has the shape {printable(shapes)}")

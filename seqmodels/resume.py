@@ -1,6 +1,5 @@
 """Continuing an interrupted run: its config, with the few settings that may change."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,11 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.checks import UserError
+from seqmodels.config import target_of
 from seqmodels.config.compose import settings_and_groups
 from seqmodels.files import digest_of
+from seqmodels.restore import reserved_in, within
+from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config, read_result
 
 CHANGEABLE = {
     "checkpoint.steps", "checkpoint.minutes", "data.num_workers", "parity", "trainer.enable_progress_bar",
@@ -17,8 +19,11 @@ CHANGEABLE = {
 }  # fmt: skip
 """Settings that change no number of the steps already done."""
 
-MODULES = ("seqmodels.", "torch.nn.", "torch.optim.", "lightning.pytorch.")
-"""Where the classes of a run come from, unless they are typed again."""
+MODULES = (
+    "seqmodels.layers", "seqmodels.tasks", "torch.nn.modules.rnn", "torch.optim", "lightning.pytorch.trainer",
+    "lightning.pytorch.loggers",
+)  # fmt: skip
+"""The modules that define the classes of a run. The list is code: no file can add to it."""
 
 
 def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
@@ -32,7 +37,7 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
     file = folder / "config.yaml"
     if not file.is_file():
         raise UserError(f"resume={folder}: there is no config.yaml, so no run has begun there")
-    stored: Any = OmegaConf.load(file)
+    stored = OmegaConf.create(read_config(file))
     check_classes(stored, words)
     config = stored.copy()
     _, groups = settings_and_groups("train")
@@ -47,12 +52,24 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
 
 
 def check_classes(stored: DictConfig, words: list[str]) -> None:
-    """Refuse to build a class of another package than ours unless it is typed: the folder may be a stranger's."""
+    """Refuse to build a class of another package, unless it is typed as well: the folder may be a stranger's."""
     typed = {word.lstrip("+").partition("=")[2] for word in words}
-    for name, value in flat(stored).items():
-        names_class = name.rpartition(".")[2] == "_target_" and value is not None
-        if names_class and not str(value).startswith(MODULES) and value not in typed:
-            raise UserError(f"the run in this folder uses {value}: if you trust it, type {name}={value} as well")
+    for name, node in stored.items():
+        if not isinstance(node, DictConfig):
+            continue
+        plain: Any = OmegaConf.to_container(node)
+        target = plain.pop("_target_", None)
+        for key in reserved_in(plain):
+            raise UserError(f"{name}.{printable(key)} asks for an object, which no run writes")
+        if target is None or target in typed:
+            continue
+        # What is imported has to be ours, and so does the module that defines what is found there.
+        if within(str(target), ("torch.nn", *MODULES, "lightning.pytorch")):
+            found = target_of(node, str(name))
+            if isinstance(found, type) and within(found.__module__, MODULES):
+                continue
+        target = printable(target, 100)
+        raise UserError(f"the run in this folder uses {target}: if you trust it, type {name}._target_={target} as well")
 
 
 def check_changes(stored: DictConfig, config: DictConfig) -> None:
@@ -79,10 +96,11 @@ def check_changes(stored: DictConfig, config: DictConfig) -> None:
 def finished(config: DictConfig, folder: Path) -> dict[str, Any] | None:
     """The result of the run in a folder, if it has one for this config."""
     try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        return result if result["digests"]["config.yaml"] == digest_of(OmegaConf.to_yaml(config).encode()) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        result = read_result(folder / "result.json")
+    except RunFolderError:
         return None
+    same = digests_in(result).get("config.yaml") == digest_of(OmegaConf.to_yaml(config).encode())
+    return result if same else None
 
 
 def flat(config: DictConfig) -> dict[str, Any]:

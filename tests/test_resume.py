@@ -223,12 +223,22 @@ def test_without_a_whole_checkpoint_a_run_begins_again(damaged, interrupted, typ
 
 def test_a_class_of_another_package_is_built_only_if_it_is_typed(interrupted, type_command, tmp_path):
     (tmp_path / "theirs.py").write_text("raise SystemError('imported')")
-    config = OmegaConf.load(interrupted / "config.yaml")
-    config.optimizer._target_ = "theirs.Optimizer"
-    OmegaConf.save(config, interrupted / "config.yaml")
-    code, _, complaint = type_command("resume=run")
-    assert code == 1
+    whole = OmegaConf.load(interrupted / "config.yaml")
+
+    def with_settings(**settings):
+        OmegaConf.save(OmegaConf.merge(whole, settings), interrupted / "config.yaml")
+        code, _, complaint = type_command("resume=run")
+        assert code == 1
+        return complaint
+
+    complaint = with_settings(optimizer={"_target_": "theirs.Optimizer"})
     assert "if you trust it, type optimizer._target_=theirs.Optimizer as well" in complaint
+    command = "torch.nn.modules.module.torch.utils.collect_env.run"  # runs a shell command
+    complaint = with_settings(scheduler={"_target_": command, "command": f"touch {tmp_path}/run_by_them"})
+    assert f"type scheduler._target_={command} as well" in complaint
+    assert "asks for an object" in with_settings(optimizer={"betas": [{"_target_": "os.getcwd"}]})
+    assert "is an interpolation" in with_settings(claim="${oc.env:HOME}")
+    assert not (tmp_path / "run_by_them").exists()
 
 
 def test_a_folder_without_a_run_is_left_as_it_is(type_command, tmp_path):

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from seqmodels.checks import UserError, as_user_errors, check_flag, check_whole, nearest
 from seqmodels.commands.door import command, print_error, quick_imports
@@ -50,9 +52,16 @@ def main(config: DictConfig, folder: Path) -> None:
     if not settings["table"]:
         try:
             errors = run_all(every, settings["jobs"] or os.cpu_count() or 1, console)
-        except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(f"interrupted; the same command continues from the runs in {root}") from stop
-    rows = [row for claim in claims for row in table_of(claim, jobs[claim.name])]
+        except (KeyboardInterrupt, SystemExit):
+            print(f"the runs have ended; the same command continues them in {root}", file=sys.stderr)
+            raise
+    tables = [table_of(claim, jobs[claim.name]) for claim in claims]
+    rows = [row for table, _ in tables for row in table]
+    bad = [error for _, left_out in tables for error in left_out]
+    for error in bad:
+        print(f"left out: {error}", file=sys.stderr)
+    if bad and not any(row["runs"] or row["diverged"] for row in rows):
+        raise UserError(f"none of the {len(bad)} results in {root} can be judged")
     root.mkdir(parents=True, exist_ok=True)
     (root / "claims.md").write_text(markdown(claims, rows), encoding="utf-8")
     pd.DataFrame(rows).to_csv(root / "claims.csv", index=False)
@@ -61,7 +70,7 @@ def main(config: DictConfig, folder: Path) -> None:
     else:
         console.print(screen_table(rows))
         minutes = (time.perf_counter() - started) / 60
-        console.print(f"{minutes:.1f} minutes; results are in [bold]{root}[/bold]", soft_wrap=True)
+        console.print(f"{minutes:.1f} minutes; results are in [bold]{escape(str(root))}[/bold]", soft_wrap=True)
     for failure in errors:
         print_error(failure)
     if errors:
@@ -100,5 +109,5 @@ def screen_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(*COLUMNS)
     for number, row in enumerate(rows):
         last = number + 1 == len(rows) or rows[number + 1]["claim"] != row["claim"]
-        table.add_row(*cells_of(row), end_section=last)
+        table.add_row(*map(Text, cells_of(row)), end_section=last)
     return table

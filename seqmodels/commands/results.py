@@ -5,8 +5,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from seqmodels.checks import UserError, as_user_errors, check_flag
 from seqmodels.commands.door import command, quick_imports
@@ -17,19 +17,25 @@ def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         from seqmodels.experiments.results import cells_of, collect
         from seqmodels.report.tables import markdown_table
+        from seqmodels.untrusted.reading import without_markup
 
     with as_user_errors():
         check_flag("markdown", config.markdown)
     try:
-        table = collect(Path(str(config.folder)))
-    except (FileNotFoundError, ValueError) as error:
+        table, errors = collect(Path(str(config.folder)))
+    except FileNotFoundError as error:
         raise UserError(str(error)) from error
+    for left_out in errors:
+        print(f"left out: {left_out}", file=sys.stderr)
+    if table.empty:
+        raise UserError(f"none of the {len(errors)} results below {config.folder} can be shown")
     if config.markdown:
-        print(markdown_table(list(map(str, table.columns)), cells_of(table)))
+        rows = [[without_markup(cell) for cell in row] for row in cells_of(table)]
+        print(markdown_table(list(map(str, table.columns)), rows))
         return
     screen = Table()
     for name in table.columns:
         screen.add_column(str(name), overflow="fold")
     for row in cells_of(table):
-        screen.add_row(*map(escape, row))
+        screen.add_row(*map(Text, row))
     Console(width=None if sys.stdout.isatty() else 120).print(screen)

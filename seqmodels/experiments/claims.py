@@ -24,6 +24,7 @@ from omegaconf import OmegaConf
 from seqmodels.config import CONF
 from seqmodels.experiments.jobs import Job
 from seqmodels.report.tables import markdown_table, significant
+from seqmodels.untrusted.reading import RunFolderError, printable, without_markup
 
 RULES: dict[str, tuple[str, Callable[[list[float], float, Any], bool]]] = {
     "at_least": ("every seed ≥", lambda scores, bound, published: min(scores) >= bound),
@@ -107,35 +108,66 @@ def read_claims() -> dict[str, Claim]:
     return claims
 
 
-def table_of(claim: Claim, jobs: dict[str, list[Job]]) -> list[dict[str, Any]]:
-    """A row for each arm: what was published, the scores of its finished runs, and the verdict on them."""
-    return [row_of(claim, arm, jobs[arm.name]) for arm in claim.arms]
+def table_of(claim: Claim, jobs: dict[str, list[Job]]) -> tuple[list[dict[str, Any]], list[RunFolderError]]:
+    """A row for each arm: what was published, the scores of its finished runs, and the verdict on them.
+
+    Runs whose files are not as a run writes them are left out, each with an error.
+    """
+    rows, errors = [], []
+    for arm in claim.arms:
+        finished = []
+        for job in jobs[arm.name]:
+            try:
+                if (result := job.result()) is not None:
+                    finished.append((job.seed, result, score_of(claim, job, result)))
+            except RunFolderError as error:
+                errors.append(error)
+        rows.append(row_of(claim, arm, finished, len(jobs[arm.name])))
+    return rows, errors
 
 
-def row_of(claim: Claim, arm: Arm, jobs: list[Job]) -> dict[str, Any]:
-    finished = [(job.seed, result) for job in jobs if (result := job.result()) is not None]
-    scores = [result[claim.metric] for _, result in finished]
+def score_of(claim: Claim, job: Job, result: dict[str, Any]) -> float | None:
+    """What is compared of a run; None if its training diverged.
+
+    Raises:
+        RunFolderError: it was not measured.
+    """
+    score = result[claim.metric]
+    if score is None and result["test"] is not None:
+        raise RunFolderError(f"{job.folder / 'result.json'} has no {claim.metric}")
+    return score
+
+
+def row_of(
+    claim: Claim, arm: Arm, finished: list[tuple[int, dict[str, Any], float | None]], expected: int
+) -> dict[str, Any]:
+    """The row of an arm with its finished runs (seed, result, score). If one diverged, the arm does not hold."""
+    scores = [score for _, _, score in finished if score is not None]
+    holds = len(scores) == len(finished) and arm.holds(scores) if len(finished) == expected else None
     return {
         "claim": claim.name,
         "arm": arm.name,
-        "metric": f"{claim.metric} {finished[0][1]['metric']}" if finished else claim.metric,
+        "metric": printable(f"{claim.metric} {finished[0][1]['metric']}", 50) if finished else claim.metric,
         "published": arm.value,
         "mean": fmean(scores) if scores else None,
         "spread": stdev(scores) if len(scores) > 1 else None,
         "runs": len(scores),
+        "diverged": len(finished) - len(scores),
         "rule": f"{RULES[arm.rule][0]} {arm.bound:g}",
-        "verdict": VERDICTS[arm.holds(scores) if len(scores) == len(jobs) else None],
-        "minutes": sum(result["seconds"] for _, result in finished) / 60,
+        "verdict": VERDICTS[holds],
+        "minutes": sum(result["seconds"] for _, result, _ in finished) / 60,
         "source": claim.source,
-        "seeds": " ".join(str(seed) for seed, _ in finished),
-        "scores": " ".join(f"{score:.6g}" for score in scores),
+        "seeds": " ".join(str(seed) for seed, _, _ in finished),
+        "scores": " ".join("diverged" if score is None else f"{score:.6g}" for _, _, score in finished),
     }
 
 
 def cells_of(row: dict[str, Any]) -> list[str]:
     """The cells of a row as strings."""
     spread = "" if row["spread"] is None else f" ± {significant(row['spread'], 2)}"
-    ours = "" if row["mean"] is None else f"{significant(row['mean'])}{spread} ({row['runs']})"
+    counts = f"{row['runs']}, {row['diverged']} diverged" if row["diverged"] else str(row["runs"])
+    mean = "" if row["mean"] is None else f"{significant(row['mean'])}{spread} "
+    ours = f"{mean}({counts})" if row["runs"] + row["diverged"] else ""
     published = row["published"] if isinstance(row["published"], str) else significant(row["published"])
     return [
         row["claim"], row["arm"], row["metric"], published, ours, row["rule"], row["verdict"], f"{row['minutes']:.1f}",
@@ -150,7 +182,11 @@ def verdict_on(claim: Claim, rows: list[dict[str, Any]]) -> str:
 
 def markdown(claims: list[Claim], rows: list[dict[str, Any]]) -> str:
     """The table, and below it what each claim says, its source, and how our runs differ from those published."""
-    lines = [markdown_table(COLUMNS, map(cells_of, rows)) + "\n"]
+    cells = (
+        [without_markup(cell) if name == "metric" else cell for name, cell in zip(COLUMNS, cells_of(row), strict=True)]
+        for row in rows
+    )
+    lines = [markdown_table(COLUMNS, cells) + "\n"]
     for claim in claims:
         verdict = verdict_on(claim, rows)
         lines.append(f"**{claim.name}**: {claim.sentence} ({claim.source}) {claim.differs} Verdict: {verdict}.\n")

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,7 +14,7 @@ from omegaconf import OmegaConf
 from seqmodels.checks import UserError
 from seqmodels.experiments import claims
 from seqmodels.experiments.claims import Arm, Claim, read_claims
-from seqmodels.experiments.jobs import Job
+from seqmodels.experiments.jobs import QUIET, Children, Job
 
 CLAIMS = read_claims()
 TINY = 'overrides=["trainer.max_steps=20","model.hidden_size=4","data.batch_size=4","task.length=12"]'
@@ -29,15 +33,19 @@ def claim(tmp_path, monkeypatch):
     ]
     claim = Claim("adding_gru", "A GRU adds.", "a paper", "Shorter.", "test", [1, 2], 1, arms)
     monkeypatch.setattr(claims, "read_claims", lambda: {claim.name: claim})
-    monkeypatch.setattr(Job, "run", lambda job: pytest.fail(f"{job.name} was run"))
+    monkeypatch.setattr(Job, "run", lambda job, children: pytest.fail(f"{job.name} was run"))
     return claim
 
 
-def leave_result(job, score, **settings):
+def leave_result(job, score, changes=(), **settings):
     job.folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.merge(job.config, settings), job.folder / "config.yaml")
-    result = {"metric": "mse", "test": score, "unseen": None, "seconds": 30.0}
-    (job.folder / "result.json").write_text(json.dumps(result))
+    result = {
+        "task": job.config.task_name, "model": job.config.model_name, "seed": job.seed, "metric": "mse", "test": score,
+        "unseen": None, "chance": 0.17, "solved": False, "steps": 20, "steps_per_second": 10.0, "parameters": 9,
+        "seconds": 30.0,
+    }  # fmt: skip
+    (job.folder / "result.json").write_text(json.dumps(result | dict(changes)))
 
 
 def table_in(folder):
@@ -92,7 +100,7 @@ def test_rules(rule, scores, holds):
 
 
 def test_a_run_that_fails_leaves_its_arm_without_a_verdict(claim, tmp_path, type_command, monkeypatch):
-    def run(job):
+    def run(job, children):
         if job.name == "adding_gru, gru, seed 2":
             raise UserError(f"{job.name}: training diverged")
         leave_result(job, 0.001)
@@ -122,7 +130,7 @@ def test_it_continues_where_it_stopped(claim, tmp_path, type_command, monkeypatc
     leave_result(interrupted, 0.5)
     (interrupted.folder / "result.json").unlink()
     ran = []
-    monkeypatch.setattr(Job, "run", lambda job: (ran.append(job.name), leave_result(job, 0.17))[0])
+    monkeypatch.setattr(Job, "run", lambda job, children: (ran.append(job.name), leave_result(job, 0.17))[0])
     assert type_command(f"folder={tmp_path}", verb="claims")[0] == 0
     assert sorted(ran) == [f"adding_gru, {arm}" for arm in ("gru, seed 2", "rnn, seed 1", "rnn, seed 2")]
     assert type_command(f"folder={tmp_path}", verb="claims")[0] == 0
@@ -213,3 +221,94 @@ def test_a_claim_is_run_in_processes_of_its_own(tmp_path, type_command, monkeypa
     assert json.loads((folder / "result.json").read_text())["steps"] == 20
     assert "cross_entropy" in (folder / "log.txt").read_text()
     assert "1 of 1 runs have finished already" in type_command(*words, verb="claims")[1]
+
+
+def test_a_result_that_belongs_to_another_run_is_named_and_not_judged(claim, tmp_path, type_command):
+    first, second, third, fourth = jobs_of(claim, tmp_path)
+    leave_result(first, 0.001)
+    leave_result(second, 0.001, {"seed": 7})
+    leave_result(third, 0.17, {"model": "man\x1bual_gru"})
+    leave_result(fourth, 0.17)
+    (fourth.folder / "result.json").write_text("{")
+    code, _, errors = type_command(f"folder={tmp_path}", "table=true", verb="claims")
+    assert code == 0
+    assert {(row["runs"], row["verdict"]) for row in table_in(tmp_path).values()} == {
+        ("1", "missing"),
+        ("0", "missing"),
+    }
+    left_out = errors.splitlines()
+    assert len(left_out) == 3
+    assert "its seed is 7, and 2 in the config beside it" in left_out[0]
+    assert r"its model is man\x1bual_gru, and manual_rnn in the config beside it" in left_out[1]
+    assert "is not JSON" in left_out[2]
+    (first.folder / "result.json").write_text("[]")
+    code, _, errors = type_command(f"folder={tmp_path}", "table=true", verb="claims")
+    assert code == 1
+    assert errors.endswith(f"error: none of the 4 results in {tmp_path} can be judged\n")
+
+
+def test_the_text_of_a_result_is_shown_as_text(claim, tmp_path, type_command):
+    for job in jobs_of(claim, tmp_path):
+        leave_result(job, 0.001, {"metric": "[red]\x1b[2J|"})
+    code, shown, _ = type_command(f"folder={tmp_path}", "table=true", verb="claims")
+    assert code == 0
+    assert r"test [red]\x1b[2J|" in shown
+    assert r"| test \[red\]\\x1b\[2J\| |" in (tmp_path / "claims.md").read_text()
+    assert "\x1b" not in (tmp_path / "claims.csv").read_text()
+
+
+def test_an_arm_with_a_run_that_diverged_does_not_hold(claim, tmp_path, type_command):
+    for job, score in zip(jobs_of(claim, tmp_path), [0.001, None, None, None], strict=True):
+        leave_result(job, score)
+    code, shown, _ = type_command(f"folder={tmp_path}", "table=true", "markdown=true", verb="claims")
+    assert code == 0
+    assert "| 0.001 (1, 1 diverged) | every seed ≤ 0.01 | does not hold |" in shown
+    assert "| (0, 2 diverged) | mean within ± 0.02 | does not hold |" in shown
+    assert table_in(tmp_path)["gru"]["scores"] == "0.001 diverged"
+
+
+def test_an_interrupted_run_is_continued_and_nothing_is_removed(tmp_path):
+    job = Job("a run", ("task=adding",), 1, tmp_path / "run", 1)
+    asked = []
+
+    class Recorded(Children):
+        def run(self, words, log, seconds):
+            asked.append(words)
+            log.write_text("error: the folder is in use\n")
+
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"a run: the folder is in use \("):
+            job.run(Recorded())
+        leave_result(job, 0.1)
+        (job.folder / "result.json").unlink()
+    assert [words[0] for words in asked] == ["train", "train"]
+    assert asked[0][1:] == ["task=adding", *QUIET, "seed=1", f'hydra.run.dir="{job.folder}"']
+    assert asked[1][1:] == [f'resume="{job.folder}"']
+    assert (job.folder / "config.yaml").exists()
+
+
+def running_in(folder):
+    """The processes whose command line names a folder."""
+    shown = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in shown.splitlines() if str(folder) in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_run_outlives_the_command(stop, tmp_path):
+    command = [sys.executable, "-m", "seqmodels", "claims", "copy_chance", "seeds=[7]", f"folder={tmp_path}", "jobs=2"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as claims:
+        try:
+            while len(list(tmp_path.rglob("checkpoints"))) < 2:
+                time.sleep(0.2)
+            assert len(running_in(tmp_path)) == 3
+            claims.send_signal(stop)
+            claims.wait(70)
+        finally:
+            claims.kill()
+    ended = time.monotonic()
+    while running_in(tmp_path):
+        assert time.monotonic() - ended < 60
+        time.sleep(0.1)
+    assert len(list(tmp_path.rglob("config.yaml"))) == 2
+    assert not list(tmp_path.rglob("result.json"))

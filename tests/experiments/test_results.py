@@ -1,4 +1,9 @@
-"""The table of finished runs."""
+"""The table of finished runs, some of them from strangers."""
+
+import json
+import os
+
+from seqmodels.files import digest_of
 
 
 def table_in(printed):
@@ -55,8 +60,9 @@ def test_a_folder_without_runs_is_an_error(tmp_path, type_command):
         (tmp_path / "result.json").write_text(content)
         code, _, complaint = type_command(f"folder={tmp_path}", verb="results")
         assert code == 1
-        assert f"expected the result of a run in {tmp_path / 'result.json'}" in complaint
-        assert complaint.count("\n") == 1
+        assert complaint.startswith(f"left out: {tmp_path / 'result.json'}")
+        assert complaint.endswith(f"error: none of the 1 results below {tmp_path} can be shown\n")
+        assert complaint.count("\n") == 2
 
 
 def test_a_word_too_many_is_an_error(type_command):
@@ -65,3 +71,100 @@ def test_a_word_too_many_is_an_error(type_command):
         "error: unrecognized arguments: --html (--help shows the options)\n",
     )
     assert "outputs should be a setting with its value" in type_command("outputs", verb="results")[2]
+
+
+RESULT = {
+    "task": "adding", "model": "manual_rnn", "seed": 1, "metric": "mse", "test": 0.5, "unseen": None, "chance": 0.17,
+    "solved": False, "steps": 20, "steps_per_second": 10.0, "parameters": 9, "seconds": 2.0,
+}  # fmt: skip
+
+
+def leave(folder, config="model:\n  hidden_size: 4\n", **changes):
+    """Write a run folder by hand."""
+    folder.mkdir(parents=True)
+    result = RESULT | {"digests": {"config.yaml": digest_of(config.encode())}} | changes
+    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "config.yaml").write_text(config)
+
+
+def test_a_bad_file_is_named_and_the_others_are_shown(tmp_path, type_command):
+    for number in range(7):
+        leave(tmp_path / f"run{number}", model=f"model_{number}")
+    (tmp_path / "run0" / "result.json").write_text('{"model": "model_0", ')
+    (tmp_path / "run1" / "config.yaml").write_text("model:\n  hidden_size: 5\n")
+    leave(tmp_path / "words", steps="many")
+    leave(tmp_path / "large", test=10**400)
+    (tmp_path / "run2" / "result.json").unlink()
+    os.mkfifo(tmp_path / "run2" / "result.json")
+    (tmp_path / "run3" / "result.json").write_text("[" * 10**5)
+    leave(tmp_path / "secret", config="model: ${oc.env:HOME}\n")
+    (tmp_path / "run4" / "config.yaml").unlink()
+    (tmp_path / "run4" / "config.yaml").symlink_to("/etc/hostname")
+    leave(tmp_path / "run\x1b[2J", seed=None)
+    code, shown, errors = type_command(f"folder={tmp_path}", "markdown=true", verb="results")
+    assert code == 0
+    assert [line.split(" | ")[1] for line in table_in(shown)[2:]] == ["model_5", "model_6"]
+    lines = errors.splitlines()
+    assert len(lines) == 9
+    for name, reason in {
+        "run0/result.json": "is not JSON",
+        "run1/config.yaml": "has changed since the run",
+        "words/result.json": "steps is not as a run writes it, got 'many'",
+        "large/result.json": "test is too large a number",
+        "run2/result.json": "should be a file, and is something else",
+        "run3/result.json": "is nested too deeply",
+        "secret/config.yaml": "model is an interpolation",
+        "run4/config.yaml": "is a link that leads out of",
+        r"run\x1b[2J/result.json": "seed is not as a run writes it, got None",
+    }.items():
+        (line,) = [line for line in lines if name in line]
+        assert line.startswith("left out: ")
+        assert reason in line
+        assert line.isprintable()
+    for number in (5, 6):
+        (tmp_path / f"run{number}" / "result.json").write_text("")
+    code, shown, errors = type_command(f"folder={tmp_path}", verb="results")
+    assert (code, shown) == (1, "")
+    assert errors.endswith(f"error: none of the 11 results below {tmp_path} can be shown\n")
+
+
+def test_text_of_a_file_is_shown_as_text(tmp_path, type_command):
+    hostile = "\x1b[2J\x07[bold red]a[/bold red]|b\nc\u202ed`<b>![x](y)\ud800\\"
+    for number in (1, 2):
+        leave(tmp_path / f"run{number}", f"task: {number}\nmodel: '[red]{number}|'\n", model=hostile, seed=number)
+    printable = r"\x1b[2J\x07[bold red]a[/bold red]|b\nc\u202ed`<b>![x](y)\ud800"
+    code, shown, errors = type_command(f"folder={tmp_path}", verb="results")
+    assert (code, errors) == (0, "")
+    assert all(line.isprintable() for line in shown.splitlines())
+    cells = [line.split("│") for line in shown.splitlines() if line.startswith("│")]
+    assert printable.replace(" ", "") in "".join(row[2].strip() for row in cells)  # folded, at spaces too
+    assert "[red]1|" in "".join(row[-2].strip() for row in cells)
+    _, shown, _ = type_command(f"folder={tmp_path}", "markdown=true", verb="results")
+    row = table_in(shown)[2]
+    assert row.isprintable()
+    assert r"\\x1b\[2J\\x07\[bold red\]a\[/bold red\]\|b\\nc\\u202ed\`\<b\>!\[x\](y)\\ud800\\ |" in row
+    assert r"model=\[red\]1\|" in row
+
+
+def test_runs_that_diverged_are_shown_last(tmp_path, type_command):
+    leave(tmp_path / "a", test=0.5, model="good")
+    leave(tmp_path / "b", test=None, model="early", diverged_at=3, solved=False)
+    _, shown, _ = type_command(f"folder={tmp_path}", "markdown=true", verb="results")
+    header, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table_in(shown)]
+    rows = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [(row["model"], row["test"], row["diverged at"]) for row in rows] == [
+        ("good", "0.5", ""),
+        ("early", "", "3"),
+    ]
+    assert "early" in type_command(f"folder={tmp_path}", verb="results")[1]
+    (tmp_path / "b" / "result.json").unlink()
+    assert "diverged" not in type_command(f"folder={tmp_path}", verb="results")[1]
+
+
+def test_runs_of_earlier_versions_are_shown(tmp_path, type_command):
+    leave(tmp_path / "a")
+    result = {name: value for name, value in RESULT.items() if name != "unseen"}
+    (tmp_path / "a" / "result.json").write_text(json.dumps(result))
+    assert "manual_rnn" in type_command(f"folder={tmp_path}", verb="results")[1]
+    (tmp_path / "a" / "config.yaml").unlink()
+    assert "manual_rnn" in type_command(f"folder={tmp_path}", verb="results")[1]

@@ -7,7 +7,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.checks import UserError
-from seqmodels.config import target_of
+from seqmodels.config import arguments_of, target_of
 from seqmodels.config.compose import settings_and_groups
 from seqmodels.files import digest_of
 from seqmodels.restore import reserved_in, within
@@ -57,9 +57,8 @@ def check_classes(stored: DictConfig, words: list[str]) -> None:
     for name, node in stored.items():
         if not isinstance(node, DictConfig):
             continue
-        plain: Any = OmegaConf.to_container(node)
-        target = plain.pop("_target_", None)
-        for key in reserved_in(plain):
+        target: Any = node.get("_target_")
+        for key in reserved_in(arguments_of(node)):
             raise UserError(f"{name}.{printable(key)} asks for an object, which no run writes")
         if target is None or target in typed:
             continue
@@ -69,7 +68,9 @@ def check_classes(stored: DictConfig, words: list[str]) -> None:
             if isinstance(found, type) and within(found.__module__, MODULES):
                 continue
         target = printable(target, 100)
-        raise UserError(f"the run in this folder uses {target}: if you trust it, type {name}._target_={target} as well")
+        raise UserError(
+            f"the run in this folder uses {target}: if you trust it, type {name}._target_={target} as well"
+        )
 
 
 def check_changes(stored: DictConfig, config: DictConfig) -> None:

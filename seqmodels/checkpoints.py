@@ -4,6 +4,7 @@ A checkpoint is taken between two steps: Lightning's state (weights, optimizer, 
 the data, the state of torch's random generators, which dropout draws from, and the seconds of training so far.
 """
 
+import io
 import math
 import time
 from contextlib import suppress
@@ -15,18 +16,23 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from seqmodels.archive import read_checkpoint, write_checkpoint
 from seqmodels.checks import UserError, check_whole
+from seqmodels.files import sealed, write_whole
 from seqmodels.learner import Diverged
 from seqmodels.metrics import MetricsFile
 from seqmodels.stops import Stopped, stop_signals
+from seqmodels.untrusted.archive import read_checkpoint
 
 
 class SealedFiles(TorchCheckpointIO):
     """Lets Lightning write and read checkpoints as whole files that notice damage."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        write_checkpoint(checkpoint, Path(path))
+        archive = io.BytesIO()
+        torch.save(checkpoint, archive)
+        file = Path(path)
+        file.parent.mkdir(exist_ok=True)
+        write_whole(file, sealed(archive.getvalue()))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return read_checkpoint(Path(path))

@@ -59,7 +59,7 @@ def check_classes(stored: DictConfig, words: list[str]) -> None:
             continue
         target: Any = node.get("_target_")
         for key in reserved_in(arguments_of(node)):
-            raise UserError(f"{name}.{printable(key)} asks for an object, which no run writes")
+            raise UserError(f"{name!s}.{printable(key)} asks for an object, which no run writes")
         if target is None or target in typed:
             continue
         # What is imported has to be ours, and so does the module that defines what is found there.
@@ -69,7 +69,7 @@ def check_classes(stored: DictConfig, words: list[str]) -> None:
                 continue
         target = printable(target, 100)
         raise UserError(
-            f"the run in this folder uses {target}: if you trust it, type {name}._target_={target} as well"
+            f"the run in this folder uses {target}: if you trust it, type {name!s}._target_={target} as well"
         )
 
 

@@ -16,7 +16,6 @@ from rich.markup import escape
 from torch import Tensor
 
 from seqmodels import __version__
-from seqmodels.archive import read_checkpoint
 from seqmodels.build import Parts
 from seqmodels.checks import UserError
 from seqmodels.config import PACKAGE, user_errors
@@ -32,6 +31,7 @@ from seqmodels.report.tables import lengths_table, parity_table, result_table
 from seqmodels.restore import load_weights
 from seqmodels.stops import Stopped, stop_signals
 from seqmodels.tasks import DrawnTask, Task
+from seqmodels.untrusted.archive import read_checkpoint
 
 
 def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:

@@ -24,7 +24,7 @@ FLOORS = [
     {"checks", "signatures", "stops"},
     {"files"},
     {"layers", "tasks", "untrusted"},
-    {"archive", "batches", "config", "lesson", "metrics", "model", "parity"},
+    {"batches", "config", "lesson", "metrics", "model", "parity"},
     {"data", "learner", "report"},
     {"callbacks", "checkpoints"},
     {"build", "catalogue", "restore"},

@@ -69,16 +69,20 @@ class Checkpoints(Callback):
 
     def newest(self) -> tuple[Path | None, list[str]]:
         """The checkpoint to continue from, None for the beginning, and what is wrong with those that are newer."""
+        for part in self.last.parent.glob(".*.part"):  # a process has been killed while it wrote them
+            part.unlink()
         problems: list[str] = []
         for file in (self.last, self.previous):
+            if not file.exists():
+                continue
             try:
-                state = read_checkpoint(file)["callbacks"][self.state_key]
-                if state["best_step"] is not None:
+                if read_checkpoint(file)["callbacks"][self.state_key]["best_step"] is not None:
                     read_checkpoint(self.best)
                 return file, problems
-            except (UserError, KeyError, TypeError) as error:
-                if file.exists():
-                    problems.append(str(error))
+            except UserError as error:
+                problems.append(str(error))
+            except (KeyError, TypeError):
+                problems.append(f"{file} holds no run that can be continued")
         return None, problems
 
     def save(self, trainer: pl.Trainer) -> None:

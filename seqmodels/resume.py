@@ -38,9 +38,11 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
     if not file.is_file():
         raise UserError(f"resume={folder}: there is no config.yaml, so no run has begun there")
     stored = OmegaConf.create(read_config(file))
+    settings, groups = settings_and_groups("train")
+    for name in sorted(settings - set(stored)):
+        raise UserError(f"this run is of an earlier version, which had no {name}, and cannot be continued")
     check_classes(stored, words)
     config = stored.copy()
-    _, groups = settings_and_groups("train")
     for name in {word.lstrip("+~").partition("=")[0] for word in words} - {"resume"}:
         if name.startswith("hydra.") or name == "experiment" or "@" in name:
             raise UserError(f"{name} cannot be chosen with resume=, which continues a run in its folder as it began")

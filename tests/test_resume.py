@@ -152,7 +152,9 @@ def test_more_steps_continue_a_finished_run(type_command, tmp_path):
     assert type_command(*words, "trainer.max_steps=20", "hydra.run.dir=run")[0] == 0
     code, shown, _ = type_command("resume=run")
     assert (code, "has finished after 20 steps" in shown) == (0, True)
+    seconds = json.loads((tmp_path / "run" / "result.json").read_text())["seconds"]
     assert type_command("resume=run", "trainer.max_steps=40")[0] == 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["seconds"] > seconds
     assert contents(tmp_path / "run") == contents(tmp_path / "long")
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").trainer.max_steps == 40
 
@@ -239,6 +241,15 @@ def test_a_class_of_another_package_is_built_only_if_it_is_typed(interrupted, ty
     assert "asks for an object" in with_settings(optimizer={"betas": [{"_target_": "os.getcwd"}]})
     assert "is an interpolation" in with_settings(claim="${oc.env:HOME}")
     assert not (tmp_path / "run_by_them").exists()
+
+
+def test_a_run_of_an_earlier_version_is_not_continued(interrupted, type_command):
+    config = OmegaConf.load(interrupted / "config.yaml")
+    del config["checkpoint"]
+    OmegaConf.save(config, interrupted / "config.yaml")
+    code, _, complaint = type_command("resume=run")
+    assert code == 1
+    assert "this run is of an earlier version, which had no checkpoint" in complaint
 
 
 def test_a_folder_without_a_run_is_left_as_it_is(type_command, tmp_path):

@@ -25,7 +25,7 @@ FLOORS = [
     {"layers", "tasks"},
     {"config", "lesson", "model", "parity"},
     {"callbacks", "data", "learner", "report"},
-    {"build", "catalogue", "restore"},
+    {"build", "catalogue", "export", "restore"},
     {"run", "speed"},
     {"experiments"},
     {"commands"},

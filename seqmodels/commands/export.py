@@ -1,0 +1,56 @@
+"""`seqmodels export RUN`: the model of a run as one file, for programs without this package."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from seqmodels.checks import UserError, as_user_errors
+from seqmodels.commands.door import command, quick_imports
+from seqmodels.config import arguments_of
+from seqmodels.files import write_whole
+
+
+@command("export", named=True)
+def main(config: DictConfig, folder: Path) -> None:
+    with quick_imports():
+        from seqmodels.export import ENDINGS, check_arguments, export_model
+        from seqmodels.restore import load_run
+
+    settings = arguments_of(config)
+    choices = {name: settings[name] for name in ("format", "length", "padded", "streaming", "tolerance")}
+    with as_user_errors():
+        check_arguments(**choices)
+    run = run_folder(settings["name"])
+    name = "step" if config.streaming else "model"
+    file = file_to_write(settings["to"], run, name + ENDINGS[config.format])
+    try:
+        model = load_run(run, settings["checkpoint"], tuple(settings["trusted"]))
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from error
+    export = export_model(model, **choices)
+    write_whole(file, export.content)
+    largest = ", ".join(f"{difference:.1e} (batch {batch})" for batch, difference in export.differences.items())
+    print(f"wrote    {file} ({len(export.content) / 1e3:,.0f} kB)")
+    for title, ports in [("inputs", export.inputs), ("outputs", export.outputs)]:
+        for port in ports:
+            print(f"{title:<9}{port}")
+            title = ""
+    print(f"checked  largest difference from the model, relative to the largest answer: {largest}")
+
+
+def run_folder(names: object) -> Path:
+    """The one folder that was named."""
+    if not isinstance(names, list) or len(names) != 1:
+        given = "none" if not names else " and ".join(map(str, names)) if isinstance(names, list) else names
+        raise UserError(f"export needs one run folder, as in seqmodels export outputs/TASK/MODEL/TIME, got {given}")
+    return Path(str(names[0]))
+
+
+def file_to_write(to: object, run: Path, name: str) -> Path:
+    """The file `to`, or one of this name in the folder `to` or in the run folder."""
+    place = run if to is None else Path(str(to))
+    file = place / name if to is None or place.is_dir() else place
+    ending = Path(name).suffix
+    if to is not None and (file.suffix != ending or not file.parent.is_dir()):
+        raise UserError(f"to={to} should be an existing folder, or in one a file whose name ends in {ending}")
+    return file

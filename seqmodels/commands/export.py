@@ -1,5 +1,6 @@
 """`seqmodels export RUN`: the model of a run as one file, for programs without this package."""
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -27,6 +28,9 @@ def main(config: DictConfig, folder: Path) -> None:
         model = load_run(run, settings["checkpoint"], tuple(settings["trusted"]))
     except FileNotFoundError as error:
         raise UserError(str(error)) from error
+    if writes_long_loop(model.layer, config.length):
+        remedy = "; without it the file has a loop, for any length" if config.format == "onnx" else ""
+        print(f"length={config.length} is written out step by step, which can take minutes{remedy}", file=sys.stderr)
     export = export_model(model, **choices)
     write_whole(file, export.content)
     largest = ", ".join(f"{difference:.1e} (batch {batch})" for batch, difference in export.differences.items())
@@ -54,3 +58,11 @@ def file_to_write(to: object, run: Path, name: str) -> Path:
     if to is not None and (file.suffix != ending or not file.parent.is_dir()):
         raise UserError(f"to={to} should be an existing folder, or in one a file whose name ends in {ending}")
     return file
+
+
+def writes_long_loop(layer: object, length: int | None) -> bool:
+    """Whether an export writes out so many steps that the user should know."""
+    from seqmodels.layers import RecurrentLayer
+    from seqmodels.layers.cell import Cell
+
+    return isinstance(layer, RecurrentLayer) and type(layer).scan is Cell.scan and (length or 0) > 100

@@ -1,0 +1,115 @@
+"""A trained model as one file that needs none of this package: an ONNX graph, or a program of torch.export.
+
+There are three forms, each for batches of any size:
+
+- whole: sequences in, answers out. With a fixed length, a loop over time is written out step by step, so that the file,
+  and the time to make it, grow with the length. With any length, ONNX has the loop as an operator.
+- padded: sequences padded at the end, and their lengths in; answers out.
+- one step: an input step and the state in, the answer and the next state out. It needs a recurrent layer in one
+  direction.
+
+Every export is read back from its bytes, run, and compared with the model.
+"""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+
+from seqmodels.checks import UserError, check_choice, check_flag, check_whole
+from seqmodels.export.forms import OneStep, Padded, Port, Whole
+from seqmodels.export.graph import loop_file, onnx_file, read_onnx
+from seqmodels.export.program import read_torch, torch_file
+from seqmodels.model import SequenceModel
+
+ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
+"""The formats, with the endings of their files."""
+
+TOLERANCE = 1e-4
+"""The largest relative difference that passes. Rounding alone stays below 1e-5, unless the model amplifies it."""
+
+BATCHES = (1, 7, 64)
+"""The batch sizes at which an export is compared with its model."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """The content of a file, what the model in it accepts and returns, and how far its answers are from the model's."""
+
+    content: bytes
+    inputs: list[Port]
+    outputs: list[Port]
+    differences: dict[int, float]
+    """The largest difference of an answer, relative to the largest answer, for each size of a batch."""
+
+
+def export_model(
+    model: SequenceModel,
+    format: str = "onnx",
+    length: int | None = None,
+    padded: bool = False,
+    streaming: bool = False,
+    tolerance: float = TOLERANCE,
+) -> Export:
+    """Export a model, and compare the export with it.
+
+    Args:
+        model: a model on the CPU, in evaluation mode.
+        format: "onnx", or "torch" for a program of torch.export.
+        length: the steps of a sequence; None for any length.
+        padded: sequences are padded at the end, and their lengths are a second input.
+        streaming: export one step, with the state as further inputs and outputs.
+        tolerance: the largest relative difference between the answers of the export and the model.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong.
+        UserError: this model cannot be exported so, a package is missing, or the export differs from the model.
+    """
+    check_arguments(format, length, padded, streaming, tolerance)
+    check_installed(format)
+    form = OneStep(model) if streaming else Padded(model, length) if padded else Whole(model, length)
+    if form.loops and format == "torch":
+        raise UserError(
+            f"format=torch writes the loop of {form.name} over time out step by step, for one length, as in length=40; "
+            "streaming=true exports one step, for any length"
+        )
+    if format == "torch":
+        content = torch_file(form)
+        run = read_torch(content)
+    else:
+        content = loop_file(OneStep(model), form) if form.loops else onnx_file(form)
+        run = read_onnx(content)
+    try:
+        with torch.no_grad():
+            differences = {batch: form.difference(run, batch) for batch in BATCHES}
+    except (AssertionError, RuntimeError) as error:  # the guards of torch.export, for one
+        hint = "" if streaming or length is not None else "; give the length, as in length=40"
+        raise UserError(
+            f"this export of {form.name} does not run for every batch and length ({error}){hint}"
+        ) from error
+    if max(differences.values()) > tolerance:
+        raise UserError(
+            f"the export differs from the model by {max(differences.values()):.1e} of the largest answer, more than "
+            f"tolerance={tolerance:g}, and is not written"
+        )
+    return Export(content, form.inputs, form.outputs, differences)
+
+
+def check_arguments(format: str, length: int | None, padded: bool, streaming: bool, tolerance: float) -> None:
+    check_choice("format", format, ENDINGS)
+    check_flag("padded", padded)
+    check_flag("streaming", streaming)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance > 0:
+        raise ValueError(f"tolerance should be a positive number, got {tolerance!r}")
+    if streaming and (padded or length is not None):
+        given = "padded=true" if padded else f"length={length}"
+        raise ValueError(f"{given} should be left out with streaming=true, which reads one step at a time")
+    if length is not None:
+        check_whole("length", length, 1)
+
+
+def check_installed(format: str) -> None:
+    """Refuse a format whose packages are missing, with a UserError."""
+    needed = ["onnx", "onnxscript", "onnxruntime"] if format == "onnx" else []
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise UserError(f'format={format} needs {", ".join(missing)}: pip install "seqmodels[export]"')

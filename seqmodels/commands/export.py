@@ -39,7 +39,7 @@ def main(config: DictConfig, folder: Path) -> None:
         for port in ports:
             print(f"{title:<9}{port}")
             title = ""
-    print(f"checked  largest difference from the model, relative to the largest answer: {largest}")
+    print(f"checked  up to length {export.steps}; largest difference, relative to the largest answer: {largest}")
 
 
 def run_folder(names: object) -> Path:

@@ -1,5 +1,6 @@
 """What is exported of a model: whole sequences, padded sequences, or one step."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from seqmodels.model import SequenceModel, last_hidden
 LENGTHS = (1, 10, 100)
 """The lengths at which an export for any length is compared with its model."""
 
-STEPS = 1000
-"""The steps over which an export of one step is compared with its model."""
+STEPS = (*LENGTHS, 1000)
+"""The numbers of steps over which an export of one step is compared with its model."""
 
 Run = Callable[..., tuple[Tensor, ...]]
 """An exported model as a function of its inputs."""
@@ -39,7 +40,7 @@ class Port:
 
 
 class Form(nn.Module):
-    """What is exported of a model; a subclass sets the ports and defines `forward`, `draw` and `difference`."""
+    """What is exported of a model; a subclass sets the ports and defines `forward` and `draw`."""
 
     inputs: list[Port]
     outputs: list[Port]
@@ -60,9 +61,15 @@ class Form(nn.Module):
         """Random inputs of so many steps."""
         raise NotImplementedError
 
-    def difference(self, run: Run, batch: int) -> float:
-        """The largest difference between the answers of the export and the model, relative to the largest answer."""
-        raise NotImplementedError
+    def difference(self, run: Run, batch: int, steps: int) -> float:
+        """The difference between the answers of the export and the model to random inputs; see `relative`."""
+        inputs = self.draw(batch, steps, torch.Generator().manual_seed(batch))
+        return relative(run(*inputs)[0], self.model(*inputs))
+
+    def rounding(self, steps: int) -> float:
+        """The difference between the model's own answers in its precision and in float64."""
+        sequences = self.draw_sequences(64, steps, torch.Generator().manual_seed(0))
+        return relative(self.model(sequences), copy.deepcopy(self.model).double()(sequences))
 
     def port(self, *steps: int | str) -> Port:
         """The port of the model's inputs, for a sequence or, without `steps`, for one step."""
@@ -98,11 +105,6 @@ class Whole(Form):
 
     def draw(self, batch: int, steps: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         return (self.draw_sequences(batch, steps, generator),)
-
-    def difference(self, run: Run, batch: int) -> float:
-        generator = torch.Generator().manual_seed(batch)
-        drawn = [self.draw(batch, length, generator) for length in self.lengths]
-        return max(relative(run(*inputs)[0], self.model(*inputs)) for inputs in drawn)
 
 
 class Padded(Whole):
@@ -150,6 +152,7 @@ class OneStep(Form):
                 f"streaming=true: {self.name} is not recurrent: it looks back at earlier inputs, and has no state of "
                 "a fixed size; export it with length=..."
             )
+        self.lengths = STEPS
         states = self.states_before(self.draw_sequences(2, 1, torch.Generator().manual_seed(0)))
         self.inputs = [self.port()]
         self.outputs = [Port("answers", ("batch", self.answers), self.dtype)]
@@ -171,18 +174,14 @@ class OneStep(Form):
         inputs = self.draw_sequences(batch, 1, generator)
         return inputs[:, 0], *self.states_before(inputs)
 
-    def difference(self, run: Run, batch: int) -> float:
-        """Over 1,000 steps from the initial state; where the model answers at the end, after 1, 10, 100 and 1,000."""
-        sequences = self.draw_sequences(batch, STEPS, torch.Generator().manual_seed(batch))
+    def difference(self, run: Run, batch: int, steps: int) -> float:
+        sequences = self.draw_sequences(batch, steps, torch.Generator().manual_seed(batch))
         state: Any = self.states_before(sequences)
         answers = []
         for inputs in sequences.unbind(1):
             answer, *state = run(inputs, *state)
             answers.append(answer)
-        if self.model.every_step:
-            return relative(torch.stack(answers, 1), self.model(sequences))
-        ends = (*LENGTHS, STEPS)
-        return max(relative(answers[end - 1], self.model(sequences[:, :end])) for end in ends)
+        return relative(torch.stack(answers, 1) if self.model.every_step else answers[-1], self.model(sequences))
 
     def states_before(self, sequences: Tensor) -> tuple[Tensor, ...]:
         """The states (layers, batch, features) that a layer starts from when none is given."""

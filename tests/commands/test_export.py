@@ -24,7 +24,11 @@ def test_export_writes_a_file_into_the_run_folder_and_says_what_is_in_it(train, 
     assert re.search(r"^wrote +run/model.onnx \(\d+ kB\)$", printed, re.MULTILINE)
     assert re.search(r"^inputs +inputs \(batch, length\) int64$", printed, re.MULTILINE)
     assert re.search(r"^outputs +answers \(batch, 2\) float32$", printed, re.MULTILINE)
-    assert re.search(r"^checked .* \d\.\de-\d\d \(batch 1\), .* \(batch 7\), .* \(batch 64\)$", printed, re.MULTILINE)
+    assert re.search(
+        r"^checked  up to length 100; .* \d\.\de-\d\d \(batch 1\), .* \(batch 7\), .* \(batch 64\)$",
+        printed,
+        re.MULTILINE,
+    )
 
 
 def test_export_writes_where_it_is_told(train, type_command, tmp_path):
@@ -43,7 +47,7 @@ def test_an_export_that_fails_its_check_leaves_nothing(train, type_command, monk
     code, printed, errors = type_command("run", "format=torch", "length=3", verb="export")
     assert code == 1
     assert "wrote" not in printed
-    assert re.match(r"error: the export differs from the model by \d\.\de[+-]\d\d of the largest answer, more", errors)
+    assert re.match(r"error: the export differs from the model by \d\.\de[+-]\d\d of the largest answer, at", errors)
     assert files(run) == before
 
 

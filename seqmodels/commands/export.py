@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -25,7 +26,7 @@ def main(config: DictConfig, folder: Path) -> None:
     name = "step" if config.streaming else "model"
     file = file_to_write(settings["to"], run, name + ENDINGS[config.format])
     try:
-        model = load_run(run, settings["checkpoint"], tuple(settings["trusted"]))
+        model = load_run(run, settings["checkpoint"], tuple(listed(settings["trusted"])))
     except FileNotFoundError as error:
         raise UserError(str(error)) from error
     if writes_long_loop(model.layer, config.length):
@@ -42,12 +43,18 @@ def main(config: DictConfig, folder: Path) -> None:
     print(f"checked  up to length {export.steps}; largest difference, relative to the largest answer: {largest}")
 
 
-def run_folder(names: object) -> Path:
+def run_folder(named: Any) -> Path:
     """The one folder that was named."""
-    if not isinstance(names, list) or len(names) != 1:
-        given = "none" if not names else " and ".join(map(str, names)) if isinstance(names, list) else names
+    names = listed(named)
+    if len(names) != 1:
+        given = " and ".join(names) or "none"
         raise UserError(f"export needs one run folder, as in seqmodels export outputs/TASK/MODEL/TIME, got {given}")
-    return Path(str(names[0]))
+    return Path(names[0])
+
+
+def listed(words: Any) -> list[str]:
+    """Words as a list, which may have come as a single one, or as none."""
+    return [] if words is None else [str(word) for word in (words if isinstance(words, list) else [words])]
 
 
 def file_to_write(to: object, run: Path, name: str) -> Path:

@@ -83,18 +83,18 @@ def export_model(
             "streaming=true exports one step, for any length"
         )
     if format == "torch":
-        content = torch_file(form)
-        run = read_torch(content)
+        content, read = torch_file(form), read_torch
     else:
-        content = loop_file(OneStep(model), form) if form.loops else onnx_file(form)
-        run = read_onnx(content)
+        content, read = loop_file(OneStep(model), form) if form.loops else onnx_file(form), read_onnx
     try:
         with torch.no_grad():
-            differences, steps = compared(form, run, tolerance)
-    except (AssertionError, RuntimeError) as error:  # the guards of torch.export, for one
+            differences, steps = compared(form, read(content), tolerance)
+    except UserError:
+        raise
+    except Exception as error:  # a guard of torch.export, or an operator that the runtime lacks
         hint = "" if streaming or length is not None else "; give the length, as in length=40"
         raise UserError(
-            f"this export of {form.name} does not run for every batch and length ({error}){hint}"
+            f"this export of {form.name} does not run for all batches and lengths: {error}{hint}"
         ) from error
     return Export(content, form.inputs, form.outputs, differences, steps)
 

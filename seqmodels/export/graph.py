@@ -11,6 +11,7 @@ from seqmodels.export.program import program_of, quiet, refused
 
 
 def onnx_file(form: Form) -> bytes:
+    """The content of an ONNX file."""
     return graph_of(form).SerializeToString()
 
 
@@ -36,8 +37,8 @@ def graph_of(form: Form, prefix: str = "") -> Any:
     return model
 
 
-def loop_file(step: "OneStep", form: Form) -> bytes:
-    """The ONNX model of a form for any length, as a loop over the time axis with the graph of one step inside."""
+def loop_file(step: OneStep, form: Form) -> bytes:
+    """The content of an ONNX file for any length: a loop over the time axis, with the graph of one step inside."""
     from onnx import helper, numpy_helper
 
     model = graph_of(step, "step_")
@@ -90,6 +91,7 @@ def loop_file(step: "OneStep", form: Form) -> bytes:
 
 
 def read_onnx(content: bytes) -> Run:
+    """The graph in an ONNX file, run by onnxruntime on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

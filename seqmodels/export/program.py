@@ -31,11 +31,13 @@ def program_of(form: Form) -> Any:
 
 
 def refused(form: Form, exporter: str, error: Exception) -> UserError:
+    """The error for a user whose model an exporter cannot follow."""
     problem = str(error).strip().partition("\n")[0]
     return UserError(f"{exporter} cannot export {form.name}: {type(error).__name__}: {problem}")
 
 
 def torch_file(form: Form) -> bytes:
+    """The content of a file for `torch.export.load`."""
     program, file = program_of(form), io.BytesIO()
     with quiet():
         torch.export.save(program, file)
@@ -43,6 +45,7 @@ def torch_file(form: Form) -> bytes:
 
 
 def read_torch(content: bytes) -> Run:
+    """The program in a file of `torch_file`."""
     with quiet():
         module = torch.export.load(io.BytesIO(content)).module()
 

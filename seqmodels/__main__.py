@@ -13,6 +13,7 @@ VERBS = {
     "trace": "show a layer's arithmetic step by step, and with backward=true that of its gradients",
     "tasks": "list the tasks; with a name, show one",
     "layers": "list the layers; with a name, show its equations, arguments and paper",
+    "export": "write the model of a run as an ONNX file or a program of torch.export",
     "results": "show a table of finished runs",
     "claims": "repeat published experiments, and judge which claims hold",
     "benchmark": "time layers against torch.nn's",

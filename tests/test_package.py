@@ -27,7 +27,7 @@ FLOORS = [
     {"batches", "config", "lesson", "metrics", "model", "parity"},
     {"data", "learner", "report"},
     {"callbacks", "checkpoints"},
-    {"build", "catalogue", "restore"},
+    {"build", "catalogue", "export", "restore"},
     {"resume", "run", "speed"},
     {"experiments"},
     {"commands"},

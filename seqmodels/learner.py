@@ -84,13 +84,15 @@ class Learner(pl.LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+        by_norm = gradient_clip_val and gradient_clip_algorithm in (None, "norm")
+        if by_norm:
             norm = clip_grad_norm_(parameters, gradient_clip_val)  # as Lightning does it, but it keeps the norm
         else:
             norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         if not math.isfinite(norm.item()):
             raise Diverged(self.trainer.global_step + 1, self.first_not_finite())
+        if not by_norm:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def first_not_finite(self) -> str:
         """The name of the first parameter whose gradient is not finite, in the words of a message."""

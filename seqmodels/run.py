@@ -1,5 +1,6 @@
 """The story of one run: prove, train, test, report."""
 
+import math
 import platform
 import re
 import subprocess
@@ -140,6 +141,9 @@ def test(parts: Parts) -> dict[str, float]:
     """Test the best checkpoint; returns everything logged: the loss and the task's metric, also at each length."""
     load_weights(parts.model, parts.checkpoints.best)
     parts.trainer.test(parts.learner, parts.data, verbose=False)
+    score = parts.trainer.callback_metrics[f"test_{parts.task.metric_name}"].item()
+    if not math.isfinite(score):
+        raise UserError(f"the test {parts.task.metric_name} is {score}, although the validation loss is finite")
     return {name: value.item() for name, value in parts.trainer.callback_metrics.items()}
 
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from seqmodels.build import use_threads
 from seqmodels.checks import UserError
 from seqmodels.config import CONF
 from seqmodels.data import SequenceData
+from seqmodels.learner import Learner
 from seqmodels.tasks import ParityCheck
 
 TASKS = sorted(file.stem for file in (CONF / "task").glob("*.yaml") if "???" not in file.read_text())
@@ -212,9 +215,69 @@ def test_a_layer_of_ones_own_is_run_refused_when_wrong_and_loaded_when_trusted(t
     assert result_of(train("model._target_=my_layers.Wrong", "parity=off", *SHORT, name="off"))["parity"] == "off"
 
 
-def test_training_that_diverges_is_called_so(train, tmp_path):
-    with pytest.raises(UserError, match="diverged"):
-        train("task=adding", "model.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30", *SHORT)
+def diverged(train, *words):
+    """The message, the folder and the result of a run that diverges."""
+    with pytest.raises(UserError, match="training diverged") as error:
+        train(*words, *SHORT, "trainer.val_check_interval=5", name="diverged")
+    folder = Path(re.search(r"\((/.*)\)$", str(error.value))[1])
+    return str(error.value), folder, result_of(folder)
+
+
+def test_training_that_diverges_from_the_start_has_no_test(train):
+    words = ["task=adding", "model.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30"]
+    message, folder, result = diverged(train, *words, "trainer.gradient_clip_val=null")
+    assert "at step 2, the loss is not finite: try a smaller optimizer.lr" in message
+    assert (result["diverged_at"], result["steps"], result["test"], result["solved"]) == (2, 1, None, False)
+    assert {file.name for file in folder.rglob("*") if file.is_file()} == {"config.yaml", "result.json", "last.ckpt"}
+    assert all(value.isfinite().all() for value in seqmodels.load_run(folder, "last").state_dict().values())
+
+
+@pytest.mark.parametrize("clipping", ["1.0", "null", "1.0 trainer.gradient_clip_algorithm=value"])
+def test_the_first_gradient_that_is_not_finite_ends_training(train, clipping, monkeypatch):
+    def spoil(learner):
+        if learner.trainer.global_step == 12:
+            learner.model.layer.weight_hh_l0.grad[0, 0] = torch.inf
+
+    monkeypatch.setattr(Learner, "on_after_backward", spoil)
+    words = f"trainer.gradient_clip_val={clipping}".replace(" trainer.", " +trainer.").split()
+    message, folder, result = diverged(train, *words)
+    assert "at step 13, the gradient of layer.weight_hh_l0 is not finite" in message
+    assert (result["diverged_at"], result["steps"], result["best_step"]) == (13, 12, result["best_step"])
+    assert np.isfinite(result["test"])  # of the best checkpoint, of step 5 or 10
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 12
+    assert all(value.isfinite().all() for value in last["state_dict"].values())
+
+
+def test_a_validation_that_is_not_finite_ends_training(train, monkeypatch):
+    original = ParityCheck.loss
+
+    def loss(self, outputs, targets):
+        computed = original(self, outputs, targets)
+        return computed if torch.is_grad_enabled() else computed * torch.nan
+
+    monkeypatch.setattr(ParityCheck, "loss", loss)
+    message, _, result = diverged(train)
+    assert "at step 5, the validation loss is not finite" in message
+    assert (result["steps"], result["test"]) == (5, None)
+
+
+def test_gradients_are_clipped_as_lightning_clips_them(train, monkeypatch):
+    words = ["trainer.gradient_clip_val=0.01", "trainer.log_every_n_steps=1", *SHORT]
+    ours = train(*words, name="ours")
+    monkeypatch.delattr(Learner, "configure_gradient_clipping")
+    assert (train(*words, name="lightning") / "metrics.csv").read_bytes() == (ours / "metrics.csv").read_bytes()
+    other = train(*words, "trainer.gradient_clip_val=null", name="other")
+    assert (other / "metrics.csv").read_bytes() != (ours / "metrics.csv").read_bytes()
+
+
+def test_the_best_checkpoint_is_the_best_where_each_step_is_validated(train):
+    words = ["optimizer.lr=0.3", "trainer.max_steps=20", "trainer.gradient_clip_val=null", "task=adding", *SHORT[1:]]
+    folder = train("trainer.val_check_interval=1", *words)
+    losses = metrics_of(folder).dropna(subset="val_loss").reset_index()
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert len(losses) == 20
+    assert best["global_step"] == losses["val_loss"].idxmin() + 1 < 20
 
 
 def test_a_class_in_the_place_of_the_models_own_names_the_run(type_command, tmp_path):

@@ -37,6 +37,7 @@ from seqmodels.tasks import DrawnTask, Task
 def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
     """Prove, train, test and report; returns the content of `result.json`.
 
+    Of several processes, the first one does so; the others train and test with it, write nothing, and return nothing.
     Nothing is written into the folder before the layer is proven, and `result.json` is written last. With `resumes`,
     the run that the folder holds continues from its last checkpoint.
 
@@ -44,14 +45,19 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         UserError: the folder holds a run, the layer differs from its reference, or the run failed or diverged.
         Stopped: a signal has ended the run.
     """
-    console = Console()
-    if not resumes:
-        check_folder(folder)
-    parity = prove(parts, console)
-    write_config(parts.config, folder)
+    writes = parts.trainer.is_global_zero
+    console = Console(quiet=not writes)
+    parity: ParityReport | str = ""
+    if writes:
+        if not resumes:
+            check_folder(folder)
+        parity = prove(parts, console)
+        write_config(parts.config, folder)
     with continuable(folder):
         diverged = train(parts, folder, resumes, console)
         scores = None if parts.checkpoints.best_step is None else test(parts)
+        if not writes:
+            return {}
         result = result_of(parts, parity, scores, diverged)
         if scores is not None:
             draw(parts, result, folder)
@@ -127,7 +133,8 @@ def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverg
         for problem in problems:
             console.print(escape(problem), soft_wrap=True)
         console.print(f"Continuing from step {steps}" + (f", {start.name}" if start else ": no checkpoint was saved"))
-        parts.metrics.cut(steps)
+        if parts.trainer.is_global_zero:
+            parts.metrics.cut(steps)
     try:
         with stop_signals.waiting():
             parts.trainer.fit(parts.learner, parts.data, ckpt_path=start)
@@ -138,7 +145,8 @@ def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverg
 
 def test(parts: Parts) -> dict[str, float]:
     """Test the best checkpoint; returns everything logged: the loss and the task's metric, also at each length."""
-    load_weights(parts.model, parts.checkpoints.best)
+    if parts.trainer.is_global_zero:  # which hands its weights to the others
+        load_weights(parts.model, parts.checkpoints.best)
     parts.trainer.test(parts.learner, parts.data, verbose=False)
     return {name: value.item() for name, value in parts.trainer.callback_metrics.items()}
 
@@ -178,6 +186,7 @@ def result_of(
         "seconds": seconds,
         "steps_per_second": steps / seconds if steps else 0.0,
         "threads": torch.get_num_threads(),
+        "processes": parts.trainer.world_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "parity": parity.as_dict() if isinstance(parity, ParityReport) else parity,
         "facts": task.facts,

@@ -21,6 +21,9 @@ from seqmodels.stops import Stopped, ignore_stop_signals
 STARTED_BY_US = "SEQMODELS_STARTED"
 """The variable of the processes that process 0 has started, and of itself while they run."""
 
+ENVIRONMENT = dict(os.environ)
+"""The environment that this process was started with, before the command line set a variable of Hydra's."""
+
 GRACE = 3
 """Seconds in which process 0 is expected to report an error that all processes have met, and then to end them."""
 
@@ -106,12 +109,13 @@ def all_processes(trainer: Mapping[str, Any]) -> Iterator[int]:
 def others_started(count: int) -> Iterator[None]:
     """Be process 0 of `count` on this machine: start the others, and end them at the end."""
     before = os.environ.copy()
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count), "NODE_RANK": "0"}
-    os.environ.update(shared | {STARTED_BY_US: "1"} | ranks(0))
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    shared = address | {"WORLD_SIZE": str(count), "NODE_RANK": "0", STARTED_BY_US: "1"}
+    os.environ.update(shared | ranks(0))
     children = [
         subprocess.Popen(
             [sys.executable, *sys.orig_argv[1:]],
-            env=os.environ | ranks(rank),
+            env=ENVIRONMENT | shared | ranks(rank),
             stdin=subprocess.PIPE,  # which closes when this process ends, however that happens
             stdout=subprocess.DEVNULL,
             preexec_fn=ignore_stop_signals if os.name == "posix" else None,

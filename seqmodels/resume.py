@@ -68,9 +68,7 @@ def check_classes(stored: DictConfig, words: list[str]) -> None:
             if isinstance(found, type) and within(found.__module__, MODULES):
                 continue
         target = printable(target, 100)
-        raise UserError(
-            f"the run in this folder uses {target}: if you trust it, type {name}._target_={target} as well"
-        )
+        raise UserError(f"the run in this folder uses {target}: if you trust it, type {name}._target_={target} as well")
 
 
 def check_changes(stored: DictConfig, config: DictConfig) -> None:

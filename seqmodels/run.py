@@ -53,7 +53,7 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
             check_folder(folder)
         parity = prove(parts, console)
         write_config(parts.config, folder)
-    with continuable(folder):
+    with continuable(folder if writes else None):
         diverged = train(parts, folder, resumes, console)
         scores = None if parts.checkpoints.best_step is None else test(parts)
         if not writes:
@@ -76,9 +76,9 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
 
 
 @contextmanager
-def continuable(folder: Path) -> Iterator[None]:
-    """Make every message about what has ended the run say how it continues."""
-    hint = f"; resume={folder} continues the run"
+def continuable(folder: Path | None) -> Iterator[None]:
+    """Make every message about what has ended the run say how it continues, if this process has its folder."""
+    hint = f"; resume={folder} continues the run" if folder else ""
     try:
         with user_errors():
             yield
@@ -96,6 +96,8 @@ def continuable(folder: Path) -> Iterator[None]:
 def described(error: Exception) -> str:
     """An error's type, message and place in one line; the place is in the user's code, if any of it was involved."""
     name, text = type(error).__name__, str(error)
+    if isinstance(error, RuntimeError) and re.search("gloo|NCCL", text):
+        return "a lost connection to another process"
     places = [(frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)]
     if text.startswith("Caught "):  # in a data worker, whose whole trace is the message
         places = re.findall(r'File "(.+)", line (\d+)', text)

@@ -194,7 +194,7 @@ def test_a_signal_ends_all_processes_where_the_run_continues(tmp_path, stop, eve
     ended, _, err = outcome(run)
     assert ended == code
     assert err.count("\n") == 1
-    assert "resume=run continues the run" in err
+    assert f"resume={tmp_path / 'run'} continues the run" in err
     # In the end it has the numbers of a run that was not interrupted, dropout included.
     assert outcome(start(*options, "hydra.run.dir=whole", folder=tmp_path))[0] == 0
     resumed = subprocess.run(

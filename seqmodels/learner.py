@@ -148,14 +148,9 @@ class Learner(pl.LightningModule):
         metric.update(answers, scored_targets)
         count = len(scored_targets)
         loss = self.task.loss(outputs, targets) if count else 0 * outputs.sum()
-        self.log(
-            f"{split}_loss{name}",
-            loss,
-            on_epoch=True,
-            batch_size=count,
-            add_dataloader_idx=False,
-            sync_dist=self.splits_batches,
-        )
+        # Lightning rounds the mean number of positions over the processes down, so it gets a multiple.
+        size = count * self.trainer.world_size
+        self.log(f"{split}_loss{name}", loss, on_epoch=True, batch_size=size, add_dataloader_idx=False, sync_dist=True)
 
     # Metrics are logged once, at the end: with each call of self.log Lightning goes through all earlier values again.
     def on_validation_epoch_end(self) -> None:
@@ -166,7 +161,7 @@ class Learner(pl.LightningModule):
             self.log(f"test_{self.task.metric_name}{name}", metric)
         if len(self.test_metrics) > 1:
             mean = torch.stack([metric.compute() for metric in self.test_metrics]).mean()
-            self.log(f"test_{self.task.metric_name}", mean, sync_dist=self.splits_batches)
+            self.log(f"test_{self.task.metric_name}", mean, sync_dist=True)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` about 40 times a step; nn.Module.__setattr__ would cost as much as clipping.

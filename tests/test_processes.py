@@ -18,7 +18,7 @@ from seqmodels.processes import all_processes, check_started, rank_in
 
 ROOT = Path(__file__).parents[1]
 QUIET = ["logger=none", "trainer.enable_progress_bar=false", "trainer.log_every_n_steps=1"]
-TINY = [*QUIET, "model.hidden_size=8", "task.length=[2,12]", "data.batch_size=9", "data.eval_batches=2"]
+TINY = [*QUIET, "model.hidden_size=8", "task.length=[2,12]", "data.batch_size=9", "data.eval_batches=1"]
 UNEVEN = [*TINY, "task.mixed_lengths=true", "trainer.max_steps=12", "trainer.val_check_interval=4"]
 """Nine sequences of several lengths: the parts of a batch differ in size, and in the positions that are scored."""
 LONG = [*TINY, "trainer.max_steps=100000", "trainer.val_check_interval=10", "parity=off", "hydra.run.dir=run"]
@@ -133,18 +133,19 @@ CASES = {
     "scored positions": ["task=mqar", "task.length=[24,32]", "task.pairs=4", "task.mixed_lengths=true"],
     "numbers at each step": ["task=sine", "task.length=20", "trainer.accumulate_grad_batches=2"],
     "several tests": ["task=adding", "task.length=[5,10]", "task.test_lengths=[5,20]"],
+    "a process without rows": ["task=sine", "task.length=20", "data.batch_size=1"],
     "a data set": ["task=digits", "data.num_workers=1"],
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
-@pytest.mark.parametrize(("precision", "tolerance"), [("64-true", 1e-12), ("32-true", 1e-4)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("64-true", 1e-9), ("32-true", 1e-4)])
 @pytest.mark.parametrize("optimizer", [["optimizer=adam"], ["optimizer=sgd", "optimizer.lr=0.02"]])
 def test_200_steps_are_those_of_one_process(train, tmp_path, processes, precision, tolerance, optimizer):
-    options = [*QUIET, *optimizer, f"trainer.precision={precision}", "parity=off", "data.eval_batches=2"]
-    options += ["trainer.max_steps=200", "trainer.val_check_interval=50", "data.batch_size=34"]
-    cases = {name: [*words, *options] for name, words in CASES.items()}
+    options = [*QUIET, *optimizer, f"trainer.precision={precision}", "parity=off", "data.eval_batches=3"]
+    options += ["trainer.max_steps=200", "trainer.val_check_interval=50", "data.batch_size=35"]
+    cases = {name: [*options, *words] for name, words in CASES.items()}
     several = json.dumps(
         {name: [*words, "trainer=ddp", f"trainer.devices={processes}"] for name, words in cases.items()}
     )

@@ -115,8 +115,7 @@ class Checkpoints(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
         self.started = self.saved = time.monotonic()
-        if trainer.is_global_zero:
-            stop_signals.listen()  # Lightning's own reaction to SIGTERM would end the run between step and validation
+        stop_signals.listen()  # Lightning's own reaction to SIGTERM would end the run between step and validation
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, learner: pl.LightningModule, batch: Any, batch_idx: int

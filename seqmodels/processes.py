@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from seqmodels.checks import UserError, as_user_errors, check_whole
-from seqmodels.stops import Stopped, ignore_stop_signals
+from seqmodels.stops import Stopped, stop_signals
 
 STARTED_BY_US = "SEQMODELS_STARTED"
 """The variable of the processes that process 0 has started, and of itself while they run."""
@@ -118,7 +118,7 @@ def others_started(count: int) -> Iterator[None]:
             env=ENVIRONMENT | shared | ranks(rank),
             stdin=subprocess.PIPE,  # which closes when this process ends, however that happens
             stdout=subprocess.DEVNULL,
-            preexec_fn=ignore_stop_signals if os.name == "posix" else None,
+            preexec_fn=stop_signals.ignore if os.name == "posix" else None,
         )
         for rank in range(1, count)
     ]
@@ -164,7 +164,7 @@ def end_after(rank: int, child: subprocess.Popen, over: threading.Event) -> None
 @contextmanager
 def led_by_process_0(rank: int) -> Iterator[None]:
     """Be another process than 0: it decides about signals, and reports errors that all have met."""
-    ignore_stop_signals()
+    stop_signals.ignore()
     if launcher() == "seqmodels":
         threading.Thread(target=end_with_process_0, daemon=True).start()
     try:

@@ -188,7 +188,7 @@ def as_process_0_sees_it(trainer: pl.Trainer, *values: int) -> tuple[int, ...]:
 
 def of_all_processes(state: dict[str, Any]) -> Any:
     """The states of all processes, in a list; of a single one, its state."""
-    if not torch.distributed.is_initialized():
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return state
     states: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(states, state)

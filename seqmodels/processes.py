@@ -68,8 +68,9 @@ def place() -> tuple[int, int]:
 
 
 def rank_in(trainer: Mapping[str, Any]) -> int:
-    """The rank of this process in a run with these settings, which is 0 if one process is the whole run."""
-    return place()[0] if (trainer.get("devices"), trainer.get("num_nodes", 1)) != (1, 1) else 0
+    """The rank of this process in a run with these settings: 0 in each run of one process that srun starts."""
+    one = (trainer.get("devices"), trainer.get("num_nodes", 1)) == (1, 1)
+    return 0 if one and launcher() == "srun" else place()[0]
 
 
 def check_started(trainer: Mapping[str, Any]) -> None:

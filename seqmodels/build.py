@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -23,6 +24,7 @@ from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
 from seqmodels.metrics import MetricsFile
 from seqmodels.model import SequenceModel
+from seqmodels.processes import check_started, launcher, number_of_processes
 from seqmodels.tasks import Split, Task
 
 SWITCH = ["off", "on"]
@@ -62,12 +64,12 @@ def build(config: DictConfig, folder: Path) -> Parts:
     """
     quieten()
     check_settings(config)
-    use_threads(config.threads)
+    use_threads(config.threads, config.trainer.devices)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = build_task(config.task)
     layer = layer_of(config.model)
     model = build_model(config, layer, task)
-    learner = Learner(model, task, *build_optimizer(config))
+    learner = Learner(model, task, *build_optimizer(config), splits_batches=number_of_processes(config.trainer) > 1)
     data = build_data(config, task)
     metrics = MetricsFile(folder / "metrics.csv")
     with user_errors("checkpoint", arguments_of(config.checkpoint)):
@@ -100,8 +102,7 @@ def check_settings(config: DictConfig) -> None:
             check_whole(f"trainer.{name}", config.trainer.get(name), 1)
         check_clipping(config.trainer.get("gradient_clip_val"))
         check_finite(config)
-    if config.trainer.get("devices") != 1:
-        raise UserError(f"trainer.devices should be 1, got {config.trainer.get('devices')!r}: a run is one process")
+    check_started(config.trainer)
     if not isinstance(config.data, DictConfig):
         raise UserError(f"data should have settings such as data.batch_size=64, got {config.data!r}")
 
@@ -126,14 +127,24 @@ def switch_of(value: Any) -> Any:
     return SWITCH[value] if isinstance(value, bool) else value
 
 
-def use_threads(threads: Any) -> None:
-    """Compute on this number of cores; "auto" leaves it to torch, which uses all of them."""
+def use_threads(threads: Any, processes: int = 1) -> None:
+    """Compute on this number of cores, in each of several processes on this machine.
+
+    "auto" leaves it to torch, which uses all of them; several processes share them.
+    """
+    most = max((os.cpu_count() or 1) // processes, 1)
     if threads == "auto":
-        return
-    most = os.cpu_count() or 1
+        if processes == 1:
+            return
+        threads = most
     if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= most:
-        raise UserError(f"threads should be a whole number from 1 to {most}, or 'auto' for all cores, got {threads!r}")
+        each = "" if processes == 1 else f", for each of {processes} processes"
+        raise UserError(
+            f"threads should be a whole number from 1 to {most}{each}, or 'auto' for all cores, got {threads!r}"
+        )
     torch.set_num_threads(threads)
+    if processes > 1:  # otherwise Lightning would choose the number
+        os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def build_task(config: DictConfig) -> Task:
@@ -209,14 +220,28 @@ def build_trainer(config: DictConfig, folder: Path, metrics: MetricsFile, checkp
     settings.val_check_interval = min(settings.val_check_interval, settings.max_steps)
     settings.log_every_n_steps = min(settings.log_every_n_steps, settings.max_steps)
     settings.enable_progress_bar = settings.enable_progress_bar and sys.stdout.isatty()
-    return instantiate(
+    trainer = instantiate(
         settings,
         "trainer",
         logger=loggers,
         callbacks=callbacks,
-        plugins=[SealedFiles()],
+        plugins=[SealedFiles(), *build_environment(settings)],
+        strategy="ddp" if number_of_processes(settings) > 1 else "auto",
+        use_distributed_sampler=False,  # which would shuffle the batches; the learner takes its rows of each
         profiler=NoProfiler(),
         num_sanity_val_steps=0,
         enable_checkpointing=False,  # by Lightning's own callback
         enable_model_summary=False,
     )
+    if number_of_processes(settings) > 1:
+        # On SIGTERM Lightning's handler would wait for the other processes, in the middle of whatever they do.
+        trainer._signal_connector.register_signal_handlers = lambda: None
+    return trainer
+
+
+def build_environment(trainer: DictConfig) -> list[Any]:
+    """What tells Lightning which process this is, where it would not find that out as it should."""
+    if number_of_processes(trainer) > 1 and launcher() != "torchrun":
+        with user_errors("trainer"):
+            return [SLURMEnvironment(auto_requeue=False) if launcher() == "srun" else LightningEnvironment()]
+    return []

@@ -99,13 +99,17 @@ class Checkpoints(Callback):
         return {
             "best_loss": self.best_loss,
             "best_step": self.best_step,
-            "seconds": self.seconds + (time.monotonic() - self.started if self.started else 0),
-            "random_state": self.random_state,
+            "seconds": self.elapsed(),
+            "random_state": of_all_processes(self.random_state),
         }
+
+    def elapsed(self) -> float:
+        """Seconds of training until now."""
+        return self.seconds + (time.monotonic() - self.started if self.started else 0)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best_loss, self.best_step = state["best_loss"], state["best_step"]
-        self.seconds, self.random_state = state["seconds"], state["random_state"]
+        self.seconds, self.random_state = state["seconds"], of_this_process(state["random_state"])
         self.continues = True
 
     def on_load_checkpoint(self, trainer: pl.Trainer, learner: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -134,11 +138,13 @@ class Checkpoints(Callback):
             trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # Lightning counts one too many
             return
         self.random_state, self.consistent = random_state(), True
-        if stop_signals.received is not None:
+        signum, due = as_process_0_sees_it(
+            trainer, stop_signals.received or 0, trainer.global_step > 0 and self.is_due(trainer.global_step)
+        )
+        if signum or due:
             self.save(trainer)
-            raise Stopped(stop_signals.received)
-        if trainer.global_step and self.is_due(trainer.global_step):
-            self.save(trainer)
+        if signum:
+            raise Stopped(signum)
 
     def is_due(self, step: int) -> bool:
         by_steps = self.steps is not None and step % self.steps == 0
@@ -169,14 +175,39 @@ class Checkpoints(Callback):
     def on_train_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
         self.random_state = random_state()
         self.save(trainer)
-        self.seconds = self.state_dict()["seconds"]
+        self.seconds = self.elapsed()
 
     def on_exception(self, trainer: pl.Trainer, learner: pl.LightningModule, exception: BaseException) -> None:
-        self.seconds = self.state_dict()["seconds"]
+        self.seconds = self.elapsed()
         self.started = time.monotonic()
-        if isinstance(exception, Exception) and (self.consistent or isinstance(exception, Diverged)):
+        # Several processes diverge together, but may meet any other error alone, and nobody would save with them.
+        expected = self.consistent and isinstance(exception, Exception) and trainer.world_size == 1
+        if expected or isinstance(exception, Diverged):
             with suppress(Exception):  # the first error is the one to report
                 self.save(trainer)
+
+
+def as_process_0_sees_it(trainer: pl.Trainer, *values: int) -> tuple[int, ...]:
+    """The values that process 0 has."""
+    if trainer.world_size == 1:
+        return values
+    shared = torch.tensor(values, device=trainer.strategy.root_device)
+    torch.distributed.broadcast(shared, 0)
+    return tuple(shared.tolist())
+
+
+def of_all_processes(state: dict[str, Any]) -> Any:
+    """The states of all processes, in a list; of a single one, its state."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return state
+    states: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(states, state)
+    return states
+
+
+def of_this_process(states: Any) -> dict[str, Any]:
+    """The state that this process gave to `of_all_processes`."""
+    return states[torch.distributed.get_rank()] if isinstance(states, list) else states
 
 
 def random_state() -> dict[str, Any]:

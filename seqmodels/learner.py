@@ -39,6 +39,8 @@ class Learner(pl.LightningModule):
         task: the task to learn.
         optimizer: returns the optimizer when called with the parameters.
         scheduler: returns a learning rate scheduler, stepped after every batch, when called with the optimizer.
+        splits_batches: in a run of several processes, each is given the same whole batches and computes some rows of
+            them. Otherwise each is given batches of its own, as is usual in Lightning.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class Learner(pl.LightningModule):
         task: Task,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        splits_batches: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.task = task
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.splits_batches = splits_batches
         self.val_metric = task.metric()
         self.test_metrics: Any = nn.ModuleList(task.metric() for _ in task.tests)
 
@@ -65,9 +69,41 @@ class Learner(pl.LightningModule):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        if self.trainer.global_rank:  # process 0 draws the dropout that a single process would draw
+            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
+
+    def part_of(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The rows of a batch that this process computes: every n-th one, of n processes.
+
+        A process that is left without a row computes the first one, and scores nothing.
+        """
+        if not self.splits_batches:
+            return batch
+        part = tuple(values[self.trainer.global_rank :: self.trainer.world_size] for values in batch)
+        if len(part[0]):
+            return part
+        inputs, targets, *lengths = (values[:1] for values in batch)
+        return inputs, self.task.unscored(targets), *lengths
+
+    def loss_of_whole(self, outputs: Tensor, targets: Tensor, all_targets: Tensor) -> Tensor:
+        """The loss of a whole batch, in each of the processes that compute a part of it.
+
+        Its gradient is that of the part, scaled such that the mean over the processes, which DDP takes, is the gradient
+        of the whole: parts may have different numbers of scored positions.
+        """
+        count, all_count = self.task.is_scored(targets).sum(), self.task.is_scored(all_targets).sum()
+        part = (self.task.loss(outputs, targets) if count else 0 * outputs.sum()) * (count / all_count)
+        whole = part.detach().clone()
+        torch.distributed.all_reduce(whole)
+        return whole + self.trainer.world_size * (part - part.detach())
+
     def training_step(self, batch: tuple[Tensor, ...]) -> Tensor:
-        inputs, targets, *lengths = batch
-        loss = self.task.loss(self.model(inputs, *lengths), targets)
+        inputs, targets, *lengths = self.part_of(batch)
+        outputs = self.model(inputs, *lengths)
+        loss = (
+            self.loss_of_whole(outputs, targets, batch[1]) if self.splits_batches else self.task.loss(outputs, targets)
+        )
         if not math.isfinite(loss.item()):
             raise Diverged(self.trainer.global_step + 1, "the loss")
         # A call of self.log costs a tenth of a step, whether or not the value is kept.
@@ -108,12 +144,15 @@ class Learner(pl.LightningModule):
         self._evaluate("test", self.task.tests[dataloader_idx], self.test_metrics[dataloader_idx], batch)
 
     def _evaluate(self, split: str, name: str, metric: Any, batch: tuple[Tensor, ...]) -> None:
-        inputs, targets, *lengths = batch
+        inputs, targets, *lengths = self.part_of(batch)
         outputs = self.model(inputs, *lengths)
         answers, scored_targets = self.task.scored(outputs, targets)
         metric.update(answers, scored_targets)
-        loss, count = self.task.loss(outputs, targets), len(scored_targets)
-        self.log(f"{split}_loss{name}", loss, on_epoch=True, batch_size=count, add_dataloader_idx=False)
+        count = len(scored_targets)
+        loss = self.task.loss(outputs, targets) if count else 0 * outputs.sum()
+        # Lightning rounds the mean number of positions over the processes down, so it gets a multiple.
+        size = count * self.trainer.world_size
+        self.log(f"{split}_loss{name}", loss, on_epoch=True, batch_size=size, add_dataloader_idx=False, sync_dist=True)
 
     # Metrics are logged once, at the end: with each call of self.log Lightning goes through all earlier values again.
     def on_validation_epoch_end(self) -> None:
@@ -124,7 +163,7 @@ class Learner(pl.LightningModule):
             self.log(f"test_{self.task.metric_name}{name}", metric)
         if len(self.test_metrics) > 1:
             mean = torch.stack([metric.compute() for metric in self.test_metrics]).mean()
-            self.log(f"test_{self.task.metric_name}", mean)
+            self.log(f"test_{self.task.metric_name}", mean, sync_dist=True)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets `_current_fx_name` about 40 times a step; nn.Module.__setattr__ would cost as much as clipping.

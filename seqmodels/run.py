@@ -38,6 +38,7 @@ from seqmodels.untrusted.archive import read_checkpoint
 def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
     """Prove, train, test and report; returns the content of `result.json`.
 
+    Of several processes, the first one does so; the others train and test with it, write nothing, and return nothing.
     Nothing is written into the folder before the layer is proven, and `result.json` is written last. With `resumes`,
     the run that the folder holds continues from its last checkpoint.
 
@@ -45,14 +46,19 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         UserError: the folder holds a run, the layer differs from its reference, or the run failed or diverged.
         Stopped: a signal has ended the run.
     """
-    console = Console()
-    if not resumes:
-        check_folder(folder)
-    parity = prove(parts, console)
-    write_config(parts.config, folder)
-    with continuable(folder):
+    writes = parts.trainer.is_global_zero
+    console = Console(quiet=not writes)
+    parity: ParityReport | str = ""
+    if writes:
+        if not resumes:
+            check_folder(folder)
+        parity = prove(parts, console)
+        write_config(parts.config, folder)
+    with continuable(folder if writes else None):
         diverged = train(parts, folder, resumes, console)
         scores = None if parts.checkpoints.best_step is None else test(parts)
+        if not writes:
+            return {}
         result = result_of(parts, parity, scores, diverged)
         if scores is not None:
             draw(parts, result, folder)
@@ -71,9 +77,9 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
 
 
 @contextmanager
-def continuable(folder: Path) -> Iterator[None]:
-    """Make every message about what has ended the run say how it continues."""
-    hint = f"; resume={folder} continues the run"
+def continuable(folder: Path | None) -> Iterator[None]:
+    """Make every message about what has ended the run say how it continues, if this process has its folder."""
+    hint = f"; resume={folder} continues the run" if folder else ""
     try:
         with user_errors():
             yield
@@ -91,6 +97,8 @@ def continuable(folder: Path) -> Iterator[None]:
 def described(error: Exception) -> str:
     """An error's type, message and place in one line; the place is in the user's code, if any of it was involved."""
     name, text = type(error).__name__, str(error)
+    if isinstance(error, RuntimeError) and re.search("gloo|NCCL", text):
+        return "a lost connection to another process"
     places = [(frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)]
     if text.startswith("Caught "):  # in a data worker, whose whole trace is the message
         places = re.findall(r'File "(.+)", line (\d+)', text)
@@ -128,7 +136,8 @@ def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverg
         for problem in problems:
             console.print(escape(problem), soft_wrap=True)
         console.print(f"Continuing from step {steps}" + (f", {start.name}" if start else ": no checkpoint was saved"))
-        parts.metrics.cut(steps)
+        if parts.trainer.is_global_zero:
+            parts.metrics.cut(steps)
     try:
         with stop_signals.waiting():
             parts.trainer.fit(parts.learner, parts.data, ckpt_path=start)
@@ -139,7 +148,8 @@ def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverg
 
 def test(parts: Parts) -> dict[str, float]:
     """Test the best checkpoint; returns everything logged: the loss and the task's metric, also at each length."""
-    load_weights(parts.model, parts.checkpoints.best)
+    if parts.trainer.is_global_zero:  # which hands its weights to the others
+        load_weights(parts.model, parts.checkpoints.best)
     parts.trainer.test(parts.learner, parts.data, verbose=False)
     score = parts.trainer.callback_metrics[f"test_{parts.task.metric_name}"].item()
     if not math.isfinite(score):
@@ -182,6 +192,7 @@ def result_of(
         "seconds": seconds,
         "steps_per_second": steps / seconds if steps else 0.0,
         "threads": torch.get_num_threads(),
+        "processes": parts.trainer.world_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "parity": parity.as_dict() if isinstance(parity, ParityReport) else parity,
         "facts": task.facts,

@@ -76,6 +76,12 @@ class StopSignals:
         if not self.waits:
             raise Stopped(signum)
 
+    def ignore(self) -> None:
+        """Leave the signals to another process, from now on."""
+        self.ours = []
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
 
 stop_signals = StopSignals()
 

@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text()
 
 FLOORS = [
     {"checks", "signatures", "stops"},
-    {"files"},
+    {"files", "processes"},
     {"layers", "tasks", "untrusted"},
     {"batches", "config", "lesson", "metrics", "model", "parity"},
     {"data", "learner", "report"},

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.checks import UserError, nearest
 from seqmodels.config.folders import CONF
 from seqmodels.config.mistakes import user_errors
+from seqmodels.processes import rank_in
 
 
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:
@@ -68,9 +69,14 @@ def name_of_model(choice: str, target: str, overrides: list[str]) -> str:
 OmegaConf.register_new_resolver("name_of_model", name_of_model)
 
 
-def run_folder(resumed: str | None, new: str) -> str:
-    """Where a run writes: into the folder of the run that it continues, or into a new one."""
-    return new if resumed is None else str(resumed)
+def run_folder(resumed: str | None, trainer: DictConfig, new: str) -> str:
+    """Where a run writes: into the folder of the run that it continues, or into a new one.
+
+    Of several processes only the first writes. The name of a new folder tells the time, which is another one for each.
+    """
+    if resumed is not None:
+        return str(resumed)
+    return "." if rank_in(trainer) else new
 
 
 OmegaConf.register_new_resolver("run_folder", run_folder)

@@ -86,16 +86,23 @@ class Task(ABC):
 
     def scored(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The answers that count, (n, output_size), and their targets, (n,) or (n, output_size)."""
-        if targets.is_floating_point():
-            outputs, targets = outputs.flatten(0, -2), targets.flatten(0, -2)
-            counts = ~targets[:, 0].isnan()
-        else:
-            outputs, targets = outputs.flatten(0, -2), targets.flatten()
-            counts = targets != IGNORED
-        return outputs[counts], targets[counts]
+        counts = self.is_scored(targets)
+        targets = targets.flatten(0, -2) if targets.is_floating_point() else targets.flatten()
+        return outputs.flatten(0, -2)[counts], targets[counts]
+
+    def is_scored(self, targets: Tensor) -> Tensor:
+        """Whether each position counts, (positions,)."""
+        return ~targets.flatten(0, -2)[:, 0].isnan() if targets.is_floating_point() else targets.flatten() != IGNORED
+
+    def unscored(self, targets: Tensor) -> Tensor:
+        """Targets of the same shape, none of which counts."""
+        return torch.full_like(targets, torch.nan if targets.is_floating_point() else IGNORED)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error of numbers, cross-entropy (nats) of classes, over the scored positions."""
+        """Mean squared error of numbers, cross-entropy (nats) of classes, over the scored positions.
+
+        A subclass may have another loss, but it has to be a mean over them: several processes each compute a part.
+        """
         if self.every_step:  # otherwise there is one answer, which always counts
             outputs, targets = self.scored(outputs, targets)
         if targets.is_floating_point():

@@ -95,7 +95,7 @@ def test_two_runs_never_write_into_one_folder(start, tmp_path):
     (tmp_path / "waits.py").write_text(textwrap.dedent(WAITS.format(seconds=100)))
     first = start("train", *WORDS, "task._target_=waits.Waits", "parity=off")
     wait_for_line(first, "waiting")
-    for words in (WORDS, ["resume=run"]):
+    for words in (WORDS, ["resume=run", "task._target_=waits.Waits"]):
         _, complaint = (second := start("train", *words)).communicate(timeout=60)
         assert second.returncode == 1
         assert "another run is writing into" in complaint

@@ -22,8 +22,8 @@ def train(tmp_path):
     """Run a config as `train.py` would; returns the run folder."""
 
     def train(*overrides, name="run"):
-        from seqmodels.build import build
-        from seqmodels.run import run
+        from seqmodels.runs.build import build
+        from seqmodels.runs.run import run
 
         folder = tmp_path / name
         folder.mkdir()

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import torch
 
-from seqmodels.build import use_threads
 from seqmodels.checks import UserError
 from seqmodels.config import compose
 from seqmodels.processes import all_processes, check_started, free_port, rank_in
+from seqmodels.runs.build import use_threads
 
 ROOT = Path(__file__).parents[1]
 QUIET = ["logger=none", "trainer.enable_progress_bar=false", "trainer.log_every_n_steps=1"]
@@ -129,9 +129,9 @@ STARTED = """
 import json, os, sys
 from pathlib import Path
 
-from seqmodels.build import build
+from seqmodels.runs.build import build
 from seqmodels.config import compose
-from seqmodels.run import run
+from seqmodels.runs.run import run
 
 environment = dict(os.environ)
 for name, words in json.loads(sys.argv[1]).items():

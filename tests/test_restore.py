@@ -15,14 +15,14 @@ from hostile import CASES, checkpoint_with
 from omegaconf import OmegaConf
 
 import seqmodels
-from seqmodels.build import build
 from seqmodels.checks import UserError
 from seqmodels.config import CONF, compose, layer_of
 from seqmodels.files import is_sealed
 from seqmodels.layers import ManualRNN
 from seqmodels.model import SequenceModel
 from seqmodels.restore import RunFolderError, read_checkpoint, save_weights
-from seqmodels.run import run
+from seqmodels.runs.build import build
+from seqmodels.runs.run import run
 
 SHORT = ["trainer=smoke", "model.hidden_size=8", "data.batch_size=16"]
 
@@ -57,7 +57,7 @@ def test_load_run_needs_no_data(train, tmp_path):
         "seqmodels.layers.stack.torch.hub.load",
         "seqmodels.layers.rnn.difflib.unified_diff",
         "torch.nn.modules.module.torch.hub.load",
-        "seqmodels.run.run",
+        "seqmodels.runs.run.run",
         "torch.nn.RNN.forward",
     ],
 )

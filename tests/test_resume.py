@@ -12,8 +12,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from seqmodels.checkpoints import Checkpoints
 from seqmodels.model import SequenceModel
+from seqmodels.runs.checkpoints import Checkpoints
 from seqmodels.tasks import ParityCheck
 
 WORDS = [
@@ -262,7 +262,7 @@ def test_a_folder_without_a_run_is_left_as_it_is(type_command, tmp_path):
 def test_checkpoints_by_minutes(monkeypatch):
     checkpoints = Checkpoints(Path("folder"), steps=None, minutes=2)
     clock = [100.0]
-    monkeypatch.setattr("seqmodels.checkpoints.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("seqmodels.runs.checkpoints.time.monotonic", lambda: clock[0])
     checkpoints.saved = 100.0
     assert not checkpoints.is_due(500)
     clock[0] = 220.0

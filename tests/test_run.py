@@ -13,11 +13,11 @@ import torch
 from omegaconf import OmegaConf
 
 import seqmodels
-from seqmodels.build import use_threads
 from seqmodels.checks import UserError
 from seqmodels.config import CONF
 from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
+from seqmodels.runs.build import use_threads
 from seqmodels.tasks import ParityCheck
 
 TASKS = sorted(file.stem for file in (CONF / "task").glob("*.yaml") if "???" not in file.read_text())

@@ -32,10 +32,10 @@ def main(config: DictConfig, folder: Path) -> None:
         import torch
         from lightning.pytorch.loggers import Logger
 
-        from seqmodels.build import build
-        from seqmodels.callbacks import StepsBar, StepsLines
-        from seqmodels.checkpoints import Checkpoints
         from seqmodels.report.tables import counted
+        from seqmodels.runs.build import build
+        from seqmodels.runs.callbacks import StepsBar, StepsLines
+        from seqmodels.runs.checkpoints import Checkpoints
         from seqmodels.speed.overhead import largest_difference, take_turns, train_by_hand, train_by_lightning
 
     check(config)

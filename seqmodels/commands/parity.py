@@ -12,10 +12,10 @@ from seqmodels.commands.door import command, quick_imports
 @command("parity")
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
-        from seqmodels.build import build_task
         from seqmodels.config import arguments_of, layer_of, user_errors
         from seqmodels.parity import compare_for_task
         from seqmodels.report.tables import parity_table
+        from seqmodels.runs.build import build_task
 
     with as_user_errors():
         check_seed(config.seed)

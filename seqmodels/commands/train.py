@@ -20,7 +20,7 @@ def main(config: DictConfig, folder: Path) -> None:
     resumes = config.resume is not None
     if resumes:
         with quick_imports():
-            from seqmodels.resume import continued, finished
+            from seqmodels.runs.resume import continued, finished
 
         config = continued(config, list(settings.overrides.task), folder)
         if result := finished(config, folder):
@@ -32,7 +32,7 @@ def main(config: DictConfig, folder: Path) -> None:
         raise UserError("-m starts runs of one process, and trainer.devices starts several: start each run by itself")
     with all_processes(config.trainer) as rank, nullcontext() if rank else only_writer(folder):
         with quick_imports():  # torch and Lightning take seconds to import, and --help should not wait for them
-            from seqmodels.build import build
-            from seqmodels.run import run
+            from seqmodels.runs.build import build
+            from seqmodels.runs.run import run
 
         run(build(config, folder), folder, resumes)

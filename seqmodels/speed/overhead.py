@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqmodels.build import Parts
+from seqmodels.runs.build import Parts
 
 WARM_UPS = 2
 

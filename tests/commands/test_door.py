@@ -232,9 +232,9 @@ def test_one_wrong_job_of_a_sweep_does_not_stop_the_others(type_command, tmp_pat
 
 
 def test_a_fault_of_the_program_keeps_its_stack_trace(type_command, monkeypatch):
-    import seqmodels.run
+    import seqmodels.runs.run
 
-    monkeypatch.setattr(seqmodels.run, "prove", lambda *_: 1 / 0)
+    monkeypatch.setattr(seqmodels.runs.run, "prove", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         type_command("trainer=smoke")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from seqmodels.build import build
 from seqmodels.commands.overhead import with_reference
 from seqmodels.config import compose
+from seqmodels.runs.build import build
 from seqmodels.speed import overhead
 from seqmodels.speed.overhead import largest_difference, train_by_hand, train_by_lightning
 

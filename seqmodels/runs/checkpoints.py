@@ -19,7 +19,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from seqmodels.checks import UserError, check_whole
 from seqmodels.files import sealed, write_whole
 from seqmodels.learner import Diverged
-from seqmodels.metrics import MetricsFile
+from seqmodels.runs.metrics import MetricsFile
 from seqmodels.stops import Stopped, stop_signals
 from seqmodels.untrusted.archive import read_checkpoint
 

@@ -17,7 +17,6 @@ from rich.markup import escape
 from torch import Tensor
 
 from seqmodels import __version__
-from seqmodels.build import Parts
 from seqmodels.checks import UserError
 from seqmodels.config import PACKAGE, user_errors
 from seqmodels.data import SequenceData
@@ -30,6 +29,7 @@ from seqmodels.report.predictions import plot_predictions
 from seqmodels.report.sheet import title_of
 from seqmodels.report.tables import lengths_table, parity_table, result_table
 from seqmodels.restore import load_weights
+from seqmodels.runs.build import Parts
 from seqmodels.stops import Stopped, stop_signals
 from seqmodels.tasks import DrawnTask, Task
 from seqmodels.untrusted.archive import read_checkpoint

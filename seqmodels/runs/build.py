@@ -16,15 +16,15 @@ from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEn
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from seqmodels.callbacks import NoProfiler, StepsBar, StepsLines, quieten
-from seqmodels.checkpoints import Checkpoints, SealedFiles
 from seqmodels.checks import UserError, as_user_errors, check_choice, check_seed, check_whole
 from seqmodels.config import arguments_of, instantiate, layer_of, user_errors
 from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
-from seqmodels.metrics import MetricsFile
 from seqmodels.model import SequenceModel
 from seqmodels.processes import check_started, launcher, number_of_processes
+from seqmodels.runs.callbacks import NoProfiler, StepsBar, StepsLines, quieten
+from seqmodels.runs.checkpoints import Checkpoints, SealedFiles
+from seqmodels.runs.metrics import MetricsFile
 from seqmodels.tasks import Split, Task
 
 SWITCH = ["off", "on"]

@@ -1,0 +1,1 @@
+"""One run: built from a config, trained, interrupted and continued, tested, reported."""

@@ -137,10 +137,12 @@ class Checkpoints(Callback):
             restore_random_state(self.random_state)
             trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # Lightning counts one too many
             return
-        self.random_state, self.consistent = random_state(), True
+        self.consistent = True
         signum, due = as_process_0_sees_it(
             trainer, stop_signals.received or 0, trainer.global_step > 0 and self.is_due(trainer.global_step)
         )
+        if signum or due or not self.random_state:
+            self.random_state = random_state()
         if signum or due:
             self.save(trainer)
         if signum:
@@ -212,7 +214,8 @@ def of_this_process(states: Any) -> dict[str, Any]:
 
 def random_state() -> dict[str, Any]:
     """The state of torch's random generators."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore_random_state(state: dict[str, Any]) -> None:

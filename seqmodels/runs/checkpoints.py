@@ -70,7 +70,7 @@ class Checkpoints(Callback):
     def newest(self) -> tuple[Path | None, list[str]]:
         """The checkpoint to continue from, None for the beginning, and what is wrong with those that are newer."""
         for part in self.last.parent.glob(".*.part"):  # a process has been killed while it wrote them
-            part.unlink()
+            part.unlink(missing_ok=True)  # another process of this run may have been faster
         problems: list[str] = []
         for file in (self.last, self.previous):
             if not file.exists():

@@ -92,7 +92,8 @@ def only_writer(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            with suppress(OSError):  # the folder may have been removed, or have become read-only
+                lock.unlink()
 
 
 def digest_of(content: bytes) -> str:

@@ -4,8 +4,10 @@ A checkpoint is a ZIP archive. Its SHA-256 digest stands in the archive's commen
 file still opens with `torch.load`.
 """
 
+import errno
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,27 +27,40 @@ def write_whole(file: Path, content: bytes) -> None:
     part = part_of(file)
     try:
         with errors_that_name(file):
-            write(part, "wb", content)
+            with part.open("xb") as output:
+                output.write(content)
+                output.flush()
+                os.fsync(output.fileno())
             os.replace(part, file)
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    sync_folder(file.parent)
+    sync(file.parent)
 
 
 def append(file: Path, content: bytes) -> None:
-    """Append to a file; a crash may leave a part of the content."""
-    with errors_that_name(file):
-        write(file, "ab", content)
+    """Append all of the content to a file, or nothing; only a crash may leave a part of it."""
+    with errors_that_name(file), file.open("ab", buffering=0) as output:
+        size = output.tell()
+        try:
+            if output.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            with suppress(OSError):
+                os.truncate(file, size)
+            raise
 
 
-def write(file: Path, mode: str, content: bytes) -> None:
-    """Write to a file, and wait until the content is on the disk."""
-    with file.open(mode) as output:
-        output.write(content)
-        output.flush()
-        os.fsync(output.fileno())
+def sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
+    if os.name == "nt":  # Windows cannot open a folder, and needs to write to a file for this
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -58,19 +73,14 @@ def errors_that_name(file: Path) -> Iterator[None]:
 
 
 def part_of(file: Path) -> Path:
-    """Where a file is written before it is renamed."""
-    return file.with_name(f".{file.name}.part")
+    """Where a file is written before it is renamed: under a name that nobody can have put a link under."""
+    return file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    if os.name == "nt":  # Windows cannot open a folder
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def remove_parts(folder: Path) -> None:
+    """Remove what processes have left that were killed while they wrote into a folder."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -81,6 +91,8 @@ def only_writer(folder: Path) -> Iterator[None]:
         UserError: another process holds the lock.
     """
     lock = folder / ".lock"
+    if lock.is_symlink():
+        raise UserError(f"{lock} is a link, which no run writes")
     with lock.open("a") as file:
         try:
             if fcntl:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from seqmodels.checks import UserError, as_user_errors, check_whole
@@ -129,7 +129,8 @@ def others_started(count: int) -> Iterator[None]:
     try:
         yield
         for child in children:
-            child.wait(60)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(60)
     except UserError as error:
         time.sleep(0.5)  # a process that has ended broke the connection, which is all that this one noticed
         for rank, child in enumerate(children, start=1):

@@ -138,8 +138,13 @@ def save_weights(run: str | Path, folder: str | Path, checkpoint: str = "best", 
         if (folder / name).exists():
             raise UserError(f"{folder} has a {name} already: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "config.yaml", config)
-    write_shared(folder / SHARED, model.state_dict(), model.arguments, config)
+    try:
+        write_whole(folder / "config.yaml", config)
+        write_shared(folder / SHARED, model.state_dict(), model.arguments, config)
+    except BaseException:
+        for name in (SHARED, "config.yaml"):
+            (folder / name).unlink(missing_ok=True)
+        raise
     return folder / SHARED
 
 
@@ -183,6 +188,8 @@ def layer_in(config: dict[str, Any], trusted: tuple[str, ...] = ()) -> "partial[
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         raise ValueError("model should be the settings of a layer, with its name in model._target_")
     arguments = {key: value for key, value in node.items() if key not in ("_target_", "_partial_", "_convert_")}
+    for name in arguments.keys() & {"device", "dtype"}:  # which would overrule where the sizes are found out
+        raise ValueError(f"model.{name} is not a setting of a run")
     for name in reserved_in(arguments):
         raise ValueError(f"model.{printable(name)} asks for an object; the arguments of a layer are plain data")
     backend = arguments.get("backend")

@@ -4,6 +4,7 @@ The first signal ends a run where it can be continued, a second one ends it at o
 shells expect: 130 after Ctrl-C, 143 after SIGTERM, 129 when the terminal closes.
 """
 
+import io
 import multiprocessing
 import os
 import signal
@@ -47,10 +48,18 @@ class StopSignals:
         self.listen()
         try:
             yield
+        except Exception:
+            self.check()
+            raise
         finally:
             for number in self.ours:
                 signal.signal(number, before[number])
             self.ours = []
+
+    def check(self) -> None:
+        """Raise `Stopped` if a signal has come, which compiled code may have turned into an error of its own."""
+        if self.received is not None:
+            raise Stopped(self.received)
 
     def listen(self) -> None:
         """Receive the signals again, after a library has taken them."""
@@ -60,13 +69,13 @@ class StopSignals:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Only note a signal in `received`; whoever trains looks there, and ends when a step is done."""
+        self.check()
         self.waits = True
         try:
             yield
         finally:
             self.waits = False
-        if self.received is not None:
-            raise Stopped(self.received)
+        self.check()
 
     def receive(self, signum: int, frame: Any) -> None:
         if self.received is not None:
@@ -89,6 +98,8 @@ stop_signals = StopSignals()
 @contextmanager
 def output_that_may_end() -> Iterator[None]:
     """End with code 1 where standard output cannot be written, and quietly if it was closed, as by `| head -1`."""
+    if sys.stdout is None:  # the shell has closed it, as in `seqmodels tasks >&-`
+        sys.stdout = io.StringIO()
     try:
         yield
         sys.stdout.flush()

@@ -91,6 +91,8 @@ def check(settings: dict[str, Any]) -> None:
                 raise TypeError(f"{name} should be a list, got {settings[name]!r}")
         for seed in settings["seeds"] or []:
             check_whole("seeds", seed, 0)
+        if len(set(settings["seeds"] or [])) < len(settings["seeds"] or []):
+            raise ValueError(f"seeds should differ, got {settings['seeds']}")
 
 
 def chosen(names: Any, claims: "dict[str, Claim]") -> "list[Claim]":

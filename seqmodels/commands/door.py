@@ -106,6 +106,7 @@ class Command:
                 check_folders(settings)
                 self.function(checked(config, self.verb), folder)
         except UserError as error:
+            stop_signals.check()
             # Reported here, so that the other runs of a sweep still start.
             sweep = settings.mode == RunMode.MULTIRUN
             print_error(error, " ".join(settings.overrides.task) if sweep else "")
@@ -131,6 +132,9 @@ def check_words(words: list[str], verb: str) -> None:
         if word.startswith("~") and "." not in name:
             known = name in settings | groups
             raise UserError(f"{word}: {name} cannot be left out" if known else unknown(name, settings))
+        folder = value.strip("'\"")
+        if verb == "train" and name == "resume" and folder != "null" and not set("\\$") & set(folder):
+            check_run(Path(folder))  # before Hydra makes the folder
         if "=" not in word and not word.startswith("~"):
             hint = [f"{group}={word}" for group in sorted(groups) if (CONF / group / f"{word}.yaml").exists()]
             hint = hint or [f"{setting}={word}" for setting in ["folder"] if setting in settings] or [f"{word}=..."]
@@ -139,6 +143,12 @@ def check_words(words: list[str], verb: str) -> None:
             raise UserError(f"{word}: {name} should be one name (--help lists them)")
         if name in ("model_name", "task_name"):
             raise UserError(f"{word}: {name} follows from {name.removesuffix('_name')}, and cannot be set")
+
+
+def check_run(folder: Path) -> None:
+    """Refuse a folder in which no run has begun, with a UserError."""
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"resume={folder}: there is no config.yaml, so no run has begun there")
 
 
 def unknown(name: str, settings: set[str]) -> str:

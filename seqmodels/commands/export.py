@@ -19,6 +19,10 @@ def main(config: DictConfig, folder: Path) -> None:
         from seqmodels.restore import load_run
 
     settings = arguments_of(config)
+    with as_user_errors():
+        check_choice("checkpoint", settings["checkpoint"], ("best", "last", "previous"))
+    if settings["to"] == "":
+        raise UserError("to= needs a file or a folder")
     if config.format == "safetensors":
         share(settings)
         return

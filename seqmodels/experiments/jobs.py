@@ -19,6 +19,7 @@ from rich.console import Console
 
 from seqmodels.checks import UserError
 from seqmodels.config import compose
+from seqmodels.config.folders import override
 from seqmodels.experiments.results import checked_result
 from seqmodels.report.tables import significant
 from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config
@@ -77,7 +78,7 @@ class Children:
 
 
 def end(processes: list[subprocess.Popen]) -> None:
-    """Ask processes to end, and kill those that have not after a minute, or when interrupted once more."""
+    """Ask processes to end, and kill those that have not after a minute."""
     for process in processes:
         process.terminate()
     last = time.monotonic() + PATIENCE
@@ -93,7 +94,7 @@ def end(processes: list[subprocess.Popen]) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """One run: `seqmodels train <overrides> seed=<seed>` into `folder`, for at most `minutes`."""
+    """One run: `seqmodels train <overrides> seed=<seed>` into `folder`, for at most `minutes` at a time."""
 
     name: str
     overrides: tuple[str, ...]
@@ -143,11 +144,11 @@ class Job:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "log.txt"
-        quoted = str(self.folder).replace("\\", "\\\\").replace('"', '\\"')
         if (self.folder / "config.yaml").exists():
-            words = [f'resume="{quoted}"']
+            classes = [word for word in self.overrides if "_target_=" in word]  # which resume= wants to see typed
+            words = [override("resume", self.folder), *classes]
         else:
-            words = [*self.overrides, *QUIET, f"seed={self.seed}", f'hydra.run.dir="{quoted}"']
+            words = [*self.overrides, *QUIET, f"seed={self.seed}", override("hydra.run.dir", self.folder)]
         try:
             children.run(["train", *words], log, 60 * self.minutes)
         except subprocess.TimeoutExpired as error:
@@ -176,7 +177,7 @@ def decisive(settings: Any) -> dict[str, Any]:
 def run_all(jobs: list[Job], processes: int, console: Console) -> list[UserError]:
     """Run the jobs that have not finished, several at a time; returns the errors of those that failed.
 
-    An interruption ends the processes of those that run before it goes on its way.
+    When it is interrupted, it stops the jobs that run before it re-raises the interruption.
 
     Raises:
         UserError: a job's settings are wrong, or its folder holds another run; then none is run.

@@ -2,12 +2,14 @@
 
 import io
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from seqmodels.checks import UserError
+from seqmodels.config.folders import override
 from seqmodels.files import digest_of, write_whole
 
 
@@ -15,7 +17,8 @@ def check_folder(folder: Path) -> None:
     """Refuse a folder that holds a run, with a UserError."""
     if (folder / "config.yaml").exists():
         raise UserError(
-            f"hydra.run.dir={folder} holds a run already: choose another folder, or continue it with resume={folder}"
+            f"{folder} holds a run already: choose another folder with hydra.run.dir=..., "
+            f"or continue that run with {shlex.quote(override('resume', folder))}"
         )
 
 

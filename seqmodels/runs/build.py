@@ -25,6 +25,7 @@ from seqmodels.processes import check_started, launcher, number_of_processes
 from seqmodels.runs.callbacks import NoProfiler, StepsBar, StepsLines, quieten
 from seqmodels.runs.checkpoints import Checkpoints, SealedFiles
 from seqmodels.runs.metrics import MetricsFile
+from seqmodels.runs.resume import fixed_settings
 from seqmodels.tasks import Split, Task
 
 SWITCH = ["off", "on"]
@@ -73,7 +74,8 @@ def build(config: DictConfig, folder: Path) -> Parts:
     data = build_data(config, task)
     metrics = MetricsFile(folder / "metrics.csv")
     with user_errors("checkpoint", arguments_of(config.checkpoint)):
-        checkpoints = Checkpoints(folder / "checkpoints", **arguments_of(config.checkpoint))
+        settings = fixed_settings(config)
+        checkpoints = Checkpoints(folder / "checkpoints", settings=settings, **arguments_of(config.checkpoint))
     return Parts(
         task,
         layer,
@@ -191,6 +193,8 @@ def build_optimizer(config: DictConfig) -> tuple[Callable[..., Any], Callable[..
         for _ in range(min(config.trainer.max_steps, 10_000)):
             optimizer.step()
             scheduler.step()
+        if getattr(scheduler, "total_steps", config.trainer.max_steps) < config.trainer.max_steps:
+            raise ValueError(f"total_steps should be at least trainer.max_steps={config.trainer.max_steps}")
     except (ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"scheduler={arguments_of(config.scheduler)}: {error}") from error
     return make_optimizer, make_scheduler

@@ -47,15 +47,16 @@ class Checkpoints(Callback):
         folder: where the files are.
         steps: from one `last.ckpt` to the next; None for any number.
         minutes: of training from one `last.ckpt` to the next; None for any time.
+        settings: the digest of the run's settings; a checkpoint of other ones is refused.
     """
 
-    def __init__(self, folder: Path, steps: int | None = 500, minutes: float | None = 5) -> None:
+    def __init__(self, folder: Path, steps: int | None = 500, minutes: float | None = 5, settings: str = "") -> None:
         if steps is not None:
             check_whole("steps", steps, 1)
         if minutes is not None and (isinstance(minutes, bool) or not 0 < minutes < math.inf):
             raise ValueError(f"minutes should be a positive number or null, got {minutes!r}")
         self.best, self.last, self.previous = (folder / f"{name}.ckpt" for name in ("best", "last", "previous"))
-        self.steps, self.minutes = steps, minutes
+        self.steps, self.minutes, self.settings = steps, minutes, settings
         self.best_loss = math.inf
         self.best_step: int | None = None
         self.seconds = 0.0
@@ -64,41 +65,46 @@ class Checkpoints(Callback):
         self.random_state: dict[str, Any] = {}
         self.continues = False
         """Whether the first batch after a restart is still to come."""
-        self.consistent = False
-        """Whether the weights and the counters are those between two steps."""
+        self.saved_step: int | None = None
+        self.intact = False
+        """Whether a step has begun, and the optimizer has not started to change the weights yet."""
 
     def newest(self) -> tuple[Path | None, list[str]]:
         """The checkpoint to continue from, None for the beginning, and what is wrong with those that are newer."""
-        for part in self.last.parent.glob(".*.part"):  # a process has been killed while it wrote them
-            part.unlink(missing_ok=True)  # another process of this run may have been faster
         problems: list[str] = []
         for file in (self.last, self.previous):
             if not file.exists():
                 continue
             try:
-                if read_checkpoint(file)["callbacks"][self.state_key]["best_step"] is not None:
+                state = read_checkpoint(file)["callbacks"][self.state_key]
+                if state["best_step"] is not None:
                     read_checkpoint(self.best)
-                return file, problems
             except UserError as error:
                 problems.append(str(error))
+                continue
             except (KeyError, TypeError):
-                problems.append(f"{file} holds no run that can be continued")
+                problems.append(f"{file} is not a checkpoint of a run")
+                continue
+            if state.get("settings") != self.settings:
+                raise UserError(f"config.yaml has changed since {file} was written: the run had other settings")
+            return file, problems
         return None, problems
 
     def save(self, trainer: pl.Trainer) -> None:
         """Write `last.ckpt`, once what has been logged until now is on the disk."""
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile):
-                logger.save()
+                logger.sync()
         if trainer.is_global_zero and self.last.exists():
             self.last.replace(self.previous)
         trainer.save_checkpoint(self.last)
-        self.saved = time.monotonic()
+        self.saved, self.saved_step = time.monotonic(), trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "best_loss": self.best_loss,
             "best_step": self.best_step,
+            "settings": self.settings,
             "seconds": self.elapsed(),
             "random_state": of_all_processes(self.random_state),
         }
@@ -137,7 +143,7 @@ class Checkpoints(Callback):
             restore_random_state(self.random_state)
             trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # Lightning counts one too many
             return
-        self.consistent = True
+        self.intact = True
         signum, due = as_process_0_sees_it(
             trainer, stop_signals.received or 0, trainer.global_step > 0 and self.is_due(trainer.global_step)
         )
@@ -153,17 +159,14 @@ class Checkpoints(Callback):
         return by_steps or (self.minutes is not None and time.monotonic() - self.saved >= 60 * self.minutes)
 
     def on_before_optimizer_step(self, *arguments: Any) -> None:
-        self.consistent = False
+        self.intact = False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self.random_state = random_state()
-        self.consistent = True
-
-    def on_validation_start(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
-        self.consistent = False
+        self.intact = False
 
     def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
         loss = trainer.callback_metrics["val_loss"].item()
@@ -172,7 +175,6 @@ class Checkpoints(Callback):
         if loss < self.best_loss:
             self.best_loss, self.best_step = loss, trainer.global_step
             trainer.save_checkpoint(self.best)
-        self.consistent = True
 
     def on_train_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
         self.random_state = random_state()
@@ -182,11 +184,20 @@ class Checkpoints(Callback):
     def on_exception(self, trainer: pl.Trainer, learner: pl.LightningModule, exception: BaseException) -> None:
         self.seconds = self.elapsed()
         self.started = time.monotonic()
-        # Several processes diverge together, but may meet any other error alone, and nobody would save with them.
-        expected = self.consistent and isinstance(exception, Exception) and trainer.world_size == 1
-        if expected or isinstance(exception, Diverged):
+        if self.may_save(trainer, exception):
             with suppress(Exception):  # the first error is the one to report
                 self.save(trainer)
+
+    def may_save(self, trainer: pl.Trainer, exception: BaseException) -> bool:
+        """Whether an error has come where the state is the one between two steps."""
+        if not trainer.training or not self.random_state:  # in a validation, or before the first step
+            return False
+        if isinstance(exception, Diverged):
+            return True
+        progress = trainer.fit_loop.epoch_loop.batch_progress.current
+        draws = progress.ready == progress.completed  # the next batch
+        # All processes diverge at the same step. Any other error may hit one alone, and saving needs them all.
+        return isinstance(exception, Exception) and trainer.world_size == 1 and (self.intact or draws)
 
 
 def as_process_0_sees_it(trainer: pl.Trainer, *values: int) -> tuple[int, ...]:

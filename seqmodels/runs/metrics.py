@@ -8,10 +8,11 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from seqmodels.files import append, write_whole
+from seqmodels.files import append, sync, write_whole
+from seqmodels.untrusted.reading import read_file, run_folder_errors
 
-OFTEN = 100
-"""Rows reach the file at least every so many steps, for those who watch it."""
+LIMIT = 2**30
+"""Bytes that are read of a file to continue it, which is about ten million rows."""
 
 
 class MetricsFile(Logger):
@@ -32,17 +33,19 @@ class MetricsFile(Logger):
 
     def cut(self, steps: int) -> None:
         """Leave only the rows of the first `steps` steps in the file."""
-        if self.file.exists():
+        with run_folder_errors(self.file):
             rows = [row for row in self.read() if int(row["step"]) < steps]
             self.columns = sorted({name for row in rows for name, value in row.items() if value != ""})
-            if rows:
-                write_whole(self.file, as_csv(self.columns, rows, header=True))
-            else:
-                self.file.unlink()
+        if rows:
+            write_whole(self.file, as_csv(self.columns, rows, header=True))
+        else:
+            self.file.unlink(missing_ok=True)
 
     def read(self) -> list[dict[str, Any]]:
         """The rows of the file, as strings, without a last line that was cut off."""
-        text, _, _ = self.file.read_text(encoding="utf-8").rpartition("\n")
+        if not self.file.exists():
+            return []
+        text, _, _ = read_file(self.file, LIMIT).decode().rpartition("\n")
         return list(csv.DictReader(io.StringIO(text)))
 
     @rank_zero_only
@@ -50,20 +53,23 @@ class MetricsFile(Logger):
         assert step is not None, "Lightning logs no value without its step"
         # A run has one epoch; which one Lightning says it is after the last step depends on whether it was continued.
         self.rows.append({name: value for name, value in metrics.items() if name != "epoch"} | {"step": step})
-        if (step + 1) % OFTEN == 0:
-            self.save()
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the rows that are waiting, and wait until they are on the disk."""
-        rows, self.rows = self.rows, []
-        columns = sorted(set(self.columns).union(*rows))
+        """Write the rows that are waiting. Lightning calls this after each of them."""
+        columns = sorted(set(self.columns).union(*self.rows))
         if columns != self.columns:
-            earlier = self.read() if self.file.exists() else []
-            write_whole(self.file, as_csv(columns, earlier + rows, header=True))
+            write_whole(self.file, as_csv(columns, self.read() + self.rows, header=True))
             self.columns = columns
-        elif rows:
-            append(self.file, as_csv(columns, rows))
+        elif self.rows:
+            append(self.file, as_csv(columns, self.rows))
+        self.rows = []
+
+    def sync(self) -> None:
+        """Write the rows that are waiting, and wait until all are on the disk."""
+        self.save()
+        if self.file.exists():
+            sync(self.file)
 
     def finalize(self, status: str) -> None:
         self.save()

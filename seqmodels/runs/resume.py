@@ -1,5 +1,6 @@
 """Continuing an interrupted run: its config, with the few settings that may change."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from seqmodels.checks import UserError
 from seqmodels.config import arguments_of, target_of
 from seqmodels.config.compose import settings_and_groups
 from seqmodels.files import digest_of
+from seqmodels.report.tables import counted
 from seqmodels.restore import reserved_in, within
-from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config, read_result
+from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config, read_file, read_result
 
 CHANGEABLE = {
     "checkpoint.steps", "checkpoint.minutes", "data.num_workers", "parity", "trainer.enable_progress_bar",
@@ -21,7 +23,7 @@ CHANGEABLE = {
 
 MODULES = (
     "seqmodels.layers", "seqmodels.tasks", "torch.nn.modules.rnn", "torch.optim", "lightning.pytorch.trainer",
-    "lightning.pytorch.loggers",
+    "lightning.pytorch.loggers.tensorboard", "lightning.pytorch.loggers.wandb",
 )  # fmt: skip
 """The modules that define the classes of a run. The list is code: no file can add to it."""
 
@@ -32,23 +34,35 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
     Raises:
         UserError: there is no run in the folder, or a setting changes the steps that it has done.
     """
-    if folder.resolve() != Path(typed.resume).resolve() or not str(typed.resume).strip():
+    if not str(typed.resume).strip():
+        raise UserError("resume= needs the folder of a run")
+    if folder.resolve() != Path(typed.resume).resolve():
         raise UserError(f"resume={typed.resume} continues one run in its own folder: leave out -m and hydra.run.dir")
     file = folder / "config.yaml"
     if not file.is_file():
         raise UserError(f"resume={folder}: there is no config.yaml, so no run has begun there")
+    for entry in (*folder.iterdir(), *(folder / "checkpoints").glob("*")):
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            raise RunFolderError(f"{printable(entry)} is a link or a device, which no run writes")
     stored = OmegaConf.create(read_config(file))
-    settings, groups = settings_and_groups("train")
+    settings, _ = settings_and_groups("train")
     for name in sorted(settings - set(stored)):
-        raise UserError(f"this run is of an earlier version, which had no {name}, and cannot be continued")
+        raise UserError(f"this run was made by an earlier version without {name} and cannot be continued")
     check_classes(stored, words)
     config = stored.copy()
-    for name in {word.lstrip("+~").partition("=")[0] for word in words} - {"resume"}:
+    for word in words:
+        name = word.lstrip("+~").partition("=")[0]
+        if name == "resume":
+            continue
         if name.startswith("hydra.") or name == "experiment" or "@" in name:
-            raise UserError(f"{name} cannot be chosen with resume=, which continues a run in its folder as it began")
-        if (value := OmegaConf.select(typed, name)) is None and name in groups:
-            raise UserError(f"{name} cannot be left out")
-        OmegaConf.update(config, name, value, merge=False, force_add=True)
+            raise UserError(f"{name} cannot be combined with resume=, which continues a run with its own settings")
+        if word.startswith("~"):
+            node, _, key = name.rpartition(".")
+            parent = OmegaConf.select(config, node)
+            if isinstance(parent, DictConfig):
+                parent.pop(key, None)
+        else:
+            OmegaConf.update(config, name, OmegaConf.select(typed, name), merge=False, force_add=True)
     check_changes(stored, config)
     return config
 
@@ -75,6 +89,12 @@ def check_classes(stored: DictConfig, words: list[str]) -> None:
         )
 
 
+def fixed_settings(config: DictConfig) -> str:
+    """The digest of the settings that may not change, by which a checkpoint knows the config it belongs to."""
+    settings = {name: value for name, value in sorted(flat(config).items()) if name not in CHANGEABLE}
+    return digest_of(json.dumps(settings, default=str).encode())
+
+
 def check_changes(stored: DictConfig, config: DictConfig) -> None:
     """Refuse a config that would have led to other numbers."""
     before, after = flat(stored), flat(config)
@@ -89,21 +109,34 @@ def check_changes(stored: DictConfig, config: DictConfig) -> None:
     if not isinstance(most, int) or most < least:
         raise UserError(f"trainer.max_steps may only grow when a run is continued: it was {least}, got {most!r}")
     follows = [name for name, value in before.items() if name.startswith("scheduler.") and value == least]
+    follows += [name for name in ("trainer.val_check_interval", "trainer.log_every_n_steps") if before[name] > least]
     if follows:
         raise UserError(
-            f"trainer.max_steps cannot grow: {follows[0]}={least} follows it, "
-            "so the steps already done would have had other learning rates"
+            f"trainer.max_steps cannot grow: {follows[0]}={before[follows[0]]} follows it, "
+            "so the steps already done would have been others"
         )
 
 
-def finished(config: DictConfig, folder: Path) -> dict[str, Any] | None:
-    """The result of the run in a folder, if it has one for this config."""
+def finished(config: DictConfig, folder: Path, reports: bool = True) -> bool:
+    """Whether the run in a folder has a result for this config; if it `reports`, it says so.
+
+    Raises:
+        UserError: the result is that training diverged.
+    """
     try:
         result = read_result(folder / "result.json")
+        digests = digests_in(result)
+        for name in digests.keys() - {"config.yaml"}:
+            read_file(folder / name, digest=digests[name])
     except RunFolderError:
-        return None
-    same = digests_in(result).get("config.yaml") == digest_of(OmegaConf.to_yaml(config).encode())
-    return result if same else None
+        return False
+    if digests.get("config.yaml") != digest_of(OmegaConf.to_yaml(config).encode()):
+        return False
+    if result.get("diverged_at") is not None:
+        raise UserError(f"this run has diverged at step {result['diverged_at']}, and would do so again ({folder})")
+    if reports:
+        print(f"This run has finished after {counted(result['steps'], 'step')}: its results are in {folder}")
+    return True
 
 
 def flat(config: DictConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import math
 import platform
 import re
+import shlex
 import subprocess
 import traceback
 from collections.abc import Iterator
@@ -19,7 +20,9 @@ from torch import Tensor
 from seqmodels import __version__
 from seqmodels.checks import UserError
 from seqmodels.config import PACKAGE, user_errors
+from seqmodels.config.folders import override
 from seqmodels.data import SequenceData
+from seqmodels.files import remove_parts
 from seqmodels.learner import Diverged
 from seqmodels.model import SequenceModel
 from seqmodels.parity import ParityReport, compare_for_task
@@ -53,6 +56,8 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         if not resumes:
             check_folder(folder)
         parity = prove(parts, console)
+        if resumes:
+            (folder / "result.json").unlink(missing_ok=True)  # of fewer steps
         write_config(parts.config, folder)
     with continuable(folder if writes else None):
         diverged = train(parts, folder, resumes, console)
@@ -69,29 +74,32 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
             console.print(lengths_table(result))
     console.print(f"Results are in [bold]{escape(str(folder))}[/bold]", soft_wrap=True)
     if diverged is not None:
-        raise UserError(
-            f"{diverged}: try a smaller optimizer.lr or trainer.gradient_clip_val; "
-            f"checkpoints/last.ckpt holds the weights before it ({folder})"
-        )
+        kept = parts.checkpoints.saved_step == diverged.step - 1
+        where = "; checkpoints/last.ckpt holds the weights before it" if kept else ""
+        raise UserError(f"{diverged}: try a smaller optimizer.lr or trainer.gradient_clip_val{where} ({folder})")
     return result
 
 
 @contextmanager
 def continuable(folder: Path | None) -> Iterator[None]:
     """Make every message about what has ended the run say how it continues, if this process has its folder."""
-    hint = f"; resume={folder} continues the run" if folder else ""
+
+    def hint() -> str:
+        begun = folder is not None and (folder / "config.yaml").exists()
+        return f"; {shlex.quote(override('resume', folder))} continues the run" if begun else ""
+
     try:
         with user_errors():
             yield
     except Stopped as stop:
-        stop.message += hint
+        stop.message += hint()
         raise
     except BrokenPipeError as error:
-        raise UserError(f"standard output was closed{hint}") from error
+        raise UserError(f"standard output was closed{hint()}") from error
     except UserError as error:
-        raise UserError(f"{error}{hint}") from error
+        raise UserError(f"{error}{hint()}") from error
     except Exception as error:
-        raise UserError(f"the run failed with {described(error)}{hint}") from error
+        raise UserError(f"the run failed with {described(error)}{hint()}") from error
 
 
 def described(error: Exception) -> str:
@@ -130,14 +138,17 @@ def prove(parts: Parts, console: Console) -> ParityReport | str:
 
 def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverged | None:
     """Train, from the last checkpoint if the run `resumes`; returns where training diverged, if it did."""
+    if parts.trainer.is_global_zero:
+        remove_parts(folder)
+        remove_parts(folder / "checkpoints")
     start, problems = parts.checkpoints.newest() if resumes else (None, [])
     steps = read_checkpoint(start)["global_step"] if start else 0
     if resumes:
         for problem in problems:
             console.print(escape(problem), soft_wrap=True)
-        console.print(f"Continuing from step {steps}" + (f", {start.name}" if start else ": no checkpoint was saved"))
-        if parts.trainer.is_global_zero:
-            parts.metrics.cut(steps)
+        console.print(f"Continuing from step {steps}" + (f", {start.name}" if start else ": there is no checkpoint"))
+    if parts.trainer.is_global_zero:
+        parts.metrics.cut(steps)
     try:
         with stop_signals.waiting():
             parts.trainer.fit(parts.learner, parts.data, ckpt_path=start)
@@ -149,7 +160,12 @@ def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverg
 def test(parts: Parts) -> dict[str, float]:
     """Test the best checkpoint; returns everything logged: the loss and the task's metric, also at each length."""
     if parts.trainer.is_global_zero:  # which hands its weights to the others
-        load_weights(parts.model, parts.checkpoints.best)
+        step = load_weights(parts.model, parts.checkpoints.best)["global_step"]
+        if step != parts.checkpoints.best_step:
+            raise UserError(
+                f"checkpoints/best.ckpt is of step {step}, but the best step was {parts.checkpoints.best_step}: "
+                "the continued run did not come to the same numbers again, as may happen on another processor"
+            )
     parts.trainer.test(parts.learner, parts.data, verbose=False)
     score = parts.trainer.callback_metrics[f"test_{parts.task.metric_name}"].item()
     if not math.isfinite(score):

@@ -1,9 +1,12 @@
 """metrics.csv, written and continued."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
-from seqmodels.runs.metrics import OFTEN, MetricsFile
+from seqmodels.files import append
+from seqmodels.runs.metrics import MetricsFile
 
 
 @pytest.fixture
@@ -31,11 +34,16 @@ def test_rows_reach_the_file_when_saved_and_columns_are_added(metrics):
     assert pd.read_csv(metrics.file)["step"].tolist() == [0, 1, 1]
 
 
-def test_rows_reach_the_file_now_and_then(metrics):
-    log(metrics, range(OFTEN - 1))
-    assert not metrics.file.exists()
-    log(metrics, [OFTEN - 1])
-    assert pd.read_csv(metrics.file)["step"].max() == OFTEN - 1
+def test_rows_that_a_full_disk_refuses_are_written_later(metrics, monkeypatch):
+    log(metrics, range(8))
+    metrics.save()
+    log(metrics, range(8, 12))
+    with monkeypatch.context() as full:
+        full.setattr("seqmodels.runs.metrics.append", lambda file, content: append(Path("/dev/full"), content))
+        with pytest.raises(OSError, match="No space left"):
+            metrics.save()
+    metrics.save()
+    assert pd.read_csv(metrics.file)["step"].tolist() == [0, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 10, 11, 11]
 
 
 @pytest.mark.parametrize("done", [0, 1, 5, 12])

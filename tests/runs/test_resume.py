@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,7 +13,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from seqmodels.config.folders import override
+from seqmodels.learner import Learner
 from seqmodels.model import SequenceModel
+from seqmodels.runs.callbacks import StepsLines
 from seqmodels.runs.checkpoints import Checkpoints
 from seqmodels.tasks import ParityCheck
 
@@ -159,6 +163,35 @@ def test_more_steps_continue_a_finished_run(type_command, tmp_path):
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").trainer.max_steps == 40
 
 
+def test_a_config_that_was_edited_meanwhile_is_refused(interrupted, type_command):
+    file = interrupted / "config.yaml"
+    file.write_text(file.read_text().replace("lr: 0.005", "lr: 0.05"))
+    code, _, complaint = type_command("resume=run")
+    assert code == 1
+    assert "config.yaml has changed since" in complaint
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "checkpoints/last.ckpt", ".lock", "tensorboard"])
+def test_a_folder_with_a_link_is_refused_and_nothing_is_written_through_it(name, interrupted, type_command, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    (interrupted / name).unlink(missing_ok=True)
+    (interrupted / name).symlink_to(elsewhere)
+    code, _, complaint = type_command("resume=run")
+    assert code == 1
+    assert "is a link" in complaint
+    assert elsewhere.read_text() == "precious"
+
+
+@pytest.mark.parametrize("content", [b"a,b\r\n1,2\r\n", b"\xff\xfe\n", b"step\r\nx\r\n"])
+def test_metrics_that_no_run_has_written_are_refused_by_name(content, interrupted, type_command):
+    (interrupted / "metrics.csv").write_bytes(content)
+    code, _, complaint = type_command("resume=run")
+    assert code == 1
+    assert "metrics.csv" in complaint
+    assert "Traceback" not in complaint
+
+
 @pytest.fixture
 def interrupted(type_command, tmp_path, at, monkeypatch):
     """A run that has ended in step 16."""
@@ -178,7 +211,8 @@ def interrupted(type_command, tmp_path, at, monkeypatch):
         (["seed=2", "data.batch_size=9"], "data.batch_size (from 8 to 9), seed (from 1 to 2)"),
         (["trainer.max_steps=30"], "trainer.max_steps may only grow when a run is continued: it was 40, got 30"),
         (["trainer.max_steps=80"], "trainer.max_steps cannot grow: scheduler.T_max=40 follows it"),
-        (["experiment=parity_uniform"], "experiment cannot be chosen with resume="),
+        (["experiment=parity_uniform"], "experiment cannot be combined with resume="),
+        (["trainer.max_steps=x"], "trainer.max_steps may only grow when a run is continued: it was 40, got 'x'"),
         (["hydra.run.dir=other"], "leave out -m and hydra.run.dir"),
         (["optimizer.lrr=0.5"], "optimizer.lrr is not a setting; did you mean 'lr'?"),
     ],
@@ -193,10 +227,69 @@ def test_what_would_change_the_numbers_is_refused(words, said, interrupted, type
     assert {entry.name for entry in tmp_path.iterdir()} == {"run"}
 
 
-def test_what_changes_no_number_may_change(interrupted, type_command):
+def test_an_error_in_the_test_leaves_the_last_weights_alone(type_command, tmp_path, at, monkeypatch):
+    words = ["task=adding", "optimizer.lr=0.3", "trainer.gradient_clip_val=null", "logger=none", "parity=off"]
+    words += ["trainer.max_steps=60", "trainer.val_check_interval=5"]
+    assert type_command(*words, "hydra.run.dir=whole")[0] == 0
+    assert json.loads((tmp_path / "whole" / "result.json").read_text())["best_step"] < 60
+    with monkeypatch.context():
+        at(Learner, "test_step", 2, fail)
+        assert type_command(*words, "hydra.run.dir=run")[0] == 1
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert type_command("resume=run")[0] == 0
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
+def test_an_error_between_a_step_and_its_validation_skips_no_validation(
+    type_command, tmp_path, at, monkeypatch, uninterrupted
+):
+    with monkeypatch.context():
+        at(StepsLines, "on_train_batch_end", 20, fail)
+        assert type_command(*WORDS, "hydra.run.dir=run")[0] == 1
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert type_command("resume=run")[0] == 0
+    assert contents(tmp_path / "run") == uninterrupted(type_command, tmp_path, *WORDS)
+
+
+def test_a_run_that_diverged_is_not_continued(type_command, tmp_path):
+    words = ["task=adding", "model.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30", "logger=none"]
+    assert type_command(*words, "trainer.gradient_clip_val=null", "hydra.run.dir=run")[0] == 1
+    code, shown, complaint = type_command("resume=run")
+    assert (code, shown) == (1, "")
+    assert "this run has diverged at step 2, and would do so again" in complaint
+
+
+def test_a_class_of_ones_own_and_what_was_left_out_are_typed_again(type_command, tmp_path, at, monkeypatch):
+    words = ["model._target_=torch.nn.RNN", "~model.backend", *WORDS[1:4], *WORDS[5:]]
+    with monkeypatch.context():
+        at(SequenceModel, "forward", 18, fail)
+        assert type_command(*words, "hydra.run.dir=run")[0] == 1
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    code, _, complaint = type_command("resume=run", *words)
+    assert (code, complaint) == (0, "")
+
+
+def test_a_folder_of_any_name_can_be_typed_as_the_message_says(type_command, tmp_path, at, monkeypatch):
+    name = 'a run, x=y (1) [2] ü "quoted"'
+    with monkeypatch.context():
+        at(SequenceModel, "forward", 18, fail)
+        _, _, complaint = type_command(*WORDS, override("hydra.run.dir", name))
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    (word,) = shlex.split(complaint.rpartition("; ")[2].removesuffix(" continues the run\n"))
+    assert type_command(word)[0] == 0
+    assert (tmp_path / name / "result.json").exists()
+
+
+def test_what_changes_no_number_may_change(interrupted, type_command, tmp_path, uninterrupted):
     words = ["data.num_workers=1", "checkpoint.steps=null", "checkpoint.minutes=0.1"]
     assert type_command("resume=run", *words)[0] == 0
     assert OmegaConf.load(interrupted / "config.yaml").data.num_workers == 1
+    changed = contents(interrupted)
+    assert changed == uninterrupted(type_command, tmp_path, *WORDS)
 
 
 def test_a_damaged_checkpoint_is_noticed_and_the_previous_one_is_used(interrupted, type_command):
@@ -249,7 +342,7 @@ def test_a_run_of_an_earlier_version_is_not_continued(interrupted, type_command)
     OmegaConf.save(config, interrupted / "config.yaml")
     code, _, complaint = type_command("resume=run")
     assert code == 1
-    assert "this run is of an earlier version, which had no checkpoint" in complaint
+    assert "this run was made by an earlier version without checkpoint" in complaint
 
 
 def test_a_folder_without_a_run_is_left_as_it_is(type_command, tmp_path):

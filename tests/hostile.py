@@ -239,7 +239,7 @@ def a_backend_that_is_a_list(folder):
     return config_with(folder, backend=[1])
 
 
-@case("meta", CONFIG)
+@case("model.device is not a setting of a run", CONFIG)
 def a_layer_without_memory(folder):
     return config_with(folder, device="meta")
 

@@ -282,8 +282,8 @@ def test_an_interrupted_run_is_continued_and_nothing_is_removed(tmp_path):
         leave_result(job, 0.1)
         (job.folder / "result.json").unlink()
     assert [words[0] for words in asked] == ["train", "train"]
-    assert asked[0][1:] == ["task=adding", *QUIET, "seed=1", f'hydra.run.dir="{job.folder}"']
-    assert asked[1][1:] == [f'resume="{job.folder}"']
+    assert asked[0][1:] == ["task=adding", *QUIET, "seed=1", f"hydra.run.dir={job.folder}"]
+    assert asked[1][1:] == [f"resume={job.folder}"]
     assert (job.folder / "config.yaml").exists()
 
 

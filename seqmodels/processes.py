@@ -1,7 +1,8 @@
-"""The processes of a run: which of them this is, and how the others start.
+"""The processes of a run: the rank of this one, and how the others are started.
 
-Process 0 writes, and speaks for all. torchrun and srun start every process and number them by environment variables.
-Without either, process 0 starts the others, with its own command line and the variables that torchrun would set.
+Only process 0 writes files and, but for errors of the others, prints. torchrun and srun start every process and number
+them by environment variables. Without either, process 0 starts the others, with its own command line and the variables
+that torchrun would set.
 """
 
 import os
@@ -25,14 +26,14 @@ ENVIRONMENT = dict(os.environ)
 """The environment that this process was started with, before the command line set a variable of Hydra's."""
 
 GRACE = 3
-"""Seconds in which process 0 is expected to report an error that all processes have met, and then to end them."""
+"""Seconds that the other processes wait for process 0 to report a common error and end them."""
 
 
 def number_of_processes(trainer: Mapping[str, Any]) -> int:
     """`trainer.devices`, on each of `trainer.num_nodes` machines.
 
     Raises:
-        UserError: either is no positive whole number, or `trainer.strategy` is not DDP.
+        UserError: either is not a positive whole number, or `trainer.strategy` is not DDP.
     """
     devices, nodes, strategy = trainer.get("devices"), trainer.get("num_nodes", 1), trainer.get("strategy", "auto")
     with as_user_errors():
@@ -81,9 +82,11 @@ def check_started(trainer: Mapping[str, Any]) -> None:
     if needed != started:
         what = f"trainer.devices={trainer['devices']} and trainer.num_nodes={trainer.get('num_nodes', 1)}"
         by = (
-            f"{starter} has started {started}" if starter else "only the train command, torchrun and srun start several"
+            f"but {starter} has started {started}"
+            if starter
+            else "which only the train command, torchrun and srun can start"
         )
-        raise UserError(f"{what} make {needed} process{'es' * (needed > 1)}, and {by}")
+        raise UserError(f"{what} need {needed} process{'es' * (needed > 1)}, {by}")
 
 
 @contextmanager
@@ -108,7 +111,7 @@ def all_processes(trainer: Mapping[str, Any]) -> Iterator[int]:
 
 @contextmanager
 def others_started(count: int) -> Iterator[None]:
-    """Be process 0 of `count` on this machine: start the others, and end them at the end."""
+    """Run as process 0 of `count` on this machine: start the others, and end them on exit."""
     before = os.environ.copy()
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     shared = address | {"WORLD_SIZE": str(count), "NODE_RANK": "0", STARTED_BY_US: "1"}
@@ -157,7 +160,7 @@ def free_port() -> int:
 
 
 def end_after(rank: int, child: subprocess.Popen, over: threading.Event) -> None:
-    """End this process when another one has failed, in case it waits for that one rather than notice."""
+    """End this process if another has failed and it has not noticed within 15 seconds."""
     if child.wait() and not over.wait(5 * GRACE):
         os.write(2, f"error: process {rank} ended with exit code {child.returncode}\n".encode())
         os._exit(1)
@@ -165,7 +168,7 @@ def end_after(rank: int, child: subprocess.Popen, over: threading.Event) -> None
 
 @contextmanager
 def led_by_process_0(rank: int) -> Iterator[None]:
-    """Be another process than 0: it decides about signals, and reports errors that all have met."""
+    """Run as a process other than 0. Process 0 handles signals and reports common errors."""
     stop_signals.ignore()
     if launcher() == "seqmodels":
         threading.Thread(target=end_with_process_0, daemon=True).start()

@@ -1,4 +1,4 @@
-"""From a run folder back to its model, and to a folder with its weights that can be shared.
+"""Loads the model of a run folder, and writes its weights into a folder to share.
 
 Both kinds of folder may come from anyone; SECURITY.md says what is promised. The order of the steps is part of it: what
 is small is read first, and says how large the rest may be.
@@ -37,7 +37,7 @@ from seqmodels.untrusted.shared import outline_of_shared, read_shared, write_sha
 __all__ = ["RunFolderError", "load_run", "load_weights", "read_checkpoint", "save_weights"]
 
 LAYERS = ("seqmodels.layers", "torch.nn.modules.rnn")
-"""The modules whose layers are built without being asked. The list is code: no file can add to it."""
+"""The modules whose layers are built without further trust. The list is part of the code, so no file can extend it."""
 
 RESERVED = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 """Keys by which a config asks Hydra for objects. A layer's arguments are plain data and have none of them."""
@@ -45,7 +45,7 @@ RESERVED = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 SHARED = "model.safetensors"
 
 SPARE = 2**26
-"""Bytes that a file, or the building of a model, may need beyond those that the sizes of the weights explain."""
+"""Bytes that a file, or building a model, may take in addition to the weights."""
 
 
 def load_run(folder: str | Path, checkpoint: str = "best", trusted: tuple[str, ...] = ()) -> SequenceModel:
@@ -53,8 +53,8 @@ def load_run(folder: str | Path, checkpoint: str = "best", trusted: tuple[str, .
 
     The folder may come from anyone. Its files are read as data: no code in them is run, nothing is taken from the
     environment, and no memory is used for a model whose weights are not in the folder. What has changed since the run
-    is noticed by the digests in result.json and in the checkpoint. Folders of unfinished runs have no result.json, and
-    those of earlier versions have no digests; they load too, and only damage to the weights is noticed.
+    is detected by the digests in result.json and in the checkpoint. Folders of unfinished runs have no result.json, and
+    those of earlier versions have no digests; they load too, and only damage to the weights is detected.
 
     Args:
         folder: a run folder, `outputs/<task>/<model>/<time>`, or one with model.safetensors and config.yaml.
@@ -182,7 +182,7 @@ def layer_in(config: dict[str, Any], trusted: tuple[str, ...] = ()) -> "partial[
     """The layer that a config describes, to be called with `input_size=`.
 
     Raises:
-        RunFolderError: it is not a trusted one, or its arguments ask for more objects.
+        RunFolderError: it is not a trusted one, or its arguments would make Hydra build objects.
     """
     node = config.get("model")
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
@@ -191,7 +191,7 @@ def layer_in(config: dict[str, Any], trusted: tuple[str, ...] = ()) -> "partial[
     for name in arguments.keys() & {"device", "dtype"}:  # which would overrule where the sizes are found out
         raise ValueError(f"model.{name} is not a setting of a run")
     for name in reserved_in(arguments):
-        raise ValueError(f"model.{printable(name)} asks for an object; the arguments of a layer are plain data")
+        raise ValueError(f"model.{printable(name)} would make Hydra build an object, which no run writes")
     backend = arguments.get("backend")
     if isinstance(backend, str):  # a run of an earlier version may have an earlier name
         arguments["backend"] = RENAMED.get(backend, backend)

@@ -1,7 +1,7 @@
-"""What ends a program from outside: Ctrl-C, SIGTERM, and an output that is closed or full.
+"""Stopping from outside: Ctrl-C, SIGTERM, and a standard output that is closed or full.
 
-The first signal ends a run where it can be continued, a second one ends it at once. The exit codes are those that
-shells expect: 130 after Ctrl-C, 143 after SIGTERM, 129 when the terminal closes.
+After the first signal a run stops where it can be resumed; a second signal stops it immediately. The exit codes are
+those that shells expect: 130 after Ctrl-C, 143 after SIGTERM, 129 when the terminal closes.
 """
 
 import io
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "the end of its terminal"}
+NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "the closing of its terminal"}
 SIGNALS = [signal.Signals[name] for name in NAMES if hasattr(signal, name)]  # Windows has no SIGHUP
 
 
@@ -28,18 +28,18 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """What becomes of the signals: each raises `Stopped`, except where it has to wait."""
+    """Handles the stop signals: each raises `Stopped`, at once or, during training, between two steps."""
 
     def __init__(self) -> None:
         self.received: int | None = None
-        """The signal that waits for an end, if there is one."""
+        """The first signal received, or None."""
         self.waits = False
         self.ours: list[signal.Signals] = []
-        """The signals that are received here."""
+        """The signals that this object handles."""
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Receive the signals, except those that whoever started the program wants ignored, as nohup does."""
+        """Handle the signals, except those that the parent process set to be ignored, as nohup does."""
         before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():  # no other thread may do this
             before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -62,13 +62,16 @@ class StopSignals:
             raise Stopped(self.received)
 
     def listen(self) -> None:
-        """Receive the signals again, after a library has taken them."""
+        """Install the handlers again after a library has replaced them."""
         for number in self.ours:
             signal.signal(number, self.receive)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Only note a signal in `received`; whoever trains looks there, and ends when a step is done."""
+        """Only record a signal in `received`; the training loop checks it between steps.
+
+        Raises `Stopped` on leaving if there was one.
+        """
         self.check()
         self.waits = True
         try:
@@ -79,14 +82,14 @@ class StopSignals:
 
     def receive(self, signum: int, frame: Any) -> None:
         if self.received is not None:
-            os.write(2, b"error: ended at once\n")
+            os.write(2, b"error: stopped immediately, without saving\n")
             os._exit(128 + signum)
         self.received = signum
         if not self.waits:
             raise Stopped(signum)
 
     def ignore(self) -> None:
-        """Leave the signals to another process, from now on."""
+        """Ignore the signals from now on; another process handles them."""
         self.ours = []
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)

@@ -187,7 +187,7 @@ def a_layer_with_control_characters_in_its_name(folder):
     return config_with(folder, _target_="\x1b[2Jtorch.nn\x07" * 100)
 
 
-@case(r"model\.nonlinearity\._\w+_ asks for an object", CONFIG)
+@case(r"model\.nonlinearity\._\w+_ would make Hydra build an object", CONFIG)
 def an_object_as_an_argument_of_the_layer(folder):
     return config_with(folder, nonlinearity={"_target_": "os.system", "_args_": ["touch /tmp/hacked"]})
 
@@ -244,24 +244,24 @@ def a_layer_without_memory(folder):
     return config_with(folder, device="meta")
 
 
-@case("expected a run folder with config.yaml")
+@case("expected a run folder, but .* has no config.yaml")
 def no_config(folder):
     (folder / CONFIG).unlink()
 
 
-@case("should be a file, and is something else")
+@case("is not a regular file")
 def a_folder_as_config(folder):
     (folder / CONFIG).unlink()
     (folder / CONFIG).mkdir()
 
 
-@case("should be a file, and is something else")
+@case("is not a regular file")
 def a_pipe_as_config(folder):
     (folder / CONFIG).unlink()
     os.mkfifo(folder / CONFIG)
 
 
-@case("should be a file, and is something else")
+@case("is not a regular file")
 def a_link_to_an_endless_device_as_config(folder):
     (folder / CONFIG).unlink()
     (folder / CONFIG).symlink_to("/dev/zero")
@@ -504,12 +504,12 @@ def a_checkpoint_with_two_pickles(folder):
     return output.getvalue()
 
 
-@case("expected a run folder with best.ckpt")
+@case("expected a run folder, but .* has no best.ckpt")
 def no_checkpoint(folder):
     (folder / BEST).unlink()
 
 
-@case("should be a file, and is something else")
+@case("is not a regular file")
 def a_folder_as_checkpoint(folder):
     (folder / BEST).unlink()
     (folder / BEST).mkdir()

@@ -132,7 +132,7 @@ def check_names(exported):
 @pytest.mark.parametrize(
     ("layer", "choices", "message"),
     [
-        (partial(ManualRNN), {"format": "torch"}, "format=torch writes the loop of ManualRNN over time out"),
+        (partial(ManualRNN), {"format": "torch"}, "format=torch unrolls the loop of ManualRNN over time"),
         (partial(ManualRNN, bidirectional=True), {"streaming": True}, "ManualRNN reads in two directions"),
         (partial(ManualRNN, bidirectional=True), {"length": 3, "padded": True}, "would need packed sequences"),
         (TCN, {"streaming": True}, "TCN is not recurrent"),

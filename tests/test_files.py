@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and archives that notice damage."""
+"""Atomic writes, and archives that detect damage."""
 
 import io
 import zipfile

@@ -80,9 +80,9 @@ def test_two_processes_are_one_run(train, tmp_path):
         (["trainer.devices=auto"], {}, "trainer.devices should be a positive whole number, got 'auto'"),
         (["trainer.num_nodes=2"], {}, "needs torchrun or srun"),
         (["trainer.strategy=ddp_spawn"], {}, "trainer.strategy should be 'ddp', got 'ddp_spawn'"),
-        (["trainer.devices=1"], {"TORCHELASTIC_RUN_ID": "x"}, "make 1 process, and torchrun has started 2"),
-        (["trainer.devices=4"], {"TORCHELASTIC_RUN_ID": "x"}, "make 4 processes, and torchrun has started 2"),
-        (["trainer.devices=4"], {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, "and srun has started 2"),
+        (["trainer.devices=1"], {"TORCHELASTIC_RUN_ID": "x"}, "need 1 process, but torchrun has started 2"),
+        (["trainer.devices=4"], {"TORCHELASTIC_RUN_ID": "x"}, "need 4 processes, but torchrun has started 2"),
+        (["trainer.devices=4"], {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, "but srun has started 2"),
     ],
 )
 def test_what_cannot_be_is_refused(settings, environment, message, monkeypatch):
@@ -93,7 +93,7 @@ def test_what_cannot_be_is_refused(settings, environment, message, monkeypatch):
 
 
 def test_only_what_starts_all_processes_builds_a_run_of_several(train):
-    with pytest.raises(UserError, match="only the train command, torchrun and srun start several"):
+    with pytest.raises(UserError, match="which only the train command, torchrun and srun can start"):
         train("trainer=ddp", *UNEVEN)
 
 

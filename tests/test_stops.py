@@ -61,7 +61,7 @@ def test_a_second_signal_ends_a_run_at_once(start, tmp_path):
         process.wait(0.5)
     process.send_signal(signal.SIGINT)
     assert process.wait(5) == 130
-    assert process.stderr.read() == "error: ended at once\n"
+    assert process.stderr.read() == "error: stopped immediately, without saving\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -53,7 +53,7 @@ def main(config: DictConfig, folder: Path) -> None:
         try:
             errors = run_all(every, settings["jobs"] or os.cpu_count() or 1, console)
         except (KeyboardInterrupt, SystemExit):
-            print(f"the runs have ended; the same command continues them in {root}", file=sys.stderr)
+            print(f"the runs were stopped; the same command continues them in {root}", file=sys.stderr)
             raise
     tables = [table_of(claim, jobs[claim.name]) for claim in claims]
     rows = [row for table, _ in tables for row in table]

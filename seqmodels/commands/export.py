@@ -35,8 +35,10 @@ def main(config: DictConfig, folder: Path) -> None:
     file = file_to_write(settings["to"], run, name + ENDINGS[config.format])
     model = load_run(run, settings["checkpoint"], tuple(listed(settings["trusted"])))
     if writes_long_loop(model.layer, config.length):
-        remedy = "; without it the file has a loop, for any length" if config.format == "onnx" else ""
-        print(f"length={config.length} is written out step by step, which can take minutes{remedy}", file=sys.stderr)
+        remedy = "; without length= the file has a loop, for any length" if config.format == "onnx" else ""
+        print(
+            f"the loop over length={config.length} steps is unrolled, which can take minutes{remedy}", file=sys.stderr
+        )
     export = export_model(model, **choices)
     write_whole(file, export.content)
     largest = ", ".join(f"{difference:.1e} (batch {batch})" for batch, difference in export.differences.items())
@@ -81,12 +83,12 @@ def file_to_write(to: object, run: Path, name: str) -> Path:
     file = place / name if to is None or place.is_dir() else place
     ending = Path(name).suffix
     if to is not None and (file.suffix != ending or not file.parent.is_dir()):
-        raise UserError(f"to={to} should be an existing folder, or in one a file whose name ends in {ending}")
+        raise UserError(f"to={to} should be an existing folder, or a file ending in {ending} in an existing folder")
     return file
 
 
 def writes_long_loop(layer: object, length: int | None) -> bool:
-    """Whether an export writes out so many steps that the user should know."""
+    """Whether an export unrolls so many steps that the user should know."""
     from seqmodels.layers import RecurrentLayer
     from seqmodels.layers.cell import Cell
 

@@ -35,7 +35,7 @@ def user_errors(name: str = "", values: dict[str, Any] | None = None) -> Iterato
             raise
         if error.filename is None:  # standard output, mostly
             raise UserError(f"cannot read or write: {error.strerror or error}") from error
-        raise UserError(f"cannot write to, or read, {error.filename}: {error.strerror}") from error
+        raise UserError(f"cannot open or write {error.filename}: {error.strerror}") from error
     except Exception as error:
         message = " ".join(line.strip() for line in str(error).splitlines()[:3])
         if isinstance(error, MemoryError) or re.search("allocate memory|out of memory", message):

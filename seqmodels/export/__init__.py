@@ -2,8 +2,8 @@
 
 There are three forms, each for batches of any size:
 
-- whole: sequences in, answers out. With a fixed length, a loop over time is written out step by step, so that the file,
-  and the time to make it, grow with the length. With any length, ONNX has the loop as an operator.
+- whole: sequences in, answers out. With a fixed length, a loop over time is unrolled, so that the file, and the time to
+  make it, grow with the length. With any length, ONNX has the loop as an operator.
 - padded: sequences padded at the end, and their lengths in; answers out.
 - one step: an input step and the state in, the answer and the next state out. It needs a recurrent layer in one
   direction.
@@ -30,7 +30,7 @@ TOLERANCE = 1e-4
 """The largest relative difference that passes. Rounding alone stays below 1e-5, unless the model amplifies it."""
 
 AMPLIFIED = 10
-"""Where a model amplifies rounding, this many times the difference that float64 makes to its answers passes, too."""
+"""For a model that amplifies rounding, the tolerance is this many times the difference that float64 makes."""
 
 TELLING = 1e-2
 """Lengths at which float64 makes a larger difference are not compared: rounding decides the answers."""
@@ -79,7 +79,7 @@ def export_model(
     form = OneStep(model) if streaming else Padded(model, length) if padded else Whole(model, length)
     if form.loops and format == "torch":
         raise UserError(
-            f"format=torch writes the loop of {form.name} over time out step by step, for one length, as in length=40; "
+            f"format=torch unrolls the loop of {form.name} over time, for one length, as in length=40; "
             "streaming=true exports one step, for any length"
         )
     if format == "torch":

@@ -19,17 +19,19 @@ CHANGEABLE = {
     "checkpoint.steps", "checkpoint.minutes", "data.num_workers", "parity", "trainer.enable_progress_bar",
     "trainer.max_steps",
 }  # fmt: skip
-"""Settings that change no number of the steps already done."""
+"""Settings that may change, because they do not affect the steps already done."""
 
 MODULES = (
     "seqmodels.layers", "seqmodels.tasks", "torch.nn.modules.rnn", "torch.optim", "lightning.pytorch.trainer",
     "lightning.pytorch.loggers.tensorboard", "lightning.pytorch.loggers.wandb",
 )  # fmt: skip
-"""The modules that define the classes of a run. The list is code: no file can add to it."""
+"""The modules that define the classes of a run. The list is part of the code, so no file can extend it."""
 
 
 def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
-    """The config of the run in a folder, with the settings that were typed, as `typed` composes the `words`.
+    """Returns the stored config of the run in `folder`, changed by what was typed.
+
+    `words` are the typed overrides; `typed` is the config composed from them.
 
     Raises:
         UserError: there is no run in the folder, or a setting changes the steps that it has done.
@@ -75,10 +77,10 @@ def check_classes(stored: DictConfig, words: list[str]) -> None:
             continue
         target: Any = node.get("_target_")
         for key in reserved_in(arguments_of(node)):
-            raise UserError(f"{name!s}.{printable(key)} asks for an object, which no run writes")
+            raise UserError(f"{name!s}.{printable(key)} would make Hydra build an object, which no run writes")
         if target is None or target in typed:
             continue
-        # What is imported has to be ours, and so does the module that defines what is found there.
+        # The module that defines the class must be on the list, and what is imported, or a public alias of it, too.
         if within(str(target), ("torch.nn", *MODULES, "lightning.pytorch")):
             found = target_of(node, str(name))
             if isinstance(found, type) and within(found.__module__, MODULES):
@@ -96,7 +98,7 @@ def fixed_settings(config: DictConfig) -> str:
 
 
 def check_changes(stored: DictConfig, config: DictConfig) -> None:
-    """Refuse a config that would have led to other numbers."""
+    """Refuse changes that would have altered the steps already done."""
     before, after = flat(stored), flat(config)
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     refused = [name for name in changed if name not in CHANGEABLE]
@@ -140,6 +142,6 @@ def finished(config: DictConfig, folder: Path, reports: bool = True) -> bool:
 
 
 def flat(config: DictConfig) -> dict[str, Any]:
-    """The settings by the names one types."""
+    """The settings by their dotted names, such as optimizer.lr."""
     (settings,) = pd.json_normalize(OmegaConf.to_container(config)).to_dict("records")  # type: ignore[arg-type]
     return {str(name): value for name, value in settings.items()}

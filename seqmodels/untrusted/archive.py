@@ -63,8 +63,8 @@ class Outline(NamedTuple):
 def read_checkpoint(file: Path, limit: int | None = None, digest: str | None = None) -> dict[str, Any]:
     """The content of a checkpoint: plain containers and tensors on the CPU.
 
-    The digest that is stored with a checkpoint is verified. Those of earlier versions have none; in them, and in the
-    others too, the checksum of each tensor is.
+    The digest that is stored with a checkpoint is verified. Checkpoints of earlier versions have no digest. The
+    checksum of each tensor is verified in all.
 
     Args:
         limit: the most bytes that the file may have. It holds nothing compressed, so this is also the most that it is
@@ -72,7 +72,7 @@ def read_checkpoint(file: Path, limit: int | None = None, digest: str | None = N
         digest: the SHA-256 digest that the file should have, if it is known.
 
     Raises:
-        RunFolderError: the file is missing, damaged, too large, or holds something else than a checkpoint does.
+        RunFolderError: the file is missing, damaged, too large, or holds something other than a checkpoint does.
     """
     content = read_file(file, limit, digest)
     with run_folder_errors(file):
@@ -119,7 +119,7 @@ def outline_in(archive: zipfile.ZipFile, size: int) -> dict[str, Any]:
 
     Raises:
         ValueError: an entry is compressed, or entries overlap; or the pickle makes anything but plain containers and
-            tensors, or tensors that its numbers do not suffice for.
+            tensors, or tensors larger than their stored data.
     """
     entries = {entry.filename: entry.file_size for entry in archive.infolist()}
     if len(entries) < len(archive.infolist()):
@@ -211,7 +211,7 @@ class Outliner(pickle.Unpickler):
     def persistent_load(self, reference: Any) -> Storage:
         kind, storage, key, _, count = reference
         if kind != "storage" or storage not in DTYPES or not isinstance(key, str) or type(count) is not int:
-            raise ValueError("its data.pkl refers to something else than the numbers of a tensor")
+            raise ValueError("its data.pkl refers to something other than the numbers of a tensor")
         found = self.entries.get(f"{self.folder}data/{key}")
         if found != count * DTYPES[storage].itemsize:
             raise ValueError(f"its data.pkl expects {count} numbers in data/{printable(key, 50)}, where others are")

@@ -24,7 +24,7 @@ class RunFolderError(UserError):
 
 
 class MissingFileError(RunFolderError, FileNotFoundError):
-    """A file that every run folder has is not there."""
+    """A file that every run folder needs is missing."""
 
 
 @contextmanager
@@ -50,16 +50,17 @@ def size_of(file: Path) -> int:
 
     Raises:
         MissingFileError: it does not exist.
-        RunFolderError: it is something else, such as a folder, a pipe or a device, which might never end.
+        RunFolderError: it is not a regular file but a folder, a pipe or a device, which might never end.
     """
     with run_folder_errors(file):
         try:
             status = file.stat()
         except (FileNotFoundError, NotADirectoryError) as error:
             where = printable(file.parent)
-            raise MissingFileError(f"expected a run folder with {file.name} in it, got {where}") from error
+            problem = f"{where} has no {file.name}" if file.parent.is_dir() else f"there is no folder {where}"
+            raise MissingFileError(f"expected a run folder, but {problem}") from error
         if not stat.S_ISREG(status.st_mode):
-            raise RunFolderError(f"{printable(file)} should be a file, and is something else")
+            raise RunFolderError(f"{printable(file)} is not a regular file")
         return status.st_size
 
 
@@ -80,7 +81,9 @@ def read_file(file: Path, limit: int | None = None, digest: str | None = None) -
         with file.open("rb") as opened:
             content = opened.read(size)
         if digest is not None and digest != digest_of(content):
-            raise RunFolderError(f"{printable(file)} has changed since the run: another digest was stored for it")
+            raise RunFolderError(
+                f"{printable(file)} has changed since the run: its digest does not match the stored one"
+            )
     return content
 
 
@@ -112,7 +115,7 @@ def read_result(file: Path) -> dict[str, Any]:
     """The content of a result.json.
 
     Raises:
-        RunFolderError: the file is missing, too large, not a JSON object, or has digests that are none.
+        RunFolderError: the file is missing, too large, not a JSON object, or has malformed digests.
     """
     content = read_file(file, RESULT_LIMIT)
     with run_folder_errors(file):
@@ -130,7 +133,7 @@ def digests_in(result: dict[str, Any]) -> dict[str, str]:
     """The SHA-256 digests of other files that a result holds; none in one of an earlier version.
 
     Raises:
-        ValueError: they are something else.
+        ValueError: they are malformed.
     """
     digests = result.get("digests") or {}
     if not isinstance(digests, dict) or not all(isinstance(digest, str) for digest in digests.values()):

@@ -23,7 +23,7 @@ DTYPES |= {"C64": torch.complex64, "I64": torch.int64, "I32": torch.int32, "U8":
 
 
 def write_shared(file: Path, weights: dict[str, Tensor], arguments: dict[str, Any], config: bytes) -> None:
-    """Write the weights and the arguments of a model whose config stands beside the file."""
+    """Write the weights and the arguments of a model whose config is stored beside the file."""
     from safetensors.torch import save
 
     tensors = {name: weight.detach().clone(memory_format=torch.contiguous_format) for name, weight in weights.items()}

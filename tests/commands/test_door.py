@@ -183,7 +183,7 @@ def test_an_unwritable_output_folder(type_command, tmp_path):
     (tmp_path / "file").write_text("in the way")
     code, _, complaint = type_command("trainer=smoke", "hydra.run.dir=file/run")
     assert code == 1
-    assert "cannot write" in complaint
+    assert "cannot open or write" in complaint
     assert "file/run" in complaint
     assert complaint.count("\n") == 1
 

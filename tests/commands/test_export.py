@@ -69,8 +69,11 @@ def test_an_export_that_fails_its_check_leaves_nothing(train, type_command, monk
     [
         ([], "export needs one run folder, as in seqmodels export outputs/TASK/MODEL/TIME, got none"),
         (["a", "b"], "export needs one run folder, as in seqmodels export outputs/TASK/MODEL/TIME, got a and b"),
-        (["nowhere"], "expected a run folder with config.yaml in it, got nowhere"),
-        (["nowhere", "to=notes.txt"], "to=notes.txt should be an existing folder, or in one a file whose name ends"),
+        (["nowhere"], "expected a run folder, but there is no folder nowhere"),
+        (
+            ["nowhere", "to=notes.txt"],
+            "to=notes.txt should be an existing folder, or a file ending in .pt2 in an existing folder",
+        ),
         (["nowhere", "length=x"], "length should be a positive whole number, got 'x'"),
         (["nowhere", "padded=1"], "padded should be True or False, got 1"),
     ],
@@ -91,5 +94,5 @@ def test_a_long_loop_is_announced(train, type_command, monkeypatch):
     train(*SHORT)
     monkeypatch.setattr(seqmodels.export, "export_model", stop)
     assert "step by step" not in type_command("run", "length=40", verb="export")[2]
-    announced = "length=500 is written out step by step, which can take minutes; without it the file has a loop"
+    announced = "length=500 steps is unrolled, which can take minutes; without length= the file has a loop"
     assert announced in type_command("run", "length=500", verb="export")[2]

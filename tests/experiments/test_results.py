@@ -111,7 +111,7 @@ def test_a_bad_file_is_named_and_the_others_are_shown(tmp_path, type_command):
         "run1/config.yaml": "has changed since the run",
         "words/result.json": "steps is not as a run writes it, got 'many'",
         "large/result.json": "test is too large a number",
-        "run2/result.json": "should be a file, and is something else",
+        "run2/result.json": "is not a regular file",
         "run3/result.json": "is nested too deeply",
         "secret/config.yaml": "model is an interpolation",
         "run4/config.yaml": "is a link that leads out of",

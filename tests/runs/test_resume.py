@@ -331,7 +331,7 @@ def test_a_class_of_another_package_is_built_only_if_it_is_typed(interrupted, ty
     command = "torch.nn.modules.module.torch.utils.collect_env.run"  # runs a shell command
     complaint = with_settings(scheduler={"_target_": command, "command": f"touch {tmp_path}/run_by_them"})
     assert f"type scheduler._target_={command} as well" in complaint
-    assert "asks for an object" in with_settings(optimizer={"betas": [{"_target_": "os.getcwd"}]})
+    assert "would make Hydra build an object" in with_settings(optimizer={"betas": [{"_target_": "os.getcwd"}]})
     assert "is an interpolation" in with_settings(claim="${oc.env:HOME}")
     assert not (tmp_path / "run_by_them").exists()
 

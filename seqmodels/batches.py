@@ -18,7 +18,8 @@ def generator_for(seed: int, split: Split, index: int) -> torch.Generator:
     numbered without gaps, below 2^32, and mixed one to one; and between two seeds for the same (split, index).
     """
     stream = len(STREAMS) * index + STREAMS[split]
-    key = MASK - seed  # not the seed itself, as 0 stays 0 below, and seed 0 also draws a model's weights
+    # Not the seed itself: 0 would stay 0, and seed 0 also draws the model's weights.
+    key = MASK - seed
     return torch.Generator().manual_seed(_mixed(_mixed(stream) ^ _mixed(key)))
 
 

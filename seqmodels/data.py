@@ -23,14 +23,14 @@ class Positions(Sampler):
         self.start = 0
 
     def __len__(self) -> int:
-        return self.count  # of the whole run: Lightning counts the batches that an earlier process has read, too
+        return self.count  # of the whole run, because Lightning also counts the batches read before the run was resumed
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.start, self.count))
 
 
 class TrainLoader(DataLoader):
-    """A loader that continues a run with its first batch that no optimizer step has used."""
+    """A loader that resumes with the first batch that no optimizer step has used."""
 
     trainer: pl.Trainer | None = None
 

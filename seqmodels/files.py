@@ -1,7 +1,7 @@
-"""Files that are either whole or absent: written beside the old file, and renamed when they are on the disk.
+"""Atomic writes: a file is written under a temporary name and renamed once it is on disk.
 
-A checkpoint is a ZIP archive. Its SHA-256 digest stands in the archive's comment, so that damage is noticed, and the
-file still opens with `torch.load`.
+A checkpoint is a ZIP archive. Its SHA-256 digest is stored in the archive's comment, so that damage is detected, and
+the file still opens with `torch.load`.
 """
 
 import errno
@@ -16,7 +16,7 @@ from seqmodels.checks import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows: two runs in one folder are noticed only once the first has written its config
+except ImportError:  # Windows: two runs in one folder are detected only once the first has written its config
     fcntl = None  # type: ignore[assignment]
 
 COMMENT = b"sha256:"
@@ -65,7 +65,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def errors_that_name(file: Path) -> Iterator[None]:
-    """Add the file to the errors of the operating system, which do not name it when a disk is full."""
+    """Add the file's name to operating-system errors, which lack it when a disk is full."""
     try:
         yield
     except OSError as error:
@@ -114,7 +114,7 @@ def digest_of(content: bytes) -> str:
 
 
 def sealed(archive: bytes) -> bytes:
-    """A ZIP archive with its digest in its comment; the archive must not have one yet.
+    """Returns the archive with its digest as its comment. It must not have a comment yet.
 
     The last two bytes of an archive without a comment are the length of the comment, zero.
     """
@@ -125,10 +125,10 @@ def sealed(archive: bytes) -> bytes:
 
 
 def is_sealed(archive: bytes) -> bool:
-    """Whether an archive ends in a comment that holds its digest and, if it does, nothing else has changed.
+    """Returns whether the archive carries a digest.
 
     Raises:
-        ValueError: it has such a comment, and another digest.
+        ValueError: the digest does not match.
     """
     length = len(COMMENT) + 64
     content, comment = archive[: -length - 2], archive[-length:]

@@ -76,7 +76,7 @@ class Learner(pl.LightningModule):
     def part_of(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The rows of a batch that this process computes: every n-th one, of n processes.
 
-        A process that is left without a row computes the first one, and scores nothing.
+        A process left without rows computes the first row with targets that do not count.
         """
         if not self.splits_batches:
             return batch
@@ -150,7 +150,7 @@ class Learner(pl.LightningModule):
         metric.update(answers, scored_targets)
         count = len(scored_targets)
         loss = self.task.loss(outputs, targets) if count else 0 * outputs.sum()
-        # Lightning rounds the mean number of positions over the processes down, so it gets a multiple.
+        # Lightning averages batch sizes over the processes and rounds down; a multiple of their number is exact.
         size = count * self.trainer.world_size
         self.log(f"{split}_loss{name}", loss, on_epoch=True, batch_size=size, add_dataloader_idx=False, sync_dist=True)
 

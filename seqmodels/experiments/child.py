@@ -1,4 +1,4 @@
-"""`seqmodels` as a child process: it ends as by SIGTERM when its parent is gone, even if that was killed.
+"""`seqmodels` as a child process that stops, as if by SIGTERM, when its parent ends for any reason.
 
 The parent holds the other end of the standard input, and writes nothing; the system closes it when the parent ends.
 """

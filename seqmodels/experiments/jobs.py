@@ -34,7 +34,8 @@ class Children:
     """The processes of the runs, which end when this process does, however it ends.
 
     Each has a pipe as its standard input, of which this process holds the other end and writes nothing; see child.py.
-    A session of their own keeps a terminal's Ctrl-C from them: they would take `stop` for the second one.
+    Each has its own session, so that Ctrl-C in the terminal does not reach it; the SIGTERM of `stop` would then be its
+    second signal.
     """
 
     def __init__(self) -> None:

@@ -112,7 +112,7 @@ def checked_result(file: Path, root: Path) -> dict[str, Any]:
 
 
 def settings_of(file: Path, digest: str | None = None) -> dict[str, str]:
-    """The settings of a run by the names one types, as strings; empty where its config is gone.
+    """The settings of a run by their dotted names, such as optimizer.lr, as strings; empty where its config is gone.
 
     Raises:
         RunFolderError: the config is not one that a run writes, or not the one with this digest.

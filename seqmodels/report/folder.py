@@ -1,4 +1,4 @@
-"""The files in a run folder: config, result and pictures. Each is either whole or absent."""
+"""The files in a run folder: config, result and pictures. Each is written atomically."""
 
 import io
 import json

@@ -1,1 +1,1 @@
-"""One run: built from a config, trained, interrupted and continued, tested, reported."""
+"""One run: built from a config, trained, resumed if interrupted, tested and reported."""

@@ -1,4 +1,4 @@
-"""From a config to the parts of a run, each checked where it is made. Later stages see no config."""
+"""Builds the parts of a run from its config and checks each of them. Later stages do not see the config."""
 
 import math
 import os
@@ -56,7 +56,7 @@ class Parts:
 
 
 def build(config: DictConfig, folder: Path) -> Parts:
-    """Build the parts of the run that a config describes. It will write into `folder`; nothing is written yet.
+    """Build the parts of the run that a config describes. The run will write to `folder`; building it writes nothing.
 
     Seeds everything. The first random numbers are the model's weights, so equal seeds yield equal initial weights.
 
@@ -115,7 +115,7 @@ def check_clipping(value: Any) -> None:
 
 
 def check_finite(config: DictConfig) -> None:
-    """Refuse infinities and NaN in any setting: they compute nothing that is worth a run."""
+    """Refuse infinities and NaN in any setting; no useful run has them."""
     plain: Any = OmegaConf.to_container(config)
     for group, settings in plain.items():
         for name, value in settings.items() if isinstance(settings, dict) else []:
@@ -130,9 +130,9 @@ def switch_of(value: Any) -> Any:
 
 
 def use_threads(threads: Any, processes: int = 1) -> None:
-    """Compute on this number of cores, in each of several processes on this machine.
+    """Set the number of threads of each process.
 
-    "auto" leaves it to torch, which uses all of them; several processes share them.
+    "auto" uses all cores, shared equally by the processes on this machine.
     """
     most = max((os.cpu_count() or 1) // processes, 1)
     if threads == "auto":
@@ -177,7 +177,7 @@ def build_model(config: DictConfig, layer: partial, task: Task) -> SequenceModel
 def build_optimizer(config: DictConfig) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
     """Return a function from parameters to the optimizer, and one from the optimizer to the scheduler, if there is one.
 
-    Both are tried on a single number for the steps of the run, because they check their arguments only when used.
+    Both are tried on a single parameter first, because they check their arguments only when used.
     """
     make_optimizer = instantiate(config.optimizer, "optimizer")
     number = nn.Parameter(torch.zeros(1))
@@ -238,13 +238,13 @@ def build_trainer(config: DictConfig, folder: Path, metrics: MetricsFile, checkp
         enable_model_summary=False,
     )
     if number_of_processes(settings) > 1:
-        # On SIGTERM Lightning's handler would wait for the other processes, in the middle of whatever they do.
+        # Lightning's SIGTERM handler would wait for the other processes, which may never answer.
         trainer._signal_connector.register_signal_handlers = lambda: None
     return trainer
 
 
 def build_environment(trainer: DictConfig) -> list[Any]:
-    """What tells Lightning which process this is, where it would not find that out as it should."""
+    """The plugin that tells Lightning the rank of this process, where it would detect it wrongly."""
     if number_of_processes(trainer) > 1 and launcher() != "torchrun":
         with user_errors("trainer"):
             return [SLURMEnvironment(auto_requeue=False) if launcher() == "srun" else LightningEnvironment()]

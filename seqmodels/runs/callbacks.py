@@ -34,7 +34,7 @@ class StepsBar(TQDMProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, *rest: Any) -> None:
         super().on_train_start(trainer, *rest)
-        # Lightning does this at the start of an epoch, which a run that continues is in the middle of.
+        # Lightning sets up the bar at the start of an epoch, but a resumed run starts in the middle of one.
         bar, done = self.train_progress_bar, trainer.global_step * trainer.accumulate_grad_batches
         bar.reset(trainer.num_training_batches)
         bar.initial = bar.n = done

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a run, from which it continues to the same bits.
+"""Checkpoints: everything needed to continue a run bit for bit.
 
 A checkpoint is taken between two steps: Lightning's state (weights, optimizer, scheduler, counters), the position in
 the data, the state of torch's random generators, which dropout draws from, and the seconds of training so far.
@@ -25,7 +25,7 @@ from seqmodels.untrusted.archive import read_checkpoint
 
 
 class SealedFiles(TorchCheckpointIO):
-    """Lets Lightning write and read checkpoints as whole files that notice damage."""
+    """Makes Lightning write checkpoints atomically with a digest, and verify it when reading."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         archive = io.BytesIO()
@@ -39,15 +39,15 @@ class SealedFiles(TorchCheckpointIO):
 
 
 class Checkpoints(Callback):
-    """Keeps `best.ckpt`, of the lowest validation loss, `last.ckpt`, and `previous.ckpt`, which was the last before it.
+    """Keeps `best.ckpt` (lowest validation loss), `last.ckpt`, and `previous.ckpt`, the one before the last.
 
     A run continues from the last one or, if that is damaged, from the previous one.
 
     Args:
         folder: where the files are.
-        steps: from one `last.ckpt` to the next; None for any number.
-        minutes: of training from one `last.ckpt` to the next; None for any time.
-        settings: the digest of the run's settings; a checkpoint of other ones is refused.
+        steps: training steps between two writes of `last.ckpt`; None to go by time alone.
+        minutes: minutes of training between two writes; None to go by steps alone.
+        settings: the digest of the run's settings; a checkpoint of a run with other settings is refused.
     """
 
     def __init__(self, folder: Path, steps: int | None = 500, minutes: float | None = 5, settings: str = "") -> None:
@@ -60,17 +60,17 @@ class Checkpoints(Callback):
         self.best_loss = math.inf
         self.best_step: int | None = None
         self.seconds = 0.0
-        """Seconds of training, of all the processes that have continued this run."""
+        """Seconds of training so far, including those before the run was resumed."""
         self.started = self.saved = 0.0
         self.random_state: dict[str, Any] = {}
         self.continues = False
-        """Whether the first batch after a restart is still to come."""
+        """Whether a resumed run has not yet started its first batch."""
         self.saved_step: int | None = None
         self.intact = False
-        """Whether a step has begun, and the optimizer has not started to change the weights yet."""
+        """Whether a step has begun and the optimizer has not yet changed the weights."""
 
     def newest(self) -> tuple[Path | None, list[str]]:
-        """The checkpoint to continue from, None for the beginning, and what is wrong with those that are newer."""
+        """Returns the checkpoint to resume from (None to start again) and what is wrong with the newer ones."""
         problems: list[str] = []
         for file in (self.last, self.previous):
             if not file.exists():
@@ -91,7 +91,7 @@ class Checkpoints(Callback):
         return None, problems
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Write `last.ckpt`, once what has been logged until now is on the disk."""
+        """Flush the metrics to disk, then write `last.ckpt`."""
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile):
                 logger.sync()
@@ -119,8 +119,8 @@ class Checkpoints(Callback):
         self.continues = True
 
     def on_load_checkpoint(self, trainer: pl.Trainer, learner: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        # However the run ended, it continues with a batch that follows an optimizer's step, in the same epoch: a run
-        # has only one, which more steps make longer.
+        # Wherever the run stopped, it resumes with the first batch after the last optimizer step. There is only one
+        # epoch, which a larger max_steps lengthens.
         loop = checkpoint["loops"]["fit_loop"]
         batches = checkpoint["global_step"] * trainer.accumulate_grad_batches
         for scope in ("total", "current"):
@@ -201,7 +201,7 @@ class Checkpoints(Callback):
 
 
 def as_process_0_sees_it(trainer: pl.Trainer, *values: int) -> tuple[int, ...]:
-    """The values that process 0 has."""
+    """Returns the values of process 0, in every process."""
     if trainer.world_size == 1:
         return values
     shared = torch.tensor(values, device=trainer.strategy.root_device)
@@ -210,7 +210,7 @@ def as_process_0_sees_it(trainer: pl.Trainer, *values: int) -> tuple[int, ...]:
 
 
 def of_all_processes(state: dict[str, Any]) -> Any:
-    """The states of all processes, in a list; of a single one, its state."""
+    """Returns the states of all processes in a list, or the state itself if there is one process."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return state
     states: list[Any] = [None] * torch.distributed.get_world_size()

@@ -18,8 +18,8 @@ LIMIT = 2**30
 class MetricsFile(Logger):
     """Writes what is logged to a CSV file that an interrupted run can continue without gaps or repeated rows.
 
-    Lightning's own logger removes the file of the run that is continued. The column `step` counts from 0, as Lightning
-    does: the row of step 99 is what was logged when 100 steps were done.
+    Lightning's CSVLogger would delete the metrics of the run that is resumed. The column `step` counts from 0, as in
+    Lightning: the row of step 99 is what was logged when 100 steps were done.
     """
 
     name = version = ""
@@ -32,7 +32,7 @@ class MetricsFile(Logger):
         """The rows that are not in the file yet."""
 
     def cut(self, steps: int) -> None:
-        """Leave only the rows of the first `steps` steps in the file."""
+        """Remove the rows after the first `steps` steps."""
         with run_folder_errors(self.file):
             rows = [row for row in self.read() if int(row["step"]) < steps]
             self.columns = sorted({name for row in rows for name, value in row.items() if value != ""})
@@ -51,7 +51,7 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         assert step is not None, "Lightning logs no value without its step"
-        # A run has one epoch; which one Lightning says it is after the last step depends on whether it was continued.
+        # `epoch` is left out: after the last step its value differs between resumed and uninterrupted runs.
         self.rows.append({name: value for name, value in metrics.items() if name != "epoch"} | {"step": step})
 
     @rank_zero_only
@@ -75,7 +75,7 @@ class MetricsFile(Logger):
         self.save()
 
     def log_hyperparams(self, *arguments: Any, **others: Any) -> None:
-        """Nothing: the config is in config.yaml."""
+        """Does nothing, because config.yaml holds the settings."""
 
 
 def as_csv(columns: list[str], rows: list[dict[str, Any]], header: bool = False) -> bytes:

@@ -1,4 +1,4 @@
-"""The story of one run: prove, train, test, report."""
+"""One run from start to finish: prove, train, test, report."""
 
 import math
 import platform
@@ -41,9 +41,9 @@ from seqmodels.untrusted.archive import read_checkpoint
 def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
     """Prove, train, test and report; returns the content of `result.json`.
 
-    Of several processes, the first one does so; the others train and test with it, write nothing, and return nothing.
-    Nothing is written into the folder before the layer is proven, and `result.json` is written last. With `resumes`,
-    the run that the folder holds continues from its last checkpoint.
+    With several processes, only the first proves, writes and reports; the others train and test with it and return {}.
+    A new run writes nothing before the layer is proven; `result.json` is written last. With `resumes`, the run that the
+    folder holds continues from its last checkpoint.
 
     Raises:
         UserError: the folder holds a run, the layer differs from its reference, or the run failed or diverged.
@@ -82,7 +82,7 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
 
 @contextmanager
 def continuable(folder: Path | None) -> Iterator[None]:
-    """Make every message about what has ended the run say how it continues, if this process has its folder."""
+    """Add to each error that ends the run how to resume it, in the process that writes the folder."""
 
     def hint() -> str:
         begun = folder is not None and (folder / "config.yaml").exists()
@@ -159,7 +159,7 @@ def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverg
 
 def test(parts: Parts) -> dict[str, float]:
     """Test the best checkpoint; returns everything logged: the loss and the task's metric, also at each length."""
-    if parts.trainer.is_global_zero:  # which hands its weights to the others
+    if parts.trainer.is_global_zero:  # Lightning copies its weights to the other processes
         step = load_weights(parts.model, parts.checkpoints.best)["global_step"]
         if step != parts.checkpoints.best_step:
             raise UserError(

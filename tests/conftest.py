@@ -1,6 +1,7 @@
 """Fixtures of all tests: a run without a command line, a command line without a process, and a wheel."""
 
 import importlib.util
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,24 @@ import pytest
 import torch
 
 from seqmodels.config import compose
+from seqmodels.stops import SIGNALS
 
 ROOT = Path(__file__).parents[1]
 
 collect_ignore = ["foreign"]  # programs, which are run by test_foreign_projects.py
 
 torch.set_num_threads(1)  # with more, small tensors wait for busy neighbours, and results depend on the machine
+
+
+@pytest.fixture(autouse=True)
+def signals_as_in_a_terminal():
+    """Ignore no signal, even if the tests were started by nohup or in the background, which have some ignored."""
+    ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture

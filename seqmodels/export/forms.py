@@ -59,7 +59,7 @@ class Form(nn.Module):
 
     def draw(self, batch: int, steps: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Random inputs of so many steps."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no draw")
 
     def difference(self, run: Run, batch: int, steps: int) -> float:
         """The difference between the answers of the export and the model to random inputs; see `relative`."""

@@ -69,14 +69,15 @@ class Checkpoints(Callback):
         self.intact = False
         """Whether a step has begun and the optimizer has not yet changed the weights."""
 
-    def newest(self) -> tuple[Path | None, list[str]]:
-        """Returns the checkpoint to resume from (None to start again) and what is wrong with the newer ones."""
+    def newest(self) -> tuple[Path | None, int, list[str]]:
+        """Returns the checkpoint to resume from (None to start again), its step, and what is wrong with newer ones."""
         problems: list[str] = []
         for file in (self.last, self.previous):
             if not file.exists():
                 continue
             try:
-                state = read_checkpoint(file)["callbacks"][self.state_key]
+                checkpoint = read_checkpoint(file)
+                state, step = checkpoint["callbacks"][self.state_key], int(checkpoint["global_step"])
                 if state["best_step"] is not None:
                     read_checkpoint(self.best)
             except UserError as error:
@@ -87,8 +88,8 @@ class Checkpoints(Callback):
                 continue
             if state.get("settings") != self.settings:
                 raise UserError(f"config.yaml has changed since {file} was written: the run had other settings")
-            return file, problems
-        return None, problems
+            return file, step, problems
+        return None, 0, problems
 
     def save(self, trainer: pl.Trainer) -> None:
         """Flush the metrics to disk, then write `last.ckpt`."""

@@ -40,13 +40,10 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
         raise UserError("resume= needs the folder of a run")
     if folder.resolve() != Path(typed.resume).resolve():
         raise UserError(f"resume={typed.resume} continues one run in its own folder: leave out -m and hydra.run.dir")
-    file = folder / "config.yaml"
-    if not file.is_file():
-        raise UserError(f"resume={folder}: there is no config.yaml, so no run has begun there")
     for entry in (*folder.iterdir(), *(folder / "checkpoints").glob("*")):
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             raise RunFolderError(f"{printable(entry)} is a link or a device, which no run writes")
-    stored = OmegaConf.create(read_config(file))
+    stored = OmegaConf.create(read_config(folder / "config.yaml"))
     settings, _ = settings_and_groups("train")
     for name in sorted(settings - set(stored)):
         raise UserError(f"this run was made by an earlier version without {name} and cannot be continued")

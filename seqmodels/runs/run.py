@@ -35,7 +35,6 @@ from seqmodels.restore import load_weights
 from seqmodels.runs.build import Parts
 from seqmodels.stops import Stopped, stop_signals
 from seqmodels.tasks import DrawnTask, Task
-from seqmodels.untrusted.archive import read_checkpoint
 
 
 def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
@@ -141,8 +140,7 @@ def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverg
     if parts.trainer.is_global_zero:
         remove_parts(folder)
         remove_parts(folder / "checkpoints")
-    start, problems = parts.checkpoints.newest() if resumes else (None, [])
-    steps = read_checkpoint(start)["global_step"] if start else 0
+    start, steps, problems = parts.checkpoints.newest() if resumes else (None, 0, [])
     if resumes:
         for problem in problems:
             console.print(escape(problem), soft_wrap=True)

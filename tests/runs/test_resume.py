@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,21 +50,19 @@ def global_steps(folder):
     return {file.stem: torch.load(file, weights_only=True)["global_step"] for file in files}
 
 
-@pytest.fixture
-def at(monkeypatch):
+@contextmanager
+def at(owner, method, count, function):
     """Call a function once, when a method has been called a number of times in this process."""
+    original, calls = getattr(owner, method), iter(range(1, 10**9))
 
-    def at(owner, method, count, function):
-        original, calls = getattr(owner, method), iter(range(1, 10**9))
+    def counted(*arguments, **named):
+        if next(calls) == count:
+            function()
+        return original(*arguments, **named)
 
-        def counted(*arguments, **named):
-            if next(calls) == count:
-                function()
-            return original(*arguments, **named)
-
-        monkeypatch.setattr(owner, method, counted)
-
-    return at
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, method, counted)
+        yield
 
 
 def send(number):
@@ -107,14 +106,11 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_run_continues_to_the_same_bits(fault, type_command, tmp_path, at, monkeypatch, uninterrupted):
+def test_a_run_continues_to_the_same_bits(fault, type_command, tmp_path, uninterrupted):
     expected = uninterrupted(type_command, tmp_path, *WORDS)
     owner, method, count, function, code = FAULTS[fault]
-    with monkeypatch.context():
-        at(owner, method, count, function)
+    with at(owner, method, count, function):
         ended, _, complaint = type_command(*WORDS, "hydra.run.dir=run")
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
     assert ended == code, complaint
     assert complaint.count("error: ") == 1
     assert f"resume={tmp_path / 'run'} continues the run" in complaint
@@ -138,14 +134,11 @@ def test_a_run_continues_to_the_same_bits(fault, type_command, tmp_path, at, mon
     ],
     ids=" ".join,
 )
-def test_other_runs_continue_to_the_same_bits(words, type_command, tmp_path, at, monkeypatch):
+def test_other_runs_continue_to_the_same_bits(words, type_command, tmp_path):
     words = [word for word in [*WORDS, *words] if "digits" not in " ".join(words) or "task." not in word]
     assert type_command(*words, "hydra.run.dir=uninterrupted")[0] == 0
-    with monkeypatch.context():
-        at(SequenceModel, "forward", 38, fail)
+    with at(SequenceModel, "forward", 38, fail):
         assert type_command(*words, "hydra.run.dir=run")[0] == 1
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
     assert type_command("resume=run/")[0] == 0
     assert contents(tmp_path / "run") == contents(tmp_path / "uninterrupted")
 
@@ -193,13 +186,10 @@ def test_metrics_that_no_run_has_written_are_refused_by_name(content, interrupte
 
 
 @pytest.fixture
-def interrupted(type_command, tmp_path, at, monkeypatch):
+def interrupted(type_command, tmp_path):
     """A run that has ended in step 16."""
-    with monkeypatch.context():
-        at(SequenceModel, "forward", 18, fail)
+    with at(SequenceModel, "forward", 18, fail):
         assert type_command(*WORDS, "hydra.run.dir=run")[0] == 1
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
     return tmp_path / "run"
 
 
@@ -227,33 +217,25 @@ def test_what_would_change_the_numbers_is_refused(words, said, interrupted, type
     assert {entry.name for entry in tmp_path.iterdir()} == {"run"}
 
 
-def test_an_error_in_the_test_leaves_the_last_weights_alone(type_command, tmp_path, at, monkeypatch):
+def test_an_error_in_the_test_leaves_the_last_weights_alone(type_command, tmp_path):
     words = ["task=adding", "optimizer.lr=0.3", "trainer.gradient_clip_val=null", "logger=none", "parity=off"]
     words += ["trainer.max_steps=60", "trainer.val_check_interval=5"]
     assert type_command(*words, "hydra.run.dir=whole")[0] == 0
     assert json.loads((tmp_path / "whole" / "result.json").read_text())["best_step"] < 60
-    with monkeypatch.context():
-        at(Learner, "test_step", 2, fail)
+    with at(Learner, "test_step", 2, fail):
         assert type_command(*words, "hydra.run.dir=run")[0] == 1
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
     assert type_command("resume=run")[0] == 0
     assert contents(tmp_path / "run") == contents(tmp_path / "whole")
 
 
-def test_an_error_between_a_step_and_its_validation_skips_no_validation(
-    type_command, tmp_path, at, monkeypatch, uninterrupted
-):
-    with monkeypatch.context():
-        at(StepsLines, "on_train_batch_end", 20, fail)
+def test_an_error_between_a_step_and_its_validation_skips_no_validation(type_command, tmp_path, uninterrupted):
+    with at(StepsLines, "on_train_batch_end", 20, fail):
         assert type_command(*WORDS, "hydra.run.dir=run")[0] == 1
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
     assert type_command("resume=run")[0] == 0
     assert contents(tmp_path / "run") == uninterrupted(type_command, tmp_path, *WORDS)
 
 
-def test_a_run_that_diverged_is_not_continued(type_command, tmp_path):
+def test_a_run_that_diverged_is_not_continued(type_command):
     words = ["task=adding", "model.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30", "logger=none"]
     assert type_command(*words, "trainer.gradient_clip_val=null", "hydra.run.dir=run")[0] == 1
     code, shown, complaint = type_command("resume=run")
@@ -261,24 +243,18 @@ def test_a_run_that_diverged_is_not_continued(type_command, tmp_path):
     assert "this run has diverged at step 2, and would do so again" in complaint
 
 
-def test_a_class_of_ones_own_and_what_was_left_out_are_typed_again(type_command, tmp_path, at, monkeypatch):
+def test_a_class_of_ones_own_and_what_was_left_out_are_typed_again(type_command):
     words = ["model._target_=torch.nn.RNN", "~model.backend", *WORDS[1:4], *WORDS[5:]]
-    with monkeypatch.context():
-        at(SequenceModel, "forward", 18, fail)
+    with at(SequenceModel, "forward", 18, fail):
         assert type_command(*words, "hydra.run.dir=run")[0] == 1
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
     code, _, complaint = type_command("resume=run", *words)
     assert (code, complaint) == (0, "")
 
 
-def test_a_folder_of_any_name_can_be_typed_as_the_message_says(type_command, tmp_path, at, monkeypatch):
+def test_a_folder_of_any_name_can_be_typed_as_the_message_says(type_command, tmp_path):
     name = 'a run, x=y (1) [2] ü "quoted"'
-    with monkeypatch.context():
-        at(SequenceModel, "forward", 18, fail)
+    with at(SequenceModel, "forward", 18, fail):
         _, _, complaint = type_command(*WORDS, override("hydra.run.dir", name))
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
     (word,) = shlex.split(complaint.rpartition("; ")[2].removesuffix(" continues the run\n"))
     assert type_command(word)[0] == 0
     assert (tmp_path / name / "result.json").exists()

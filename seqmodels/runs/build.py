@@ -219,11 +219,11 @@ def build_trainer(config: DictConfig, folder: Path, metrics: MetricsFile, checkp
         loggers.append(instantiate(config.logger, "logger", save_dir=str(folder)))
     callbacks: list[Callback] = [checkpoints]
     if config.trainer.enable_progress_bar:
-        callbacks.append(StepsBar(refresh_rate=50) if sys.stdout.isatty() else StepsLines())
+        callbacks.append(StepsBar() if sys.stdout.isatty() else StepsLines())
     settings: Any = config.trainer.copy()
     settings.val_check_interval = min(settings.val_check_interval, settings.max_steps)
     settings.log_every_n_steps = min(settings.log_every_n_steps, settings.max_steps)
-    settings.enable_progress_bar = settings.enable_progress_bar and sys.stdout.isatty()
+    settings.enable_progress_bar = False  # Lightning's own
     trainer = instantiate(
         settings,
         "trainer",

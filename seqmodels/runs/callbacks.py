@@ -1,80 +1,168 @@
 """Adjustments to Lightning's trainer: progress in one line, or in plain lines for a file; fewer messages."""
 
 import logging
+import shutil
 import sys
 import threading
 import time
 import warnings
-from contextlib import nullcontext
+from collections import deque
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 from tqdm import tqdm
 
-from seqmodels.report.tables import significant
+from seqmodels.report.tables import rounded, significant
+from seqmodels.tasks import DrawnTask, Task
 
 
-class StepsBar(TQDMProgressBar):
-    """Lightning's progress bar as one line for the whole run, in steps per second, with the latest training loss."""
+class Progress(Callback):
+    """What a run shows while it trains: steps per second, time left, training loss, and the validation score between
+    chance and solved."""
 
-    def __init__(self, refresh_rate: int) -> None:
-        super().__init__(refresh_rate)
+    def __init__(self, window: int) -> None:
         self.loss: Tensor | None = None
+        self.task: Task | None = None
+        self.chance = 0.0
+        self.marks: deque[tuple[float, int]] = deque(maxlen=window)
+        """When `values` was last called, and at which steps; the rate is that from the first of them to the last."""
 
-    def init_train_tqdm(self) -> Any:
-        bar = super().init_train_tqdm()
-        bar.unit = " steps"
-        return bar
-
-    def init_validation_tqdm(self) -> Any:
-        return tqdm(disable=True)
-
-    def on_train_start(self, trainer: pl.Trainer, *rest: Any) -> None:
-        super().on_train_start(trainer, *rest)
-        # Lightning sets up the bar at the start of an epoch, but a resumed run starts in the middle of one.
-        bar, done = self.train_progress_bar, trainer.global_step * trainer.accumulate_grad_batches
-        bar.reset(trainer.num_training_batches)
-        bar.initial = bar.n = done
-        bar.set_description("Training")
-
-    def on_train_epoch_start(self, *arguments: Any) -> None:
-        pass
-
-    def on_train_batch_end(self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, *rest: Any) -> None:
-        self.loss = outputs["loss"]
-        super().on_train_batch_end(trainer, learner, outputs, *rest)
-
-    def get_metrics(self, trainer: pl.Trainer, learner: pl.LightningModule) -> dict[str, Any]:
-        # Lightning has divided the loss by the batches that make a step.
-        loss = {} if self.loss is None else {"train_loss": self.loss.item() * trainer.accumulate_grad_batches}
-        metrics = loss | super().get_metrics(trainer, learner)
-        return {name: value for name, value in metrics.items() if name != "v_num"}
-
-
-class StepsLines(Callback):
-    """The progress for a file or a pipe: a line for each validation."""
-
-    def __init__(self) -> None:
-        self.loss: Tensor | None = None
-        self.started, self.first = 0.0, 0
+    def setup(self, trainer: pl.Trainer, learner: Any, stage: str) -> None:
+        if stage == "fit":
+            self.task = learner.task
+            self.chance = chance_in_validation(learner.task)
 
     def on_train_start(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
-        self.started, self.first = time.monotonic(), trainer.global_step
+        self.marks.append((time.monotonic(), trainer.global_step))
 
     def on_train_batch_end(self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, *rest: Any) -> None:
         self.loss = outputs["loss"]
 
+    def values(self, trainer: pl.Trainer) -> dict[str, str]:
+        """The numbers to show, as text; those that are not known yet are left out."""
+        assert self.task is not None
+        step = trainer.global_step
+        self.marks.append((time.monotonic(), step))
+        (before, first), (now, _) = self.marks[0], self.marks[-1]
+        values = {"step": str(step), "steps": str(trainer.max_steps), "metric": self.task.metric_name}
+        if now > before and step > first:
+            rate = (step - first) / (now - before)
+            values |= {"rate": rounded(rate), "left": tqdm.format_interval((trainer.max_steps - step) / rate)}
+        if self.loss is not None:
+            # Lightning has divided the loss by the batches that make a step.
+            values["loss"] = significant(self.loss.item() * trainer.accumulate_grad_batches)
+        scores = trainer.callback_metrics
+        if (name := f"val_{self.task.metric_name}") in scores:
+            values |= {"val_loss": significant(scores["val_loss"].item()), "score": significant(scores[name].item())}
+            values["scale"] = f"(chance {significant(self.chance)}, solved {significant(self.task.solved_at)})"
+        return values
+
+
+class StepsBar(Progress):
+    """The progress for a terminal: a bar in one line, with as much beside it as fits."""
+
+    SECONDS = 0.2
+    """The shortest time between two updates."""
+
+    FORMS = (
+        ["{step}/{steps}", "{rate} steps/s", "{left} left", "train_loss {loss}", "val_{metric} {score} {scale}"],
+        ["{rate} steps/s", "{left} left", "loss {loss}", "{metric} {score} {scale}"],
+        ["{rate}/s", "{left} left", "loss {loss}", "{metric} {score} {scale}"],
+        ["{rate}/s", "{left} left", "{metric} {score} {scale}"],
+        ["{left} left", "{metric} {score}"],
+    )
+    """What is shown beside the bar, from the fullest form to the shortest, without the parts that are not known yet."""
+
+    def __init__(self) -> None:
+        super().__init__(window=50)
+        self.bar = tqdm(disable=True)
+        self.shown = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        super().on_train_start(trainer, learner)
+        if trainer.is_global_zero:
+            self.bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, file=sys.stdout, bar_format="{bar}")
+            self.show(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, *rest: Any) -> None:
+        self.loss = outputs["loss"]
+        if time.monotonic() - self.shown >= self.SECONDS:
+            self.show(trainer)
+
     def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
-        if self.loss is None or not trainer.is_global_zero:
+        self.show(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        self.show(trainer)
+        self.bar.close()
+
+    def on_exception(self, *arguments: Any) -> None:
+        self.bar.close()
+
+    def show(self, trainer: pl.Trainer) -> None:
+        if self.bar.disable:
             return
-        rate = (trainer.global_step - self.first) / (time.monotonic() - self.started)
-        values = {"train_loss": self.loss.item() * trainer.accumulate_grad_batches}
-        values |= {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val_")}
-        text = "  ".join(f"{name} {significant(value)}" for name, value in values.items())
-        print(f"step {trainer.global_step} of {trainer.max_steps}  {text}  {rate:.0f} steps/s", flush=True)
+        self.shown = time.monotonic()
+        self.bar.ncols = shutil.get_terminal_size().columns
+        self.bar.bar_format = line(self.values(trainer), self.FORMS, self.bar.ncols)
+        self.bar.n = trainer.global_step
+        self.bar.refresh()
+
+    def on_test_start(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            batches = sum(map(int, trainer.num_test_batches))
+            self.bar = tqdm(desc="Testing", total=batches, file=sys.stdout, dynamic_ncols=True, leave=False)
+
+    def on_test_batch_end(self, *arguments: Any) -> None:
+        self.bar.update()
+
+    def on_test_end(self, *arguments: Any) -> None:
+        self.bar.close()
+
+
+class StepsLines(Progress):
+    """The progress for a file or a pipe: a line for each validation."""
+
+    PARTS = (
+        "step {step} of {steps}", "train_loss {loss}", "val_loss {val_loss}", "val_{metric} {score} {scale}",
+        "{rate} steps/s", "{left} left",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__(window=2)
+
+    def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        if self.loss is not None and trainer.is_global_zero:
+            print("  ".join(known(self.PARTS, self.values(trainer))), flush=True)
+
+
+def chance_in_validation(task: Task) -> float:
+    """Chance in the validation metric: at the length of validation where lengths are drawn, else that of the test."""
+    return task.chance_at(task.lengths.longest) if isinstance(task, DrawnTask) else task.chance
+
+
+def known(parts: Sequence[str], values: dict[str, str]) -> list[str]:
+    """The parts whose values are all known, filled in."""
+    filled = []
+    for part in parts:
+        with suppress(KeyError):
+            filled.append(part.format_map(values))
+    return filled
+
+
+def line(values: dict[str, str], forms: Sequence[Sequence[str]], columns: int) -> str:
+    """The first of the forms that fits beside a bar, or without the bar, into so many columns, as tqdm's format."""
+    for parts in forms:
+        text = ", ".join(known(parts, values))
+        for before, length in (("{percentage:3.0f}%|{bar}| ", 10), ("{percentage:.0f}% ", 5)):
+            if length + len(text) <= columns:
+                return before + text
+    return text[:columns]
 
 
 class NoProfiler(PassThroughProfiler):

@@ -71,7 +71,7 @@ def load_run(folder: str | Path, checkpoint: str = "best", trusted: tuple[str, .
         TypeError: `trusted` is not a tuple of strings.
     """
     check_choice("checkpoint", checkpoint, ("best", "last", "previous"))
-    if isinstance(trusted, str) or not all(isinstance(module, str) for module in trusted):
+    if not isinstance(trusted, tuple) or not all(isinstance(module, str) for module in trusted):
         raise TypeError(f"trusted should be a tuple of names of modules, got {trusted!r}")
     folder = Path(folder)
     with run_folder_errors(folder):

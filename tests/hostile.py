@@ -148,6 +148,12 @@ def a_billion_laughs(folder):
     return "\n".join([*lines, "model: *a11"])
 
 
+@case("line 4: the key model is there twice, which no run writes", CONFIG)
+def a_config_with_two_models(folder):
+    untie(folder)
+    return "model:\n  _target_: torch.nn.RNN\n  hidden_size: 4\nmodel:\n  _target_: torch.nn.GRU\n"
+
+
 @case("nested too deeply", CONFIG)
 def a_config_nested_100000_deep(folder):
     untie(folder)

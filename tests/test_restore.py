@@ -187,6 +187,9 @@ def test_what_is_not_a_file_of_the_run_is_an_error_of_the_caller(good):
         seqmodels.load_run(good, "bset")
     with pytest.raises(TypeError, match="trusted should be a tuple of names"):
         seqmodels.load_run(good, trusted="my_layers")
+    for wrong in (5, None, ["my_layers"], (5,)):
+        with pytest.raises(TypeError, match="trusted should be a tuple of names of modules, got"):
+            seqmodels.load_run(good, trusted=wrong)
 
 
 def test_weights_that_are_not_finite_load(bad):

@@ -26,7 +26,7 @@ from seqmodels.runs.callbacks import NoProfiler, StepsBar, StepsLines, quieten
 from seqmodels.runs.checkpoints import Checkpoints, SealedFiles
 from seqmodels.runs.metrics import MetricsFile
 from seqmodels.runs.resume import fixed_settings
-from seqmodels.tasks import Split, Task
+from seqmodels.tasks import FiniteTask, Split, Task
 
 SWITCH = ["off", "on"]
 
@@ -74,8 +74,12 @@ def build(config: DictConfig, folder: Path) -> Parts:
     data = build_data(config, task)
     metrics = MetricsFile(folder / "metrics.csv")
     with user_errors("checkpoint", arguments_of(config.checkpoint)):
-        settings = fixed_settings(config)
-        checkpoints = Checkpoints(folder / "checkpoints", settings=settings, **arguments_of(config.checkpoint))
+        checkpoints = Checkpoints(
+            folder / "checkpoints",
+            settings=fixed_settings(config),
+            data=task.digest() if isinstance(task, FiniteTask) else "",
+            **arguments_of(config.checkpoint),
+        )
     return Parts(
         task,
         layer,

@@ -48,15 +48,23 @@ class Checkpoints(Callback):
         steps: training steps between two writes of `last.ckpt`; None to go by time alone.
         minutes: minutes of training between two writes; None to go by steps alone.
         settings: the digest of the run's settings; a checkpoint of a run with other settings is refused.
+        data: the digest of the task's data, where they come from files; a checkpoint of a run on other data is refused.
     """
 
-    def __init__(self, folder: Path, steps: int | None = 500, minutes: float | None = 5, settings: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        steps: int | None = 500,
+        minutes: float | None = 5,
+        settings: str = "",
+        data: str = "",
+    ) -> None:
         if steps is not None:
             check_whole("steps", steps, 1)
         if minutes is not None and (isinstance(minutes, bool) or not 0 < minutes < math.inf):
             raise ValueError(f"minutes should be a positive number or null, got {minutes!r}")
         self.best, self.last, self.previous = (folder / f"{name}.ckpt" for name in ("best", "last", "previous"))
-        self.steps, self.minutes, self.settings = steps, minutes, settings
+        self.steps, self.minutes, self.settings, self.data = steps, minutes, settings, data
         self.best_loss = math.inf
         self.best_step: int | None = None
         self.seconds = 0.0
@@ -88,6 +96,8 @@ class Checkpoints(Callback):
                 continue
             if state.get("settings") != self.settings:
                 raise UserError(f"config.yaml has changed since {file} was written: the run had other settings")
+            if state.get("data", self.data) != self.data:  # an earlier version stored none
+                raise UserError(f"the files of the task have changed since {file} was written: the run had other data")
             return file, step, problems
         return None, 0, problems
 
@@ -106,6 +116,7 @@ class Checkpoints(Callback):
             "best_loss": self.best_loss,
             "best_step": self.best_step,
             "settings": self.settings,
+            "data": self.data,
             "seconds": self.elapsed(),
             "random_state": of_all_processes(self.random_state),
         }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.checks import UserError
@@ -23,7 +24,7 @@ CHANGEABLE = {
 
 MODULES = (
     "seqmodels.layers", "seqmodels.tasks", "torch.nn.modules.rnn", "torch.optim", "lightning.pytorch.trainer",
-    "lightning.pytorch.loggers.tensorboard", "lightning.pytorch.loggers.wandb",
+    "lightning.pytorch.loggers.tensorboard", "lightning.pytorch.loggers.wandb", "seqmodels.runs.loggers",
 )  # fmt: skip
 """The modules that define the classes of a run. The list is part of the code, so no file can extend it."""
 
@@ -136,6 +137,11 @@ def finished(config: DictConfig, folder: Path, reports: bool = True) -> bool:
     if reports:
         print(f"This run has finished after {counted(result['steps'], 'step')}: its results are in {folder}")
     return True
+
+
+def settings_in(config: str) -> dict[str, Any]:
+    """The settings of a run's config, which is YAML, by their dotted names."""
+    return flat(OmegaConf.create(yaml.safe_load(config)))
 
 
 def flat(config: DictConfig) -> dict[str, Any]:

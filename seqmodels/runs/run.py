@@ -32,7 +32,9 @@ from seqmodels.report.predictions import plot_predictions
 from seqmodels.report.sheet import title_of
 from seqmodels.report.tables import lengths_table, parity_table, result_table
 from seqmodels.restore import load_weights
+from seqmodels.runs import loggers
 from seqmodels.runs.build import Parts
+from seqmodels.runs.resume import settings_in
 from seqmodels.stops import Stopped, stop_signals
 from seqmodels.tasks import DrawnTask, Task
 
@@ -58,7 +60,7 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         if resumes:
             (folder / "result.json").unlink(missing_ok=True)  # of fewer steps
         write_config(parts.config, folder)
-    with continuable(folder if writes else None):
+    with continuable(folder if writes else None), loggers.closing(parts.trainer.loggers):
         diverged = train(parts, folder, resumes, console)
         scores = None if parts.checkpoints.best_step is None else test(parts)
         if not writes:
@@ -147,6 +149,7 @@ def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverg
         console.print(f"Continuing from step {steps}" + (f", {start.name}" if start else ": there is no checkpoint"))
     if parts.trainer.is_global_zero:
         parts.metrics.cut(steps)
+        loggers.begin(parts.trainer.loggers, settings_in(parts.config), steps)
     try:
         with stop_signals.waiting():
             parts.trainer.fit(parts.learner, parts.data, ckpt_path=start)

@@ -1,5 +1,7 @@
 """Tasks with a given set of examples: images, texts, measured series."""
 
+import hashlib
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,14 @@ class FiniteTask(Task):
 
     data: dict[Split, tuple[Tensor, Tensor]]
     """The inputs and targets of each split, examples first."""
+
+    def digest(self) -> str:
+        """The SHA-256 digest of all examples, by which a run that is resumed knows that they are still the same."""
+        digest = hashlib.sha256()
+        for tensor in (tensor for split in sorted(self.data) for tensor in self.data[split]):
+            digest.update(f"{list(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.flatten().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def examples(self, split: Split) -> int:
         return len(self.data[split][1])

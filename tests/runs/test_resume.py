@@ -268,6 +268,41 @@ def test_what_changes_no_number_may_change(interrupted, type_command, tmp_path, 
     assert changed == uninterrupted(type_command, tmp_path, *WORDS)
 
 
+@pytest.fixture
+def interrupted_on_a_file(type_command, tmp_path):
+    """An interrupted run on a CSV file of the user's."""
+    (tmp_path / "mine.csv").write_text("day,value\n" + "".join(f"{day},{day % 7}\n" for day in range(60)))
+    words = [WORDS[0], *WORDS[4:], "task=csv", "task.path=mine.csv", "task.target=value", "task.window=4"]
+    words = [
+        word for word in words if not word.startswith("task.") or word.split("=")[0][5:] in ("path", "target", "window")
+    ]
+    with at(SequenceModel, "forward", 18, fail):
+        assert type_command(*words, "hydra.run.dir=run")[0] == 1
+    return tmp_path / "mine.csv"
+
+
+def test_data_that_changed_meanwhile_are_refused(interrupted_on_a_file, type_command):
+    content = interrupted_on_a_file.read_text()
+    interrupted_on_a_file.write_text(content.replace("59,3", "59,4"))  # the last value of the test
+    code, _, complaint = type_command("resume=run")
+    assert code == 1
+    assert "the files of the task have changed since" in complaint
+    interrupted_on_a_file.write_text(content.replace("day,", "date,"))  # nothing that the task reads
+    assert type_command("resume=run")[0] == 0
+
+
+def test_a_relative_path_is_looked_for_where_the_run_is_resumed(
+    interrupted_on_a_file, type_command, tmp_path, monkeypatch
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, _, complaint = type_command("resume=../run")
+    assert code == 1
+    assert f"there is none at mine.csv, in the working directory {tmp_path / 'elsewhere'}" in complaint
+    monkeypatch.chdir(tmp_path)
+    assert type_command("resume=run")[0] == 0
+
+
 def test_a_damaged_checkpoint_is_noticed_and_the_previous_one_is_used(interrupted, type_command):
     assert global_steps(interrupted) == {"best": 10, "last": 15, "previous": 14}
     last = interrupted / "checkpoints" / "last.ckpt"

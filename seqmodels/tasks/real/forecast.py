@@ -149,4 +149,5 @@ def find_file(path: str) -> Path:
         file = folder / Path(path).expanduser()
         if file.is_file():
             return file
-    raise FileNotFoundError(f"path should be a CSV file, and there is none at {path}")
+    where = "" if Path(path).expanduser().is_absolute() else f", in the working directory {Path.cwd()}"
+    raise FileNotFoundError(f"path should be a CSV file, and there is none at {path}{where}")

@@ -18,7 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from seqmodels.report.tables import rounded, significant
-from seqmodels.tasks import DrawnTask, Task
+from seqmodels.report.verdict import chance_in_validation
+from seqmodels.tasks import Task
 
 
 class Progress(Callback):
@@ -139,11 +140,6 @@ class StepsLines(Progress):
     def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
         if self.loss is not None and trainer.is_global_zero:
             print("  ".join(known(self.PARTS, self.values(trainer))), flush=True)
-
-
-def chance_in_validation(task: Task) -> float:
-    """Chance in the validation metric: at the length of validation where lengths are drawn, else that of the test."""
-    return task.chance_at(task.lengths.longest) if isinstance(task, DrawnTask) else task.chance
 
 
 def known(parts: Sequence[str], values: dict[str, str]) -> list[str]:

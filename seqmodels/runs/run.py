@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from rich.console import Console
 from rich.markup import escape
@@ -31,6 +32,7 @@ from seqmodels.report.folder import check_folder, write_config, write_result
 from seqmodels.report.predictions import plot_predictions
 from seqmodels.report.sheet import title_of
 from seqmodels.report.tables import lengths_table, parity_table, result_table
+from seqmodels.report.verdict import advice, verdict_of
 from seqmodels.restore import load_weights
 from seqmodels.runs import loggers
 from seqmodels.runs.build import Parts
@@ -68,17 +70,36 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         result = result_of(parts, parity, scores, diverged)
         if scores is not None:
             draw(parts, result, folder)
+        result["verdict"] = verdict_of(result, tested(parts))
         write_result(result, folder)
-    if scores is not None:
-        console.print(result_table(result))
-        if len(result["lengths"]) > 1:
-            console.print(lengths_table(result))
-    console.print(f"Results are in [bold]{escape(str(folder))}[/bold]", soft_wrap=True)
+    try:
+        show(result, parts, folder, console)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise UserError(f"cannot write standard output: {error.strerror}; the results are in {folder}") from error
     if diverged is not None:
         kept = parts.checkpoints.saved_step == diverged.step - 1
         where = "; checkpoints/last.ckpt holds the weights before it" if kept else ""
         raise UserError(f"{diverged}: try a smaller optimizer.lr or trainer.gradient_clip_val{where} ({folder})")
     return result
+
+
+def tested(parts: Parts) -> int:
+    """The number of sequences in the test."""
+    drawn = parts.data.batch_size * sum(map(int, parts.trainer.num_test_batches))
+    return min(drawn, parts.task.examples("test") or drawn)
+
+
+def show(result: dict[str, Any], parts: Parts, folder: Path, console: Console) -> None:
+    """Print the result, what to try if it is no better than chance, and where everything is."""
+    if result["test"] is not None:
+        console.print(result_table(result))
+        if len(result["lengths"]) > 1:
+            console.print(lengths_table(result))
+        if result["verdict"] == "chance" and result["diverged_at"] is None:
+            console.print(escape(advice(result, parts.task, pd.read_csv(folder / "metrics.csv"))))
+    console.print(f"Results are in [bold]{escape(str(folder))}[/bold]", soft_wrap=True)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import torch
 from tqdm import tqdm
 
 from seqmodels.config import compose
+from seqmodels.report.verdict import chance_in_validation
 from seqmodels.runs.build import build, build_task
-from seqmodels.runs.callbacks import StepsBar, StepsLines, chance_in_validation, line
+from seqmodels.runs.callbacks import StepsBar, StepsLines, line
 from seqmodels.runs.run import run
 
 VALUES = {

@@ -1,0 +1,97 @@
+"""The verdict on a run: chance, between, or solved; and what to try after a run at chance."""
+
+import math
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from seqmodels.report.tables import counted, significant
+from seqmodels.tasks import DrawnTask, Task
+
+SHARE = 0.1
+"""A score that has come less than this part of the way from chance to solved counts as chance."""
+
+FEW = 500
+"""Steps before which few tasks are learned, so that a loss that has not fallen says little."""
+
+
+def verdict_of(result: dict[str, Any], sequences: int) -> str:
+    """Returns "solved", "chance" or "between", by the test on so many sequences.
+
+    A score counts as chance if it has come less than a tenth of the way to solved, or if a model that guesses would
+    reach it in more than one test of 40. Each sequence counts once, however many of its positions are scored, because
+    these depend on one another. A run that diverged before its first validation is at chance.
+    """
+    if result["solved"]:
+        return "solved"
+    if result["test"] is None:
+        return "chance"
+    metric, chance = result["metric"], result["chance"]
+    direction = 1 if metric == "accuracy" else -1
+    gain = direction * (result["test"] - chance)
+    luck = direction * (lucky_guess(metric, chance, sequences) - chance)
+    return "chance" if gain <= max(SHARE * direction * (result["solved_at"] - chance), luck) else "between"
+
+
+def lucky_guess(metric: str, chance: float, sequences: int) -> float:
+    """The score that a model at chance reaches in one test of 40, from guessed classes or normal errors.
+
+    The cross-entropy of a model at chance hardly varies.
+    """
+    match metric:
+        case "accuracy":
+            return stats.binom.ppf(0.975, sequences, chance) / sequences
+        case "mse":
+            return chance * stats.chi2.ppf(0.025, sequences) / sequences
+        case "rmse":
+            return chance * math.sqrt(stats.chi2.ppf(0.025, sequences) / sequences)
+    return chance
+
+
+def chance_in_validation(task: Task) -> float:
+    """Chance in the validation metric: at the length of validation where lengths are drawn, else that of the test."""
+    return task.chance_at(task.lengths.longest) if isinstance(task, DrawnTask) else task.chance
+
+
+def advice(result: dict[str, Any], task: Task, metrics: pd.DataFrame) -> str:
+    """In a few sentences: that a run is at chance, what its metrics.csv shows, and what to try."""
+    worse = result["test"] <= result["chance"] if task.higher_is_better else result["test"] >= result["chance"]
+    return f"This is {'no' if worse else 'hardly'} better than chance. {tip(task, metrics, result['steps'])}"
+
+
+def tip(task: Task, metrics: pd.DataFrame, steps: int) -> str:
+    if steps < FEW:
+        return f"{counted(steps, 'step')} are few: try trainer.max_steps=1500."
+    scores = metrics[f"val_{task.metric_name}"].dropna()
+    chance = chance_in_validation(task)
+    shares = (scores - chance) / (task.solved_at - chance)
+    best = f"{task.metric_name} {significant(scores.to_numpy()[shares.argmax()])}"
+    losses = metrics["train_loss"].dropna()
+    third = len(losses) // 3
+    longer = f"more steps (trainer.max_steps={3 * steps})"
+    lengths = task.lengths
+    if shares.max() >= 0.5:
+        if lengths is not None and any(map(lengths.unseen, lengths.tests)):
+            longest = f"[{lengths.shortest},{2 * lengths.longest}]"
+            return (
+                f"The task was learned at length {lengths.longest} (validation {best}), but not for the lengths of the "
+                f"test: try {longer}, another model, or longer sequences in training (task.length={longest})."
+            )
+        return f"Validation was much better ({best}): the data of the test differ from it, or are too few to tell."
+    if third > 1 and is_lower(losses[-third:], losses[third:-third]):
+        return f"The loss was still falling: try {longer}."
+    if lengths is not None and lengths.longest > lengths.shortest and losses.min() < 0.75 * losses.median():
+        return f"The loss fell on some batches, most likely of short sequences, but not yet on long ones: try {longer}."
+    gates = "a model with gates (model=manual_gru or manual_lstm)"
+    if lengths is not None and lengths.longest == lengths.shortest:
+        start = max(lengths.longest // 6, getattr(task, "min_length", 1))
+        grow = f"task.length=[{start},{lengths.longest}] task.doubling_batches={max(steps // 8, 1)}"
+        return f"The loss never fell: try lengths that grow during training ({grow}), or {gates}."
+    return f"The loss never fell: try {gates}, another optimizer.lr, or shorter sequences."
+
+
+def is_lower(values: pd.Series, others: pd.Series) -> bool:
+    """Whether the mean of some values is below that of others by more than three standard errors."""
+    error = math.sqrt(values.var() / len(values) + others.var() / len(others))
+    return others.mean() - values.mean() > 3 * error

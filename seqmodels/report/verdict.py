@@ -12,6 +12,9 @@ from seqmodels.tasks import DrawnTask, Task
 SHARE = 0.1
 """A score that has come less than this part of the way from chance to solved counts as chance."""
 
+LEARNED = 0.2
+"""The part of the way on validation from which something was learned that the test does not show."""
+
 FEW = 500
 """Steps before which few tasks are learned, so that a loss that has not fallen says little."""
 
@@ -63,31 +66,30 @@ def advice(result: dict[str, Any], task: Task, metrics: pd.DataFrame) -> str:
 def tip(task: Task, metrics: pd.DataFrame, steps: int) -> str:
     if steps < FEW:
         return f"{counted(steps, 'step')} are few: try trainer.max_steps=1500."
-    scores = metrics[f"val_{task.metric_name}"].dropna()
+    lengths = task.lengths
+    scores, losses = metrics[f"val_{task.metric_name}"].dropna(), metrics["train_loss"].dropna()
     chance = chance_in_validation(task)
     shares = (scores - chance) / (task.solved_at - chance)
-    best = f"{task.metric_name} {significant(scores.to_numpy()[shares.argmax()])}"
-    losses = metrics["train_loss"].dropna()
+    if shares.max() >= LEARNED:
+        best = f"{task.metric_name} {significant(scores.to_numpy()[shares.argmax()])}"
+        if lengths is None or not any(map(lengths.unseen, lengths.tests)):
+            return f"Validation was much better ({best}): the data of the test differ from it, or are too few to tell."
+        longest = lengths.longest
+        return (
+            f"Sequences of length {longest} were learned better (validation {best}) than those of the test: see how far "
+            f"it reaches (task.test_lengths=[{longest},{2 * longest},{4 * longest}]), or train on longer ones "
+            f"(task.length=[{lengths.shortest},{2 * longest}])."
+        )
+    longer, gates = f"more steps (trainer.max_steps={3 * steps})", "a model with gates (model=manual_gru)"
     third = len(losses) // 3
-    longer = f"more steps (trainer.max_steps={3 * steps})"
-    lengths = task.lengths
-    if shares.max() >= 0.5:
-        if lengths is not None and any(map(lengths.unseen, lengths.tests)):
-            longest = f"[{lengths.shortest},{2 * lengths.longest}]"
-            return (
-                f"The task was learned at length {lengths.longest} (validation {best}), but not for the lengths of the "
-                f"test: try {longer}, another model, or longer sequences in training (task.length={longest})."
-            )
-        return f"Validation was much better ({best}): the data of the test differ from it, or are too few to tell."
     if third > 1 and is_lower(losses[-third:], losses[third:-third]):
         return f"The loss was still falling: try {longer}."
     if lengths is not None and lengths.longest > lengths.shortest and losses.min() < 0.75 * losses.median():
-        return f"The loss fell on some batches, most likely of short sequences, but not yet on long ones: try {longer}."
-    gates = "a model with gates (model=manual_gru or manual_lstm)"
+        return f"The loss fell on some batches, most likely of short sequences, but not on long ones: try {longer}."
     if lengths is not None and lengths.longest == lengths.shortest:
         start = max(lengths.longest // 6, getattr(task, "min_length", 1))
-        grow = f"task.length=[{start},{lengths.longest}] task.doubling_batches={max(steps // 8, 1)}"
-        return f"The loss never fell: try lengths that grow during training ({grow}), or {gates}."
+        grow = f"task.length=[{start},{lengths.longest}] task.doubling_batches={steps // 8}"
+        return f"The loss never fell: try {gates}, or lengths that grow during training ({grow})."
     return f"The loss never fell: try {gates}, another optimizer.lr, or shorter sequences."
 
 

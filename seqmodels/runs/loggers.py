@@ -67,7 +67,7 @@ class Tracker(Logger):
         """Replace what the folder holds by these settings, and by the rows of metrics.csv."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
         self.open(settings)
         self.is_open = True
         for row in rows:
@@ -77,6 +77,8 @@ class Tracker(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         assert step is not None, "Lightning logs no value without its step"
+        if not self.is_open:
+            self.begin({}, [])
         self.write({name: float(value) for name, value in metrics.items() if name != "epoch"}, step)
 
     def log_hyperparams(self, *arguments: Any, **others: Any) -> None:
@@ -92,7 +94,8 @@ class WandB(Tracker):
     """Weights & Biases; `wandb sync FOLDER/wandb/offline-run-*` uploads a run.
 
     Args:
-        offline: write to the folder alone. Otherwise the run is uploaded while it goes, which needs an account.
+        offline: write to the folder alone. Otherwise the run is uploaded while it goes, which needs an account, and a
+            run that is resumed is uploaded as another one.
         entity: the account or team that runs are uploaded to.
     """
 

@@ -160,6 +160,8 @@ def test_a_tracker_begins_again_from_the_rows_and_closes_once(tmp_path):
     tracker.close(failed=False)
     assert tracker.kept == [{"seed": 1}, (4, {"train_loss": 0.5}), (9, {"val_loss": 0.25}), False]
     assert not list((tmp_path / "json").iterdir())
+    tracker.log_metrics({"val_loss": 0.5}, step=3)  # in a program that did not begin it
+    assert tracker.kept == [{}, (3, {"val_loss": 0.5})]
 
 
 def start(words, folder, **settings):

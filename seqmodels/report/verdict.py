@@ -76,8 +76,8 @@ def tip(task: Task, metrics: pd.DataFrame, steps: int) -> str:
             return f"Validation was much better ({best}): the data of the test differ from it, or are too few to tell."
         longest = lengths.longest
         return (
-            f"Sequences of length {longest} were learned better (validation {best}) than those of the test: see how far "
-            f"it reaches (task.test_lengths=[{longest},{2 * longest},{4 * longest}]), or train on longer ones "
+            f"Sequences of length {longest} were learned better (validation {best}) than those of the test: see how "
+            f"far it reaches (task.test_lengths=[{longest},{2 * longest},{4 * longest}]), or train on longer ones "
             f"(task.length=[{lengths.shortest},{2 * longest}])."
         )
     longer, gates = f"more steps (trainer.max_steps={3 * steps})", "a model with gates (model=manual_gru)"

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import time
-import warnings
 from contextlib import closing
 from pathlib import Path
 
@@ -77,16 +76,21 @@ def records_in(content):
 
 
 def from_mlflow(folder):
-    from mlflow import MlflowClient
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # SQLAlchemy 2.1 deprecates what MLflow 3.17 does
-        client = MlflowClient(f"sqlite:///{folder / 'mlflow' / 'mlflow.db'}")
-        experiment = client.get_experiment_by_name("seqmodels")
-        (run,) = client.search_runs([experiment.experiment_id])
+    """Read in another process, because MLflow keeps a database open that it has once read."""
+    program = """if True:
+        import json, sys
+        from mlflow import MlflowClient
+        client = MlflowClient(sys.argv[1])
+        (run,) = client.search_runs([client.get_experiment_by_name("seqmodels").experiment_id])
         histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
-    assert run.info.status == "FINISHED"
-    return {name: [(item.step, item.value) for item in items] for name, items in histories.items()}, run.data.params
+        metrics = {name: [(item.step, item.value) for item in items] for name, items in histories.items()}
+        print(json.dumps([metrics, run.data.params, run.info.status]))
+    """
+    command = [sys.executable, "-c", program, f"sqlite:///{folder / 'mlflow' / 'mlflow.db'}"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    metrics, settings, status = json.loads(shown.stdout)
+    assert status == "FINISHED"
+    return {name: [tuple(value) for value in values] for name, values in metrics.items()}, settings
 
 
 def from_trackio(folder):

@@ -30,6 +30,8 @@ class Progress(Callback):
         self.loss: Tensor | None = None
         self.task: Task | None = None
         self.chance = 0.0
+        self.scores: dict[str, str] = {}
+        """What is known of the last validation."""
         self.marks: deque[tuple[float, int]] = deque(maxlen=window)
         """When `values` was last called, and at which steps; the rate is that from the first of them to the last."""
 
@@ -44,6 +46,16 @@ class Progress(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, *rest: Any) -> None:
         self.loss = outputs["loss"]
 
+    def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        assert self.task is not None
+        # Lightning computes `callback_metrics` anew whenever it is asked for them.
+        scores = {name: significant(value.item()) for name, value in trainer.callback_metrics.items()}
+        self.scores = {
+            "val_loss": scores["val_loss"],
+            "score": scores[f"val_{self.task.metric_name}"],
+            "scale": f"(chance {significant(self.chance)}, solved {significant(self.task.solved_at)})",
+        }
+
     def values(self, trainer: pl.Trainer) -> dict[str, str]:
         """The numbers to show, as text; those that are not known yet are left out."""
         assert self.task is not None
@@ -57,17 +69,13 @@ class Progress(Callback):
         if self.loss is not None:
             # Lightning has divided the loss by the batches that make a step.
             values["loss"] = significant(self.loss.item() * trainer.accumulate_grad_batches)
-        scores = trainer.callback_metrics
-        if (name := f"val_{self.task.metric_name}") in scores:
-            values |= {"val_loss": significant(scores["val_loss"].item()), "score": significant(scores[name].item())}
-            values["scale"] = f"(chance {significant(self.chance)}, solved {significant(self.task.solved_at)})"
-        return values
+        return values | self.scores
 
 
 class StepsBar(Progress):
     """The progress for a terminal: a bar in one line, with as much beside it as fits."""
 
-    SECONDS = 0.2
+    SECONDS = 0.5
     """The shortest time between two updates."""
 
     FORMS = (
@@ -96,6 +104,7 @@ class StepsBar(Progress):
             self.show(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        super().on_validation_end(trainer, learner)
         self.show(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
@@ -138,6 +147,7 @@ class StepsLines(Progress):
         super().__init__(window=2)
 
     def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        super().on_validation_end(trainer, learner)
         if self.loss is not None and trainer.is_global_zero:
             print("  ".join(known(self.PARTS, self.values(trainer))), flush=True)
 

@@ -1,5 +1,6 @@
 """Whole runs: what a run folder holds, that equal configs yield equal numbers, and that loading is safe."""
 
+import errno
 import json
 import os
 import re
@@ -315,3 +316,22 @@ def test_schedulers_move_the_learning_rate(train, scheduler):
 def test_tensorboard_is_the_default_logger(train):
     folder = train(*SHORT, "logger=tensorboard")
     assert list(folder.glob("tensorboard/events.out.tfevents.*"))
+
+
+def test_a_run_at_chance_says_so(type_command, tmp_path):
+    words = ["trainer=smoke", "logger=none", "parity=off", "model.hidden_size=4"]
+    code, shown, _ = type_command(*words, "task=delay", "hydra.run.dir=run")
+    assert code == 0
+    assert "better than chance. 20 steps are few: try trainer.max_steps=1500." in shown.replace("\n", " ")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["verdict"] == "chance"
+
+
+def test_a_result_that_cannot_be_shown_is_not_lost(type_command, tmp_path, monkeypatch):
+    def full(result):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("seqmodels.runs.run.result_table", full)
+    code, _, complaint = type_command("trainer=smoke", "logger=none", "parity=off", "hydra.run.dir=run")
+    said = f"error: cannot write standard output: No space left on device; the results are in {tmp_path / 'run'}\n"
+    assert (code, complaint) == (1, said)
+    assert (tmp_path / "run" / "result.json").exists()

@@ -85,11 +85,14 @@ def tip(task: Task, metrics: pd.DataFrame, steps: int) -> str:
     if third > 1 and is_lower(losses[-third:], losses[third:-third]):
         return f"The loss was still falling: try {longer}."
     if lengths is not None and lengths.longest > lengths.shortest and losses.min() < 0.75 * losses.median():
-        return f"The loss fell on some batches, most likely of short sequences, but not on long ones: try {longer}."
+        return (
+            f"The loss fell on some batches, most likely of short sequences, but not on long ones: try {gates}, "
+            f"or {longer}."
+        )
     if lengths is not None and lengths.longest == lengths.shortest:
         start = max(lengths.longest // 6, getattr(task, "min_length", 1))
         grow = f"task.length=[{start},{lengths.longest}] task.doubling_batches={steps // 8}"
-        return f"The loss never fell: try {gates}, or lengths that grow during training ({grow})."
+        return f"The loss never fell: try {gates}; on some tasks, lengths that grow during training help ({grow})."
     return f"The loss never fell: try {gates}, another optimizer.lr, or shorter sequences."
 
 

@@ -68,7 +68,12 @@ MIXED = [0.05 if row % 5 == 0 else 0.7 + 0.01 * (row % 3) for row in range(ROWS)
         (["task=parity_check"], FLAT, 0.99, "task.length=[1,80]"),
         (["task=digits"], FLAT, 0.88, "Validation was much better (accuracy 0.88)"),
         (["task=parity_check"], FALLING, 0.5, "still falling: try more steps (trainer.max_steps=4500)"),
-        (["task=parity_check"], MIXED, 0.5, "not on long ones: try more steps (trainer.max_steps=4500)"),
+        (
+            ["task=parity_check"],
+            MIXED,
+            0.5,
+            "not on long ones: try a model with gates (model=manual_gru), or more steps (trainer.",
+        ),
         (["task=noiseless_memory"], FLAT, 0.5, "task.length=[8,50] task.doubling_batches=187"),
         (["task=noiseless_memory"], MIXED, 0.5, "never fell"),  # all its sequences have one length
         (["task=parity_check"], FLAT, 0.5, "never fell: try a model with gates (model=manual_gru"),

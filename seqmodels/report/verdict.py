@@ -60,10 +60,10 @@ def chance_in_validation(task: Task) -> float:
 def advice(result: dict[str, Any], task: Task, metrics: pd.DataFrame) -> str:
     """In a few sentences: that a run is at chance, what its metrics.csv shows, and what to try."""
     worse = result["test"] <= result["chance"] if task.higher_is_better else result["test"] >= result["chance"]
-    return f"This is {'no' if worse else 'hardly'} better than chance. {tip(task, metrics, result['steps'])}"
+    return f"This is {'no' if worse else 'hardly'} better than chance. {tip(task, metrics, result['steps'], result['layer'])}"
 
 
-def tip(task: Task, metrics: pd.DataFrame, steps: int) -> str:
+def tip(task: Task, metrics: pd.DataFrame, steps: int, layer: str) -> str:
     if steps < FEW:
         return f"{counted(steps, 'step')} are few: try trainer.max_steps=1500."
     lengths = task.lengths
@@ -80,7 +80,8 @@ def tip(task: Task, metrics: pd.DataFrame, steps: int) -> str:
             f"far it reaches (task.test_lengths=[{longest},{2 * longest},{4 * longest}]), or train on longer ones "
             f"(task.length=[{lengths.shortest},{2 * longest}])."
         )
-    longer, gates = f"more steps (trainer.max_steps={3 * steps})", "a model with gates (model=manual_gru)"
+    longer = f"more steps (trainer.max_steps={3 * steps})"
+    gates = "a model with gates (model=manual_gru)" if layer.endswith("RNN") else "another model"
     third = len(losses) // 3
     if third > 1 and is_lower(losses[-third:], losses[third:-third]):
         return f"The loss was still falling: try {longer}."

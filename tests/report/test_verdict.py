@@ -89,6 +89,8 @@ def test_the_advice_follows_from_the_curves(words, losses, best, said):
     assert said in advice(result, task, metrics)
     assert advice(result, task, metrics).startswith("This is hardly better than chance. ")
     assert advice(result | {"test": 0.01}, task, metrics).startswith("This is no better than chance. ")
+    other = advice(result | {"layer": "seqmodels.layers.gru.ManualGRU"}, task, metrics)
+    assert other == advice(result, task, metrics).replace("a model with gates (model=manual_gru)", "another model")
     assert "400 steps are few: try trainer.max_steps=1500" in advice(result | {"steps": 400}, task, metrics)
 
 

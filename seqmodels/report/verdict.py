@@ -60,7 +60,8 @@ def chance_in_validation(task: Task) -> float:
 def advice(result: dict[str, Any], task: Task, metrics: pd.DataFrame) -> str:
     """In a few sentences: that a run is at chance, what its metrics.csv shows, and what to try."""
     worse = result["test"] <= result["chance"] if task.higher_is_better else result["test"] >= result["chance"]
-    return f"This is {'no' if worse else 'hardly'} better than chance. {tip(task, metrics, result['steps'], result['layer'])}"
+    advised = tip(task, metrics, result["steps"], result["layer"])
+    return f"This is {'no' if worse else 'hardly'} better than chance. {advised}"
 
 
 def tip(task: Task, metrics: pd.DataFrame, steps: int, layer: str) -> str:

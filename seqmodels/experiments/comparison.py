@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy import stats
 
 from seqmodels.checks import UserError, check_choice, nearest
@@ -495,7 +496,11 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
         write_whole(folder / name, table.to_csv(index=False, lineterminator="\n").encode())
     write_whole(folder / "comparison.md", markdown(comparison).encode())
     write_whole(folder / "comparison.tex", latex_table(*cells_of(comparison), comparison.title).encode())
-    for name, figure in pictures(
-        comparison.runs, comparison.groups, comparison.curves, comparison.lengths, comparison.pooled, comparison.score
-    ).items():
+    for name, figure in drawn(comparison).items():
         write_picture(figure, folder / f"{name}.png")
+
+
+def drawn(comparison: Comparison) -> dict[str, Figure]:
+    """The pictures of a comparison by their names."""
+    tables = comparison.runs, comparison.groups, comparison.curves, comparison.lengths
+    return pictures(*tables, comparison.pooled, comparison.score)

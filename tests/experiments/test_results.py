@@ -78,7 +78,7 @@ def test_a_narrow_terminal_shows_what_matters_and_names_the_rest():
     header = ["task", "model", "validation", "parameters", "steps/s", "folder"]
     rows = [["adding", "manual_rnn", "0.5", "4482", "294", "x" * 40]] * 3
     table, hidden = fitted([header, *rows], 200)
-    assert ([column.header for column in table.columns], hidden) == (header, [])
+    assert ([str(column.header) for column in table.columns], hidden) == (header, [])
     table, hidden = fitted([header, *rows], 80)
     assert hidden == ["steps/s", "parameters"]
     printed = io.StringIO()

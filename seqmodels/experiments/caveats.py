@@ -124,7 +124,7 @@ def about_repeats(repeated: int) -> Iterator[str]:
 def about_versions(runs: pd.DataFrame, by: list[str]) -> Iterator[str]:
     """Runs of different versions of the package, of torch, or of the code."""
     for name, what in {"version": "seqmodels", "torch": "torch", "commit": "the code (commits)"}.items():
-        found = sorted(set(runs[name]))
+        found = sorted(set(runs[name].str.removesuffix("-dirty")))
         if len(found) > 1 and name not in by:
             yield f"The runs were made by different versions of {what}: {listed([one[:12] for one in found])}."
     dirty = int(runs["commit"].str.endswith("-dirty").sum())

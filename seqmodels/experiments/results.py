@@ -195,6 +195,7 @@ def lengths_of(result: dict[str, Any]) -> list[dict[str, Any]]:
         for row in (rows if isinstance(rows, list) else [])
         if isinstance(row, dict)
         and all(type(row.get(name)) in (int, float) and abs(row[name]) < 2**63 for name in numbers)
+        and row["length"] > 0
     ]
 
 

@@ -133,6 +133,15 @@ def test_tasks_with_different_metrics_are_pooled_by_their_place(tmp_path):
                for warning in compared(tmp_path, "model").warnings)  # fmt: skip
 
 
+def test_different_metrics_of_one_task_are_not_averaged(tmp_path):
+    for seed in range(1, 7):
+        leave_run(tmp_path, seed=seed, score=0.99)
+        leave_run(tmp_path, seed=seed, score=0.01, metric="mse", chance=0.1, solved_at=0.001, settings="loss: mse\n")
+    comparison = compared(tmp_path)
+    assert comparison.groups["mean"].item() == pytest.approx(0.75)
+    assert comparison.pooled
+
+
 def test_groups_by_any_setting(tmp_path):
     for seed in range(1, 7):
         for rate in ("0.1", "0.02", "0.003"):
@@ -282,7 +291,7 @@ MISTAKES = {
     ("baseline=rn",): ["no group is called that", "did you mean 'rnn'?", "one of: gru, rnn"],
     ("by=task", "baseline=parity"): ["no group is called that"],
     ("score=tests",): ["did you mean 'test'?"],
-    ("score=unseen",): ["none of the 2 runs has a score on unseen"],
+    ("score=unseen",): ["none of the 2 runs has a finite score on unseen"],
     ("folder=runs/gone",): ["there is no such folder"],
     ("folder=empty",): ["expected finished runs in empty, found none"],
     ("folder=begun",): ["found only unfinished ones"],
@@ -358,7 +367,7 @@ def test_results_of_earlier_versions_are_compared(tmp_path):
             del result[name]
         (folder / "result.json").write_text(json.dumps(result))
     assert compared(tmp_path).groups["mean"].item() == 0.7
-    with pytest.raises(UserError, match="none of the 2 runs has a score on validation"):
+    with pytest.raises(UserError, match="none of the 2 runs has a finite score on validation"):
         compared(tmp_path, score="validation")
 
 

@@ -129,7 +129,7 @@ def compare(
     usable = table[(table[["score", "chance"]].abs() < LARGEST).all(axis=1)]  # not so if one is NaN
     if usable.empty:
         raise UserError(f"none of the {len(table)} runs has a finite score on {score}, and a finite chance")
-    pooled = "task" not in by and usable["task"].nunique() > 1 or usable.groupby(by)["metric"].nunique().max() > 1
+    pooled = ("task" not in by and usable["task"].nunique() > 1) or usable.groupby(by)["metric"].nunique().max() > 1
     kept = usable[np.isfinite(usable["place"])] if pooled else usable
     if kept.empty:
         raise UserError(f"none of the {len(table)} runs says at which score its task counts as solved")

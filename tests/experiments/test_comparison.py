@@ -320,6 +320,16 @@ def test_a_mistake_is_one_message(tmp_path, type_command, words):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_settings_can_be_typed_without_brackets(tmp_path, type_command):
+    for seed in (1, 2):
+        leave_run(tmp_path / "runs", seed=seed)
+    for words in (["by=task,optimizer.lr", "baseline=0.01"], ["by=[task,optimizer.lr]"], ["by=model"]):
+        code, shown, errors = type_command("folder=runs", *words, verb="compare")
+        assert (code, errors) == (0, "")
+        assert ("lr" in shown.splitlines()[2]) == ("lr" in words[0])
+    assert "0 of 2 [0.00, 0.84]" in shown
+
+
 def test_a_sweep_compares_the_runs_that_it_names(tmp_path):
     sweep = tmp_path / "sweeps" / "mine"
     sweep.mkdir(parents=True)

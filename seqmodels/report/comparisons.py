@@ -83,10 +83,10 @@ def draw_heatmap(runs: pd.DataFrame, labels: list[str], score: str) -> Figure:
 def draw_intervals(
     runs: pd.DataFrame, groups: pd.DataFrame, styles: dict[str, Any], pooled: bool, score: str
 ) -> Figure:
-    """The mean of each group with its interval, and the seeds as small points; a panel for each task."""
+    """The mean of each group with its interval, and the runs as small marks; a panel for each task."""
     tasks = [""] if pooled else sorted(set(runs["task"]))
     over = "tasks and seeds" if pooled else "seeds"
-    title = f"{score}: mean over {over} with 95 % interval; small marks: seeds"
+    title = f"{score}: mean over {over} with 95 % interval; small marks: runs"
     figure, panels = sheet_of(len(tasks), 0.9 + 0.2 * len(styles), title, left=0.1 * max(map(len, styles)))
     for number, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
         own = runs if pooled else runs[runs["task"] == task]
@@ -123,7 +123,7 @@ def draw_intervals(
 def draw_curves(curves: pd.DataFrame, runs: pd.DataFrame, styles: dict[str, Any]) -> Figure:
     """The metric on validation over the steps: the mean over the seeds, with a band."""
     tasks = sorted(set(curves["task"]))
-    title = f"validation during training: mean over seeds, and a band over {spread_of(styles)[1]}"
+    title = f"validation: mean over seeds, with a band over {spread_of(styles)[1]}"
     figure, panels = sheet_of(len(tasks), 2.4, title, entries=[*styles, "chance", "solved", "trained"])
     for axes, task in zip(panels, tasks, strict=True):
         own, of_task = curves[curves["task"] == task], runs[runs["task"] == task]
@@ -138,7 +138,7 @@ def draw_curves(curves: pd.DataFrame, runs: pd.DataFrame, styles: dict[str, Any]
 def draw_lengths(lengths: pd.DataFrame, styles: dict[str, Any]) -> Figure:
     """The metric on the test against the length: the mean over the seeds, with a band."""
     tasks = sorted(set(lengths["task"]))
-    title = f"test by length: mean over seeds, and a band over {spread_of(styles)[1]}"
+    title = f"test by length: mean over seeds, with a band over {spread_of(styles)[1]}"
     figure, panels = sheet_of(len(tasks), 2.4, title, entries=[*styles, "chance", "solved", "trained"])
     for axes, task in zip(panels, tasks, strict=True):
         own = lengths[lengths["task"] == task]
@@ -196,7 +196,7 @@ def draw_bands(axes: Axes, values: pd.DataFrame, over: str, styles: dict[str, An
 
 def spread_of(styles: dict[str, Any]) -> tuple[tuple[float, float], str]:
     """Which quantiles of the seeds a band shows, and in words: all, or the middle half where many bands overlap."""
-    return ((0.0, 1.0), "all seeds") if len(styles) <= 4 else ((0.25, 0.75), "the middle half of the seeds")
+    return ((0.0, 1.0), "all of them") if len(styles) <= 4 else ((0.25, 0.75), "the middle half of them")
 
 
 def finish(axes: Axes, task: str, values: pd.DataFrame, chance: pd.Series, solved_at: pd.Series) -> None:

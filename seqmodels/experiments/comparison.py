@@ -52,6 +52,9 @@ FACTS = ("model", "task", "version", "commit")
 LARGEST = 1e100
 """A score of this size is no measurement, and its square would not be a number."""
 
+ROUNDING = 1e-6
+"""Scores whose relative difference is smaller are the same: single precision has no more digits."""
+
 METRICS_LIMIT = 2**26
 """Bytes of a metrics.csv that is read: about a million rows."""
 
@@ -341,6 +344,7 @@ def pairs_of(
             [part.groupby(["task", "seed"], sort=False)[value].mean() for part in (own, other)], axis=1, join="inner"
         )
         differences = both.iloc[:, 0] - both.iloc[:, 1]
+        differences[np.isclose(both.iloc[:, 0], both.iloc[:, 1], rtol=ROUNDING, atol=0)] = 0
         samples = [sample.to_numpy(float) for _, sample in differences.groupby("task", sort=False)]
         rows.append({name: row[name] for name in [*by, "label"]} | {"pairs": len(both)})
         tested.append((samples, 1 if value == "place" or row["metric"] == "accuracy" else -1))

@@ -95,6 +95,15 @@ def test_a_smaller_error_is_better(tmp_path):
     assert compared(tmp_path, baseline="gru").pairs["verdict"].tolist() == ["worse"]
 
 
+def test_scores_that_differ_by_rounding_are_the_same(tmp_path):
+    for seed in range(1, 9):
+        leave_run(tmp_path, "rnn", "adding", seed, 0.05)
+        leave_run(tmp_path, "twin", "adding", seed, 0.05 + 1e-8)
+        leave_run(tmp_path, "other", "adding", seed, 0.05 + 1e-6)
+    verdicts = compared(tmp_path, baseline="rnn").pairs.set_index("model")["verdict"]
+    assert verdicts.to_dict() == {"twin": "same", "other": "worse"}
+
+
 def test_more_comparisons_need_more_seeds(tmp_path):
     for seed in range(1, 7):
         leave_run(tmp_path, "rnn", seed=seed, score=0.6)

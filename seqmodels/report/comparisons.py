@@ -146,7 +146,7 @@ def draw_lengths(lengths: pd.DataFrame, styles: dict[str, Any]) -> Figure:
         finish(axes, task, own, own.groupby("length")["chance"].mean(), own["solved_at"].dropna())
         seen = own.loc[~own["unseen"].astype(bool), "length"]
         if len(seen):
-            axes.axvspan(seen.min(), seen.max(), color=GRAY, alpha=0.15, linewidth=0, label="trained")
+            axes.axvspan(seen.min() - 0.5, seen.max() + 0.5, color=GRAY, alpha=0.15, linewidth=0, label="trained")
         ticks = sorted(set(own["length"]))
         if ticks[-1] >= 8 * ticks[0] > 0:
             axes.set_xscale("log")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from children import processes_below, until
 from omegaconf import OmegaConf
 
 from seqmodels.experiments import claims, jobs
@@ -356,28 +357,19 @@ def test_a_mistake_in_a_claim_of_ones_own_is_named(mine, type_command, text, mes
     assert complaint.count("\n") == 1
 
 
-def running_in(folder):
-    """The processes whose command line names a folder."""
-    shown = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in shown.splitlines() if str(folder) in line]
-
-
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_run_outlives_the_command(stop, tmp_path):
     command = [sys.executable, "-m", "seqmodels", "claims", "copy_chance", "seeds=[7]", f"folder={tmp_path}", "jobs=2"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as claims:
         try:
-            while len(list(tmp_path.rglob("checkpoints"))) < 2:
-                time.sleep(0.2)
-            assert len(running_in(tmp_path)) == 3
+            until(lambda: len(list(tmp_path.rglob("checkpoints"))) == 2)
+            assert len(processes_below(tmp_path)) == 2
             claims.send_signal(stop)
             claims.wait(70)
         finally:
             claims.kill()
-    ended = time.monotonic()
-    while running_in(tmp_path):
-        assert time.monotonic() - ended < 60
-        time.sleep(0.1)
+    until(lambda: not processes_below(tmp_path), 60)
     assert len(list(tmp_path.rglob("config.yaml"))) == 2
     assert not list(tmp_path.rglob("result.json"))

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from children import processes_below, until
 from omegaconf import OmegaConf
 
 from seqmodels.config import CONF, compose
@@ -295,30 +296,11 @@ def test_a_time_is_said_in_words():
     assert [duration(seconds) for seconds in (40, 200, 7500)] == ["40 s", "3 min", "2 h 5 min"]
 
 
-def processes_below(folder):
-    """The processes that write into a folder: those that have its log open."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if Path(os.readlink(entry / "fd" / "1")).is_relative_to(folder):
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
-
-
 def start(words, folder, **others):
     return subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *words], cwd=folder, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, **others,
     )  # fmt: skip
-
-
-def until(condition, seconds=120):
-    last = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < last, "it took too long"
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -2,28 +2,21 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
-from rich.text import Text
 
 from seqmodels.checks import UserError
 from seqmodels.commands.door import command, quick_imports
 from seqmodels.config import arguments_of
-
-if TYPE_CHECKING:
-    from seqmodels.experiments.comparison import Comparison
-
-LEAST_NEEDED = ("parameters", "metric", "p", "diverged", "seeds", "seeds needed")
-"""Columns that a narrow terminal does without, the least needed first."""
 
 
 @command("compare", lists=("by",))
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         from seqmodels.experiments.comparison import compare, runs_in, write_comparison
+        from seqmodels.experiments.conclusion import show
 
     settings = arguments_of(config)
     if not isinstance(settings["by"], list):
@@ -41,17 +34,3 @@ def main(config: DictConfig, folder: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 1000)
     show(comparison, console)
     console.print(f"Tables and pictures are in [bold]{escape(str(root / 'comparison'))}[/bold]", soft_wrap=True)
-
-
-def show(comparison: "Comparison", console: Console) -> None:
-    """Print the table of a comparison, and its warnings."""
-    from seqmodels.experiments.comparison import cells_of
-    from seqmodels.report.tables import fitted
-
-    screen, hidden = fitted(*cells_of(comparison), console.width, LEAST_NEEDED, by="task")
-    console.print(Text(comparison.title), soft_wrap=True)
-    console.print(screen)
-    if hidden:
-        console.print(f"not shown, because the terminal is too narrow: {', '.join(hidden)}", soft_wrap=True)
-    for warning in comparison.warnings:
-        console.print(f"[bold]warning:[/bold] {escape(warning)}", soft_wrap=True)

@@ -439,10 +439,11 @@ def folders_of(file: Path) -> list[Path]:
     runs = read_result(file).get("runs")
     with run_folder_errors(file):
         if not isinstance(runs, list) or not all(
-            isinstance(run, dict) and type(run.get("folder")) is str for run in runs
+            isinstance(run, dict) and isinstance(run.get("folder"), str | None) for run in runs
         ):
             raise ValueError("runs should be a list of runs with their folders")
-        return list(dict.fromkeys(Path(os.path.normpath(file.parent / run["folder"])) for run in runs))
+        named = [run["folder"] for run in runs if run.get("folder") is not None]  # null: its settings made no run
+        return list(dict.fromkeys(Path(os.path.normpath(file.parent / folder)) for folder in named))
 
 
 def cells_of(comparison: Comparison) -> tuple[list[str], list[list[str]]]:

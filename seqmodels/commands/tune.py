@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -138,8 +138,8 @@ def searched(settings: Any) -> list[str]:
     """The override by which a config is composed from the folders that this one was composed from."""
     folders = [source.path for source in settings.runtime.config_sources if source.schema == "file"]
     folders = [str(folder) for folder in folders if Path(folder).resolve() != CONF.resolve()]
-    quoted = ",".join("'" + folder.replace("'", "\\'") + "'" for folder in folders)
-    return [f"hydra.searchpath=[{quoted}]"] if folders else []
+    quoted = [override("", folder).removeprefix("=") for folder in folders]
+    return [f"hydra.searchpath=[{','.join(quoted)}]"] if folders else []
 
 
 def searches_of(config: DictConfig, settings: Any, root: Path, common: list[str]) -> "list[Search]":
@@ -180,10 +180,9 @@ def searches_of(config: DictConfig, settings: Any, root: Path, common: list[str]
 
 def announce(config: DictConfig, searches: "list[Search]", console: Console) -> None:
     first = searches[0]
-    seeds = ", ".join(map(str, first.budget.seeds))
     console.print(
         f"{config.trials} trials for each model on each task, of at most {first.config.trainer.max_steps} steps "
-        f"with seed {seeds}, by their validation alone",
+        f"with {first.budget.seeds_text}, judged by validation alone",
         soft_wrap=True,
     )
 
@@ -202,10 +201,13 @@ def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
         waiting = [pool.submit(children.run, ["tune", *words], log, 2**31 // 1000) for log in logs]
         try:
             yield
-            for one in waiting:
-                one.result(60)
+            wait(waiting, timeout=60)
         finally:
             children.stop()
+        for log in logs:
+            last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-1:] if log.exists() else []
+            if last and last[0].startswith("error: "):
+                print(f"{log}: {last[0]}", file=sys.stderr)
 
 
 def table_of(searches: "list[Search]") -> Table:

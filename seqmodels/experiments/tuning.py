@@ -12,6 +12,7 @@ computed. Trials are numbered, and stored in `study.db`, which several processes
 - Trial 1 has the settings that are shipped, if they lie in the space.
 """
 
+import functools
 import json
 import math
 import shutil
@@ -74,6 +75,10 @@ class Budget:
     seeds: tuple[int, ...]
     prune: bool
 
+    @property
+    def seeds_text(self) -> str:
+        return f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+
 
 class Search:
     """The search of one model on one task: a study of Optuna.
@@ -109,7 +114,10 @@ class Search:
         parts = build(self.config, self.folder)
         self.metric, self.higher_is_better = parts.task.metric_name, parts.task.higher_is_better
         for settings in corners(space):
-            build(self.config_of(settings), self.folder)
+            try:
+                build(self.config_of(settings), self.folder)
+            except UserError as error:
+                raise UserError(f"{self.model} on {self.task} cannot be searched in this space: {error}") from error
 
     def words_with(self, settings: dict[str, Any]) -> list[str]:
         """The overrides of a run with these settings."""
@@ -117,7 +125,7 @@ class Search:
         words = [*kept, *words_of(settings)]
         if self.parameters is None:
             return words
-        width = width_for(compose(*self.common, *words), self.parameters)
+        width = width_of(tuple(self.common + words), self.parameters)
         return [*(word for word in words if name_in(word) != "model.hidden_size"), f"model.hidden_size={width}"]
 
     def config_of(self, settings: dict[str, Any], seed: int | None = None) -> DictConfig:
@@ -322,10 +330,10 @@ class Search:
             if name not in choices:
                 OmegaConf.update(settings, name, OmegaConf.select(config, name), force_add=True)
         score = f"{self.metric} {significant(score_of(best))}"
-        seeds = ", ".join(map(str, self.budget.seeds))
         return (
             "# @package _global_\n"
-            f"# The best of {self.budget.trials} trials of `seqmodels tune` on validation: {score} with seed {seeds}.\n"
+            f"# The best of {self.budget.trials} trials of `seqmodels tune`: validation {score}, "
+            f"{self.budget.seeds_text}.\n"
             f"{OmegaConf.to_yaml(OmegaConf.create({'defaults': [*defaults, '_self_']}))}\n"
             f"{OmegaConf.to_yaml(settings) if len(settings) else ''}"
         )
@@ -398,6 +406,12 @@ def open_storage(root: Path) -> optuna.storages.BaseStorage:
         file = (root / "study.db").resolve()
         url = sqlalchemy.URL.create("sqlite", database=str(file)).render_as_string()
         return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": PATIENCE}})
+
+
+@functools.cache
+def width_of(words: tuple[str, ...], parameters: int) -> int:
+    """`width_for` of the config with these overrides, found once for all seeds of a trial and its report."""
+    return width_for(compose(*words), parameters)
 
 
 @contextmanager

@@ -24,19 +24,16 @@ GAP = 256
 """How many hidden sizes in a row may be impossible, such as those that the number of heads does not divide."""
 
 
-def parameters_of(config: DictConfig, hidden_size: int | None = None) -> int:
-    """The number of parameters of a run's model, encoder and head included, with another `hidden_size` if given.
+def parameters_of(config: DictConfig, layer: functools.partial | None = None) -> int:
+    """The number of parameters of a run's model, encoder and head included; with another layer than its own, if given.
 
     Raises:
         UserError: the model cannot be built.
     """
-    config = config.copy()
-    if hidden_size is not None:
-        config.model.hidden_size = hidden_size
     task = task_of(OmegaConf.to_yaml(config.task))
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")  # about sizes that are only tried
-        model = build_model(config, layer_of(config.model), task)
+        model = build_model(config, layer or layer_of(config.model), task)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -60,7 +57,11 @@ def width_for(config: DictConfig, parameters: int) -> int:
         check_whole("parameters", parameters, 1)
     if "hidden_size" not in config.model:
         raise UserError(f"model={config.model_name} has no hidden_size, by which models are given equal parameters")
-    count = functools.cache(functools.partial(parameters_of, config))
+    layer = layer_of(config.model)
+
+    @functools.cache
+    def count(width: int) -> int:
+        return parameters_of(config, functools.partial(layer, hidden_size=width))
 
     @functools.cache
     def possible(width: int) -> int:

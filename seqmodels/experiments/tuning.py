@@ -12,7 +12,6 @@ computed. Trials are numbered, and stored in `study.db`, which several processes
 - Trial 1 has the settings that are shipped, if they lie in the space.
 """
 
-import functools
 import json
 import math
 import shutil
@@ -106,6 +105,8 @@ class Search:
     ) -> None:
         self.words, self.space, self.budget, self.root = list(words), space, budget, root
         self.parameters, self.common = parameters, list(common)
+        self.widths: dict[str, int] = {}
+        """Those that have been found, by the settings of a trial."""
         self.config = self.config_of({})
         self.shipped = self.shipped_settings()
         self.model, self.task = str(self.config.model_name), str(self.config.task_name)
@@ -121,18 +122,19 @@ class Search:
 
     def words_with(self, settings: dict[str, Any]) -> list[str]:
         """The overrides of a run with these settings."""
-        kept = [word for word in self.words if name_in(word) not in settings]
-        words = [*kept, *words_of(settings)]
-        if self.parameters is None:
-            return words
-        width = width_of(tuple(self.common + words), self.parameters)
-        return [*(word for word in words if name_in(word) != "model.hidden_size"), f"model.hidden_size={width}"]
+        return [*(word for word in self.words if name_in(word) not in settings), *words_of(settings)]
 
     def config_of(self, settings: dict[str, Any], seed: int | None = None) -> DictConfig:
-        """The config of a trial with these settings."""
+        """The config of a trial with these settings and, if asked for, the width that gives it its parameters."""
         quiet = {name_in(word) for word in QUIET}
         words = [word for word in self.words_with(settings) if name_in(word) not in quiet]
-        return compose(*self.common, *words, *QUIET, f"seed={self.budget.seeds[0] if seed is None else seed}")
+        seed = self.budget.seeds[0] if seed is None else seed
+        config = compose(*self.common, *words, *QUIET, f"seed={seed}")
+        if self.parameters is not None:
+            if str(settings) not in self.widths:
+                self.widths[str(settings)] = width_for(config, self.parameters)
+            config.model.hidden_size = self.widths[str(settings)]
+        return config
 
     def shipped_settings(self) -> dict[str, Any]:
         """The values that the settings of the space have without a search; empty if one lies outside of the space."""
@@ -267,11 +269,11 @@ class Search:
         return min(finished, key=lambda trial: (sign * score_of(trial), trial.user_attrs["loss"]), default=None)
 
     def settings_of(self, trial: FrozenTrial) -> dict[str, Any]:
-        """The settings of a trial, with the width that gives it the number of parameters, if one was asked for."""
+        """The settings of a trial, and the width if it was searched for."""
         settings = {name: trial.params[name] for name in self.space}
-        if self.parameters is not None:
-            settings["model.hidden_size"] = self.config_of(settings).model.hidden_size
-        return settings
+        if self.parameters is None:
+            return settings
+        return settings | {"model.hidden_size": self.config_of(settings).model.hidden_size}
 
     def parameters_of(self, trial: FrozenTrial) -> int:
         """The number of parameters of a trial's model."""
@@ -318,7 +320,7 @@ class Search:
 
     def experiment(self, best: FrozenTrial) -> str:
         """The best settings as a file for conf/experiment/, which `train.py experiment=NAME` takes."""
-        words = self.words_with({name: best.params[name] for name in self.space})
+        words = self.words_with(self.settings_of(best))
         config = compose(*self.common, *words)
         choices = HydraConfig.get().runtime.choices
         names = dict.fromkeys(name_in(word) for word in words)
@@ -406,12 +408,6 @@ def open_storage(root: Path) -> optuna.storages.BaseStorage:
         file = (root / "study.db").resolve()
         url = sqlalchemy.URL.create("sqlite", database=str(file)).render_as_string()
         return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": PATIENCE}})
-
-
-@functools.cache
-def width_of(words: tuple[str, ...], parameters: int) -> int:
-    """`width_for` of the config with these overrides, found once for all seeds of a trial and its report."""
-    return width_for(compose(*words), parameters)
 
 
 @contextmanager

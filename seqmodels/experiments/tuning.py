@@ -9,7 +9,9 @@ computed. Trials are numbered, and stored in `study.db`, which several processes
 - A number is given once, under a lock, so that any number of processes make exactly as many trials as were asked for.
 - The sampler is seeded by the number of the trial. With one process, equal commands make equal trials, also if they are
   interrupted and continued. With several, a trial depends on which others have finished before it.
-- Trial 1 has the settings that are shipped, if they lie in the space.
+- Trial 1 has the settings that are shipped, or typed, if they lie in the space.
+
+Windows has no such locks: there, let only one process at a time use a database.
 """
 
 import json
@@ -149,15 +151,18 @@ class Search:
             UserError: it was made with other settings.
         """
         direction: Any = "maximize" if self.higher_is_better else "minimize"
-        self.study = optuna.create_study(
-            storage=storage, study_name=self.name, direction=direction, pruner=self.pruner(), load_if_exists=True
-        )
         settings = self.settings()
-        stored = self.study.user_attrs.get("settings")
-        if stored is None:
-            self.study.set_user_attr("settings", settings)
-        elif stored != settings:
-            changed = [name for name in sorted({*stored, *settings}) if stored.get(name) != settings.get(name)]
+        with alone_in(self.root):
+            self.study = optuna.create_study(
+                storage=storage, study_name=self.name, direction=direction, pruner=self.pruner(), load_if_exists=True
+            )
+            if not self.study.user_attrs:
+                self.study.set_user_attr("settings", settings)
+        stored: Any = self.study.user_attrs.get("settings")
+        if not isinstance(stored, dict):
+            raise UserError(f"{self.root / 'study.db'} holds a study that is not one of seqmodels tune")
+        changed = [name for name in sorted({*stored, *settings}) if stored.get(name) != settings.get(name)]
+        if changed:
             changes = [f"{name} (then {stored.get(name)}, now {settings.get(name)})" for name in changed]
             more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
             raise UserError(
@@ -421,10 +426,9 @@ def database_errors(root: Path) -> Iterator[None]:
         problem = str(getattr(cause, "orig", cause))
         if "locked" in problem:
             raise UserError(f"{file} has been locked by another process for {PATIENCE} seconds") from error
-        raise UserError(
-            f"{file} cannot be used: {problem}; it is damaged, or not a database of seqmodels tune: "
-            "choose another folder=..., or remove it"
-        ) from error
+        damaged = any(words in problem for words in ("not a database", "malformed", "no such"))
+        hint = "; it is damaged, or not of seqmodels tune: choose another folder=..., or remove it" if damaged else ""
+        raise UserError(f"{file} cannot be used: {printable(problem)}{hint}") from error
     except RuntimeError as error:
         if "optuna" not in str(error).lower():
             raise

@@ -3,10 +3,14 @@
 import csv
 import functools
 import json
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
@@ -24,6 +28,7 @@ from seqmodels.learner import Diverged
 from seqmodels.tasks import Adding
 from seqmodels.untrusted.reading import read_config
 
+ROOT = Path(__file__).parents[2]
 TINY = ["model.hidden_size=8", "task.length=12", "data.batch_size=8", "trainer.max_steps=20"]
 TINY += ["trainer.val_check_interval=10", "logger=none"]
 RATES = {"optimizer.lr": {"low": 1e-3, "high": 1e-1, "log": True}, "model.num_layers": {"low": 1, "high": 3}}
@@ -349,3 +354,51 @@ def test_without_optuna_the_message_says_what_to_install(type_command, monkeypat
 )
 def test_several_models_need_no_quotes(word, words):
     assert tune.spelt_out(word) == words
+
+
+def started(*words, folder):
+    """The command, as a process."""
+    command = [sys.executable, "-m", "seqmodels", "tune", *words, *TINY, "task=adding", "folder=root"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_trials(count, folder):
+    last = time.monotonic() + 120
+    while len(list(folder.glob("root/manual_rnn_adding/*/101/config.yaml"))) < count:
+        assert time.monotonic() < last
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_killed_and_continued_by_two_processes_at_once(tmp_path):
+    with started("trials=20", folder=tmp_path) as first:
+        wait_for_trials(9, tmp_path)
+        first.kill()
+    second, third = (started("trials=20", folder=tmp_path) for _ in range(2))
+    shown = [process.communicate(timeout=300) for process in (second, third)]
+    assert [process.returncode for process in (second, third)] == [0, 0]
+    assert [errors for _, errors in shown] == ["", ""]
+    rows = rows_of(tmp_path / "root")
+    assert [int(row["trial"]) for row in rows] == list(range(1, 21))
+    study = optuna.load_study(study_name="manual_rnn_adding", storage=f"sqlite:///{tmp_path}/root/study.db")
+    ended = [trial for trial in study.trials if trial.state != TrialState.FAIL]
+    assert sorted(trial.user_attrs["number"] for trial in ended) == list(range(1, 21))
+    assert len(study.trials) in (20, 21)  # the one that was killed, unless it was between two
+    assert not list(tmp_path.rglob(".lock"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_processes_and_says_how_to_continue(tmp_path):
+    with started("trials=200", "jobs=2", folder=tmp_path) as process:
+        wait_for_trials(6, tmp_path)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "error: stopped by Ctrl-C; the same command continues in root\n"
+    made = len(list(tmp_path.rglob("config.yaml")))
+    assert not list(tmp_path.rglob(".lock"))
+    time.sleep(3)
+    assert len(list(tmp_path.rglob("config.yaml"))) == made

@@ -334,6 +334,14 @@ def test_a_mistake_is_named_and_nothing_is_made(tmp_path, type_command, words, m
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_help_lists_the_spaces_and_the_settings_of_a_run(type_command):
+    code, shown, _ = type_command("--help", verb="tune")
+    assert code == 0
+    assert "space: rates, schedules, sizes" in shown
+    assert "trials: 30 " in shown
+    assert "optimizer: adam, adamw, sgd" in shown
+
+
 def test_without_optuna_the_message_says_what_to_install(type_command, monkeypatch):
     monkeypatch.setattr(tune, "find_spec", lambda name: None)
     code, _, errors = type_command("task=adding", verb="tune")

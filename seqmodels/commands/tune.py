@@ -19,7 +19,6 @@ from rich.text import Text
 
 from seqmodels.checks import UserError, as_user_errors, check_flag, check_whole
 from seqmodels.commands.door import command, quick_imports
-from seqmodels.config import CONF
 from seqmodels.config.folders import override
 from seqmodels.stops import Stopped
 
@@ -95,6 +94,9 @@ def tune(config: DictConfig, folder: Path) -> None:
 
 def check(config: DictConfig) -> None:
     """Refuse wrong values of the settings."""
+    from seqmodels.experiments.width import check_match
+
+    check_match(config.match)
     with as_user_errors():
         check_whole("trials", config.trials, 1)
         check_whole("jobs", config.jobs, 1)
@@ -136,8 +138,10 @@ def plain(value: Any) -> Any:
 
 def searched(settings: Any) -> list[str]:
     """The override by which a config is composed from the folders that this one was composed from."""
-    folders = [source.path for source in settings.runtime.config_sources if source.schema == "file"]
-    folders = [str(folder) for folder in folders if Path(folder).resolve() != CONF.resolve()]
+    sources = [
+        source for source in settings.runtime.config_sources if source.provider not in ("hydra", "main", "schema")
+    ]
+    folders = [source.path if source.schema == "file" else f"{source.schema}://{source.path}" for source in sources]
     quoted = [override("", folder).removeprefix("=") for folder in folders]
     return [f"hydra.searchpath=[{','.join(quoted)}]"] if folders else []
 
@@ -151,7 +155,7 @@ def searches_of(config: DictConfig, settings: Any, root: Path, common: list[str]
     from seqmodels.config import compose
     from seqmodels.experiments.space import distributions
     from seqmodels.experiments.tuning import Budget, Search
-    from seqmodels.experiments.width import check_match, name_in, parameters_of
+    from seqmodels.experiments.width import name_in, parameters_of
 
     words = list(settings.overrides.task)
     for word in words:
@@ -159,7 +163,6 @@ def searches_of(config: DictConfig, settings: Any, root: Path, common: list[str]
             raise UserError(f"{word}: tune leaves no settings out, because an experiment could not say so")
         if name_in(word) == "seed":
             raise UserError(f"{word}: trials are made with tuning seeds, seeds={plain(config.seeds)}")
-    check_match(config.match)
     space = distributions(settings.runtime.choices.space, plain(config.space))
     if config.match is not None and "model.hidden_size" in space:
         raise UserError("match sets model.hidden_size, which the space searches: leave out one of them")

@@ -5,6 +5,7 @@ Models are built on torch's meta device, without memory for their weights, and n
 
 import bisect
 import functools
+import itertools
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -75,16 +76,17 @@ def width_for(config: DictConfig, parameters: int) -> int:
                 return candidate
         raise problem
 
-    widths = range(1, WIDEST + 1)
-    found = bisect.bisect_left(widths, parameters, key=lambda width: count(possible(width)))
-    if found == len(widths):
-        raise UserError(f"model={config.model_name} needs a hidden_size above {WIDEST} for {parameters} parameters")
-    wider = possible(widths[found])
-    # `possible` of the widths below `wider` is less than `wider`, or `wider` itself where they are impossible.
-    below = (width for width in range(wider - 1, max(wider - GAP, 0), -1) if possible(width) == width)
-    return min(
-        (width for width in (next(below, None), wider) if width), key=lambda width: abs(count(width) - parameters)
-    )
+    def enough(width: int) -> bool:
+        return count(possible(width)) >= parameters
+
+    few, many = 0, 64
+    while not enough(many):
+        if many >= WIDEST:
+            raise UserError(f"model={config.model_name} needs a hidden_size above {WIDEST} for {parameters} parameters")
+        few, many = many, 4 * many
+    wider = possible(bisect.bisect_left(range(many + 1), True, few + 1, many, key=enough))
+    narrower = (width for width in range(wider - 1, max(wider - GAP, 0), -1) if possible(width) == width)
+    return min([*itertools.islice(narrower, 1), wider], key=lambda width: abs(count(width) - parameters))
 
 
 def matched(runs: Sequence[Sequence[str]], match: Any, common: Sequence[str] = ()) -> list[list[str]]:

@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -303,25 +304,12 @@ def test_a_setting_that_does_not_exist_is_named_before_anything_is_run(setting, 
     ("words", "message"),
     [
         (["trials=0"], "trials should be a positive whole number, got 0"),
-        (["trials=many"], "trials should be a positive whole number, got 'many'"),
-        (["jobs=0"], "jobs should be a positive whole number, got 0"),
-        (["jobs=99999"], "jobs=99999 with threads=1 needs more than the"),
-        (["seeds=[1]"], "seeds should be above 100 and below 2^32: results are reported with others, got 1"),
-        (["seeds=[]"], "seeds should be a list of at least one, got []"),
-        (["seeds=[101,101]"], "seeds should differ, got [101, 101]"),
         (["seed=101"], "seed=101: trials are made with tuning seeds, seeds=[101]"),
-        (["prune=perhaps"], "prune should be True or False, got 'perhaps'"),
-        (["match=parameter"], "match should be 'parameters', a number"),
         (["match=5000", "space=sizes"], "match sets model.hidden_size, which the space searches"),
         (["space=rate"], "space=rate: there is no such space; did you mean 'rates'?"),
         (["model=manual_rnn,manul_gru"], "model=manul_gru: there is no such model; did you mean 'manual_gru'?"),
-        (["model=[manual_rnn,manual_rnn]"], "models should differ"),
-        (["task=addding"], "task=addding: there is no such task; did you mean 'adding'?"),
         (["~model.backend"], "~model.backend: tune leaves no settings out"),
         (["trails=3"], "trails is not a setting; did you mean 'trials'?"),
-        (["resume=run"], "resume= continues a single run"),
-        (["trainer=ddp"], "trainer.devices should be 1, got 2"),
-        (["folder=file"], "folder=file: file is a file"),
         (["folder=file/new"], "folder=file/new: file is a file"),
     ],
 )
@@ -332,6 +320,38 @@ def test_a_mistake_is_named_and_nothing_is_made(tmp_path, type_command, words, m
     assert message in errors
     assert errors.count("\n") == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("trials", "many", "trials should be a positive whole number, got 'many'"),
+        ("jobs", 0, "jobs should be a positive whole number, got 0"),
+        ("jobs", 99999, "jobs=99999 with threads=1 needs more than the"),
+        ("seeds", [1], "seeds should be above 100 and below 2^32: results are reported with others, got 1"),
+        ("seeds", [], "seeds should be a list of at least one, got []"),
+        ("seeds", 101, "seeds should be a list of at least one, got 101"),
+        ("seeds", [101, 101], "seeds should differ, got [101, 101]"),
+        ("seeds", ["a"], "seeds should be a non-negative whole number, got 'a'"),
+        ("models", ["nn_rnn", "nn_rnn"], "models should differ, got ['nn_rnn', 'nn_rnn']"),
+        ("prune", "perhaps", "prune should be True or False, got 'perhaps'"),
+        ("match", "parameter", "match should be 'parameters', a number of parameters such as 5000, or null"),
+        ("resume", "run", "resume= continues a single run"),
+        ("trainer.devices", 2, "trainer.devices should be 1, got 2"),
+        ("folder", __file__, "is a file"),
+        ("folder", "a?b", "folder=a?b should be a path without ?"),
+    ],
+)
+def test_a_wrong_value_is_named(name, value, message):
+    config = composed_for_tune().copy()
+    OmegaConf.update(config, name, value)
+    with pytest.raises(UserError, match=re.escape(message)):
+        tune.check(config)
+
+
+@functools.cache
+def composed_for_tune():
+    return compose(config_name="tune")
 
 
 def test_help_lists_the_spaces_and_the_settings_of_a_run(type_command):

@@ -83,12 +83,17 @@ def remove_parts(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+class FolderInUseError(UserError):
+    """Another process writes into the folder."""
+
+
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
     """Lock a folder against other processes. The lock ends with the process, however that ends.
 
     Raises:
-        UserError: another process holds the lock.
+        FolderInUseError: another process holds the lock.
+        UserError: the lock is a link.
     """
     lock = folder / ".lock"
     if lock.is_symlink():
@@ -100,12 +105,27 @@ def only_writer(folder: Path) -> Iterator[None]:
             if os.fstat(file.fileno()).st_nlink == 0:  # it was removed since it was opened
                 raise BlockingIOError
         except (BlockingIOError, PermissionError) as error:
-            raise UserError(f"another run is writing into {folder}: wait for it, or choose another folder") from error
+            raise FolderInUseError(
+                f"another run is writing into {folder}: wait for it, or choose another folder"
+            ) from error
         try:
             yield
         finally:
             with suppress(OSError):  # the folder may have been removed, or have become read-only
                 lock.unlink()
+
+
+def has_writer(folder: Path) -> bool:
+    """Whether a process has locked a folder by `only_writer`. This process must not have done so itself."""
+    try:
+        with (folder / ".lock").open("r+") as file:
+            if fcntl:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no lock, or it cannot be opened, which is for the next writer to report
+        return False
+    return False
 
 
 def digest_of(content: bytes) -> str:

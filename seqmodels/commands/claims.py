@@ -1,6 +1,6 @@
 """`seqmodels claims`: repeat published experiments, and judge which claims hold."""
 
-import os
+import shlex
 import sys
 import time
 from dataclasses import replace
@@ -14,8 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.checks import UserError, as_user_errors, check_flag, check_whole, nearest
-from seqmodels.commands.door import command, print_error, quick_imports
+from seqmodels.commands.door import command, quick_imports
 from seqmodels.config import arguments_of
+from seqmodels.config.experiment import config_folders
+from seqmodels.stops import Stopped
 
 if TYPE_CHECKING:
     from seqmodels.experiments.claims import Claim
@@ -27,39 +29,53 @@ def main(config: DictConfig, folder: Path) -> None:
         import pandas as pd
 
         from seqmodels.experiments.claims import markdown, read_claims, table_of
-        from seqmodels.experiments.jobs import run_all
+        from seqmodels.experiments.jobs import do_missing
+        from seqmodels.experiments.sweep import (
+            Composer,
+            Sweep,
+            placed,
+            refuse_if_all_failed,
+            report_failures,
+            share_cores,
+        )
 
     settings = arguments_of(config)
     check(settings)
-    claims = chosen(settings["name"], read_claims())
+    claims = chosen(settings["name"], read_claims(config_folders()))
     if settings["seeds"] is not None:
         claims = [replace(claim, seeds=settings["seeds"]) for claim in claims]
     console = Console(width=None if sys.stdout.isatty() else 160)
     root = Path(settings["folder"])
-    jobs = {claim.name: claim.jobs(root, settings["overrides"]) for claim in claims}
     if settings["list"]:
         for claim in claims:
-            runs = sum(map(len, jobs[claim.name].values()))
-            console.print(f"[bold]{claim.name}[/bold]: {claim.sentence}", soft_wrap=True)
-            console.print(f"  {claim.source}; {runs} runs of at most {claim.minutes:g} minutes each", soft_wrap=True)
+            console.print(f"[bold]{claim.name}[/bold]: {escape(claim.sentence)}", soft_wrap=True)
+            runs = len(claim.arms) * len(claim.seeds)
+            text = f"  {escape(claim.source)}; {runs} runs of at most {claim.minutes:g} minutes each"
+            console.print(text, soft_wrap=True)
         return
 
     if settings["table"] and not root.is_dir():
         raise UserError(f"expected the runs of claims in {root}, found no such folder")
     started = time.perf_counter()
-    every = [job for by_arm in jobs.values() for arm_jobs in by_arm.values() for job in arm_jobs]
-    errors: list[UserError] = []
+    composer = Composer()
+    runs_of = {claim.name: claim.runs(composer, settings["overrides"]) for claim in claims}
+    every = [run for by_arm in runs_of.values() for runs in by_arm.values() for run in runs]
+    refuse_if_all_failed(every)
+    jobs = share_cores(settings["jobs"], every)
+    command = f"seqmodels claims {shlex.join(sys.argv[1:])}"
+    sweep = Sweep(root.absolute(), command, placed(every, root))
     if not settings["table"]:
         try:
-            errors = run_all(every, settings["jobs"] or os.cpu_count() or 1, console)
-        except (KeyboardInterrupt, SystemExit):
-            print(f"the runs were stopped; the same command continues them in {root}", file=sys.stderr)
+            do_missing(sweep, jobs, console)
+        except Stopped as stop:
+            stop.message += f"; the same command continues the runs in {root}"
             raise
-    tables = [table_of(claim, jobs[claim.name]) for claim in claims]
+    tables = [table_of(claim, runs_of[claim.name]) for claim in claims]
     rows = [row for table, _ in tables for row in table]
     bad = [error for _, left_out in tables for error in left_out]
-    for error in bad:
-        print(f"left out: {error}", file=sys.stderr)
+    if settings["table"]:
+        for error in bad:
+            print(f"left out: {error}", file=sys.stderr)
     if bad and not any(row["runs"] or row["diverged"] for row in rows):
         raise UserError(f"none of the {len(bad)} results in {root} can be judged")
     root.mkdir(parents=True, exist_ok=True)
@@ -71,10 +87,7 @@ def main(config: DictConfig, folder: Path) -> None:
         console.print(screen_table(rows))
         minutes = (time.perf_counter() - started) / 60
         console.print(f"{minutes:.1f} minutes; results are in [bold]{escape(str(root))}[/bold]", soft_wrap=True)
-    for failure in errors:
-        print_error(failure)
-    if errors:
-        raise UserError(f"{len(errors)} of {len(every)} runs failed")
+    report_failures(sweep)
 
 
 def check(settings: dict[str, Any]) -> None:
@@ -84,7 +97,7 @@ def check(settings: dict[str, Any]) -> None:
             check_flag(name, settings[name])
         if settings["seeds"] == []:
             raise ValueError("seeds should be a list with at least one seed, got []")
-        if settings["jobs"] is not None:
+        if settings["jobs"] is not None:  # again in share_cores, but here before anything is composed
             check_whole("jobs", settings["jobs"], 1)
         for name in ("seeds", "overrides"):
             if not isinstance(settings[name], list | None):

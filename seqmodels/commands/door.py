@@ -7,10 +7,11 @@ stack trace follows.
 import gc
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +25,7 @@ from seqmodels import __version__
 from seqmodels.checks import UserError, nearest
 from seqmodels.commands.help import page
 from seqmodels.config.compose import checked, settings_and_groups
-from seqmodels.config.folders import CONF
+from seqmodels.config.folders import CONF, check_folders
 from seqmodels.config.mistakes import user_errors
 from seqmodels.stops import Stopped, output_that_may_end, stop_signals
 
@@ -37,10 +38,17 @@ class Command:
     `folder` is where the run may write. It exists, and is removed again if a mistake leaves it empty.
     """
 
-    def __init__(self, verb: str, function: Callable[[DictConfig, Path], Any], named: bool) -> None:
+    def __init__(
+        self,
+        verb: str,
+        function: Callable[[DictConfig, Path], Any],
+        named: bool,
+        sweeps: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
         self.verb = verb
         self.function = function
         self.named = named
+        self.sweeps = sweeps
 
     def __call__(self, words: list[str] | None = None) -> None:
         """Run the command on `words`, those of the command line if None; a mistake raises SystemExit(1)."""
@@ -51,7 +59,7 @@ class Command:
         self.started = time.time()
         self.started_jobs = 0
         try:
-            with output_that_may_end(), stop_signals.caught(), user_errors(), exceptions_let_through():
+            with output_that_may_end(), stop_signals.caught(), user_errors(), exceptions_let_through(), self.sweeps():
                 sys.argv[1:] = self.ordered(sys.argv[1:] if words is None else words)
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.verb)(self.job)()
         except UserError as error:
@@ -80,11 +88,13 @@ class Command:
         parser = get_args_parser()  # Hydra's own, which knows its options; its usage message would not help
         parser.error = refuse  # type: ignore[method-assign]
         arguments = parser.parse_intermixed_args(words)
-        if arguments.multirun and self.verb != "train":
+        if arguments.multirun and self.sweeps is nullcontext:
             raise UserError(f"-m starts several runs, and {self.verb} starts none")
         options, overrides = list(words), arguments.overrides
         for word in overrides:
             options.remove(word)
+        if self.sweeps is not nullcontext and any(re.fullmatch("sweep=(?!null$).+", word) for word in overrides):
+            options += ["-m"] * (not arguments.multirun)
         if self.named:
             bare = [word for word in overrides if "=" not in word and not word.startswith("~")]
             overrides = [word for word in overrides if word not in bare] + [f"name=[{','.join(bare)}]"] * bool(bare)
@@ -116,12 +126,15 @@ class Command:
                 remove_if_empty(folder)
 
 
-def command(verb: str, named: bool = False) -> Callable[[Callable[[DictConfig, Path], Any]], Command]:
+def command(
+    verb: str, named: bool = False, sweeps: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> Callable[[Callable[[DictConfig, Path], Any]], Command]:
     """Decorate `function(config, folder)` to be the command that conf/<verb>.yaml configures.
 
     With `named`, words without a value are a list of names: `seqmodels layers lru` is `seqmodels layers name=[lru]`.
+    Within `sweeps()`, Hydra has a sweeper for `-m`.
     """
-    return lambda function: Command(verb, function, named)
+    return lambda function: Command(verb, function, named, sweeps)
 
 
 def check_words(words: list[str], verb: str) -> None:
@@ -141,6 +154,8 @@ def check_words(words: list[str], verb: str) -> None:
             raise UserError(f"{word} should be a setting with its value, such as {hint[0]}, or an option (see --help)")
         if name in groups and (not value or value[0] in "[{" or value == "null"):
             raise UserError(f"{word}: {name} should be one name (--help lists them)")
+        if name in ("hydra.mode", "sweep") and verb != "train":
+            raise UserError(f"{word}: {verb} starts no runs")
         if name in ("model_name", "task_name"):
             raise UserError(f"{word}: {name} follows from {name.removesuffix('_name')}, and cannot be set")
 
@@ -157,18 +172,6 @@ def unknown(name: str, settings: set[str]) -> str:
 
 def refuse(message: str) -> NoReturn:
     raise UserError(f"{message} (--help shows the options)")
-
-
-def check_folders(settings: Any) -> None:
-    """Refuse the folder of a sweep for a single run, and the other way round: Hydra would ignore it."""
-    sweep = settings.mode == RunMode.MULTIRUN
-    ignored, instead = ("hydra.run.", "hydra.sweep.dir") if sweep else ("hydra.sweep.", "hydra.run.dir")
-    for word in settings.overrides.hydra:
-        if word.rstrip("'\" ") in ("hydra.run.dir=", "hydra.sweep.dir="):
-            raise UserError(f"{word}: a folder is needed")
-        if word.startswith(ignored):
-            kind = "a sweep (-m)" if sweep else "a single run (without -m)"
-            raise UserError(f"{word}: {kind} does not use it; its folder is {instead}")
 
 
 @contextmanager

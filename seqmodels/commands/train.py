@@ -4,22 +4,19 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from seqmodels.checks import UserError
 from seqmodels.commands.door import command, quick_imports
 from seqmodels.config.experiment import claim_of
+from seqmodels.experiments.sweep import without_sweep
+from seqmodels.experiments.typed import sweeps_of_hydra
 from seqmodels.files import only_writer
-from seqmodels.processes import all_processes, number_of_processes, rank_in
+from seqmodels.processes import all_processes, rank_in
 
 
-@command("train")
+@command("train", sweeps=sweeps_of_hydra)
 def main(config: DictConfig, folder: Path) -> None:
-    settings, typed = HydraConfig.get(), config
-    resumes = config.resume is not None
-    if settings.mode == RunMode.MULTIRUN and number_of_processes(config.trainer) > 1:
-        raise UserError("-m starts runs of one process, and trainer.devices starts several: start each run by itself")
+    typed, resumes = config, config.resume is not None
     if resumes:
         config = config_to_continue(typed, folder)
     first = rank_in(config.trainer) == 0
@@ -31,13 +28,21 @@ def main(config: DictConfig, folder: Path) -> None:
             if finished(config, folder, reports=first):
                 return
         elif first:
-            config.claim = claim_of(config)
+            config.claim = carried(config)
         with all_processes(config.trainer):
             with quick_imports():  # torch and Lightning take seconds to import, and --help should not wait for them
                 from seqmodels.runs.build import build
                 from seqmodels.runs.run import run
 
-            run(build(config, folder), folder, resumes)
+            run(build(without_sweep(config), folder), folder, resumes)
+
+
+def carried(config: DictConfig) -> str | None:
+    """The claim that the run may carry; says so if it is not that of its experiment."""
+    claim = claim_of(config)
+    if claim is None and config.claim is not None:
+        print("This run carries no claim: the experiment's is about another task or model.")
+    return claim
 
 
 def config_to_continue(config: DictConfig, folder: Path) -> DictConfig:

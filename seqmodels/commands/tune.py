@@ -4,9 +4,10 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from importlib.util import find_spec
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from seqmodels.checks import UserError, as_user_errors, check_flag, check_whole
 from seqmodels.commands.door import command, quick_imports
 from seqmodels.config.folders import override
 from seqmodels.stops import Stopped
+from seqmodels.untrusted.reading import printable
 
 if TYPE_CHECKING:
     from seqmodels.experiments.tuning import Search
@@ -63,8 +65,7 @@ def tune(config: DictConfig, folder: Path) -> None:
     settings, typed = HydraConfig.get(), list(sys.argv[1:])
     check(config)
     root = Path(str(config.folder))
-    common = searched(settings)
-    searches = searches_of(config, settings, root, common)
+    searches = searches_of(config, settings, root)
     root.mkdir(parents=True, exist_ok=True)
     with database_errors(root):
         storage = open_storage(root)
@@ -85,7 +86,7 @@ def tune(config: DictConfig, folder: Path) -> None:
         for search in searches:
             if search.best is not None:
                 write_whole(root / "experiment" / f"{search.name}.yaml", search.experiment(search.best).encode())
-                print(command_for(search, common))
+                print(command_for(search, searched(settings)))
         console.print(f"All trials are in [bold]{escape(str(root / 'trials.csv'))}[/bold]", soft_wrap=True)
         without = [f"{search.model} on {search.task}" for search in searches if search.best is None]
     if without:
@@ -137,7 +138,7 @@ def plain(value: Any) -> Any:
 
 
 def searched(settings: Any) -> list[str]:
-    """The override by which a config is composed from the folders that this one was composed from."""
+    """The override that names the folders of configs that this command was given."""
     sources = [
         source for source in settings.runtime.config_sources if source.provider not in ("hydra", "main", "schema")
     ]
@@ -146,7 +147,7 @@ def searched(settings: Any) -> list[str]:
     return [f"hydra.searchpath=[{','.join(quoted)}]"] if folders else []
 
 
-def searches_of(config: DictConfig, settings: Any, root: Path, common: list[str]) -> "list[Search]":
+def searches_of(config: DictConfig, settings: Any, root: Path) -> "list[Search]":
     """A search for each model on each task, in this order: all models on the first task, then on the next.
 
     Raises:
@@ -176,8 +177,8 @@ def searches_of(config: DictConfig, settings: Any, root: Path, common: list[str]
             own = [word for word in words if name_in(word) not in chosen]
             own += [f"{name}={value}" for name, value in chosen.items()]
             if config.match == "parameters" and reference is None:
-                reference = parameters_of(compose(*common, *own))
-            searches.append(Search(own, space, budget, root, reference, common))
+                reference = parameters_of(compose(*own))
+            searches.append(Search(own, space, budget, root, reference))
     return searches
 
 
@@ -192,25 +193,35 @@ def announce(config: DictConfig, searches: "list[Search]", console: Console) -> 
 
 @contextmanager
 def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
-    """Run `jobs - 1` further processes of the same command, which share the study; they end when this one does."""
-    from seqmodels.experiments.jobs import Children
+    """Run `jobs - 1` further processes of the same command, which share the studies; they end when this one does."""
+    from seqmodels.experiments.jobs import end, here, shared_environment
 
-    children = Children()
     words = [*(word for word in words if not word.startswith("jobs=")), "jobs=1"]
-    with ThreadPoolExecutor(max(jobs - 1, 1)) as pool:
-        logs = [root / f"process-{number}.log" for number in range(2, jobs + 1)]
-        for log in logs:
-            log.unlink(missing_ok=True)
-        waiting = [pool.submit(children.run, ["tune", *words], log, 2**31 // 1000) for log in logs]
-        try:
-            yield
-            wait(waiting, timeout=60)
-        finally:
-            children.stop()
-        for log in logs:
+    logs = [root / f"process-{number}.log" for number in range(2, jobs + 1)]
+    processes: list[BaseProcess] = []
+    try:
+        with shared_environment():
+            for log in logs:
+                log.unlink(missing_ok=True)
+                process: BaseProcess = get_context("spawn").Process(target=work, args=(words, log, here()))
+                process.start()
+                processes.append(process)
+        yield
+        for process, log in zip(processes, logs, strict=True):
+            process.join(60)
             last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-1:] if log.exists() else []
-            if last and last[0].startswith("error: "):
-                print(f"{log}: {last[0]}", file=sys.stderr)
+            if process.exitcode and last:
+                print(f"{log}: {printable(last[0])}", file=sys.stderr)
+    finally:
+        end(processes)
+
+
+def work(words: list[str], log: Path, place: tuple[str, dict[str, str]]) -> None:
+    """The command in a process of its own, which prints to a file."""
+    from seqmodels.experiments.child import alone_but_for_the_parent, printing_to
+
+    with alone_but_for_the_parent(place), printing_to(log):
+        main(words)
 
 
 def table_of(searches: "list[Search]") -> Table:
@@ -238,10 +249,10 @@ def table_of(searches: "list[Search]") -> Table:
     return table
 
 
-def command_for(search: "Search", common: list[str]) -> str:
+def command_for(search: "Search", folders: list[str]) -> str:
     """The command that trains with the best settings, on seeds that tuning has not seen."""
     program = "python train.py" if Path("train.py").exists() else "seqmodels train"
-    own = [shlex.quote(word) for word in common]
+    own = [shlex.quote(word) for word in folders]
     folder = override("--config-dir", search.root).partition("=")[2]
     return " ".join(
         [

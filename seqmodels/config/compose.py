@@ -1,5 +1,6 @@
 """Compose a config from the files of conf/ and the overrides, and check its names."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import hydra
@@ -16,14 +17,30 @@ from seqmodels.processes import rank_in
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:
     """The config that `python train.py <overrides>` would run with, checked.
 
+    Within a command, the folders of configs are those of the command, including its --config-dir.
+
     Raises:
         UserError: an override is wrong.
     """
-    GlobalHydra.instance().clear()  # a command has initialised one already, and some compose further configs
-    with user_errors(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose(config_name, list(overrides), return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        return checked(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), config_name)
+    return settings_of(unchecked(*overrides, config_name=config_name), config_name)
+
+
+def unchecked(*overrides: str, config_name: str = "train") -> DictConfig:
+    """What is composed from the files and the overrides, with interpolations, and with Hydra's own settings."""
+    running = GlobalHydra.instance().is_initialized()
+    with user_errors(), nullcontext() if running else hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose(config_name, list(overrides), return_hydra_config=True)
+
+
+def settings_of(composed: DictConfig, verb: str) -> DictConfig:
+    """The settings of a composed config without Hydra's own, checked.
+
+    Raises:
+        UserError: a setting is unknown, missing or left out.
+    """
+    HydraConfig.instance().set_config(composed)  # from which interpolations read
+    with user_errors():
+        return checked(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]), verb)
 
 
 def checked(config: DictConfig, config_name: str) -> DictConfig:
@@ -53,7 +70,7 @@ def settings_and_groups(config_name: str) -> tuple[set[str], set[str]]:
     names, groups = set(file) - {"defaults", "hydra"}, set()
     for entry in file["defaults"]:
         if isinstance(entry, dict):
-            groups |= {key for key in entry if not key.startswith("override ") and key != "experiment"}
+            groups |= {key for key in entry if not key.startswith("override ") and key not in ("experiment", "sweep")}
         elif entry != "_self_":
             inherited_names, inherited_groups = settings_and_groups(entry)
             names, groups = names | inherited_names, groups | inherited_groups

@@ -1,5 +1,6 @@
 """The claim of an experiment, and whether a run may carry it."""
 
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -16,13 +17,15 @@ def claim_of(config: DictConfig) -> str | None:
     if config.claim is None:
         return None
     settings = HydraConfig.get()
-    typed = choices_in(settings.overrides.task)
     own = choices_of_file(str(settings.runtime.choices["experiment"]))
     arms = [own | choices_in(arm["overrides"]) for arm in ((config.published or {}).get("arms") or {}).values()]
-    if own | typed in [own, *arms]:
-        return str(config.claim)
-    print(f"This run carries no claim: the experiment's is about another {' and '.join(typed)}.")
-    return None
+    return str(config.claim) if own | choices_in(settings.overrides.task) in [own, *arms] else None
+
+
+def config_folders() -> list[Path]:
+    """The folders in which the present command finds its configs: --config-dir and other ones of the user's first."""
+    sources = [source.path for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+    return sorted(map(Path, sources), key=lambda folder: folder == CONF)
 
 
 def choices_in(words: list[str]) -> dict[str, str]:
@@ -35,8 +38,9 @@ def choices_of_file(experiment: str) -> dict[str, str]:
     """The task and the model that an experiment's file chooses."""
     choices: dict[str, str] = {}
     for name in ("train", f"experiment/{experiment}"):
-        file = CONF / f"{name}.yaml"  # an experiment in a folder of the user's own has no claim to check here
-        entries: Any = OmegaConf.to_container(OmegaConf.load(file)).get("defaults", []) if file.exists() else []  # type: ignore[union-attr]
+        files = [folder / f"{name}.yaml" for folder in config_folders()]
+        file = next((file for file in files if file.is_file()), None)
+        entries: Any = OmegaConf.to_container(OmegaConf.load(file)).get("defaults", []) if file else []  # type: ignore[union-attr]
         for entry in entries:
             if isinstance(entry, dict):
                 choices |= {key.removeprefix("override /"): value for key, value in entry.items()}

@@ -2,6 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import Any
+
+from hydra.types import RunMode
+
+from seqmodels.checks import UserError
 
 PACKAGE = Path(__file__).parents[1]
 PLACES = (PACKAGE.parent / "conf", PACKAGE / "conf" / "seqmodels")
@@ -16,3 +21,17 @@ def override(name: str, path: object) -> str:
         return f"{name}={text}"
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'{name}="{quoted}"'
+
+
+def check_folders(settings: Any) -> None:
+    """Refuse the folder of a sweep for a single run, and the other way round: Hydra would ignore it."""
+    sweep = settings.mode == RunMode.MULTIRUN
+    ignored, instead = ("hydra.run.", "hydra.sweep.dir") if sweep else ("hydra.sweep.", "hydra.run.dir")
+    for word in settings.overrides.hydra:
+        if word.rstrip("'\" ") in ("hydra.run.dir=", "hydra.sweep.dir="):
+            raise UserError(f"{word}: a folder is needed")
+        if word.startswith(ignored):
+            kind = "a sweep (-m)" if sweep else "a single run (without -m)"
+            raise UserError(f"{word}: {kind} does not use it; its folder is {instead}")
+        if word.startswith("hydra.sweep.subdir="):
+            raise UserError(f"{word}: the folder of a run below hydra.sweep.dir follows from its settings")

@@ -15,6 +15,9 @@ from seqmodels.config.folders import CONF
 EXPECTED = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
 """The errors that constructors raise about their arguments."""
 
+EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit"}
+"""Hydra's launchers that packages bring, with the extras that install these packages."""
+
 
 @contextmanager
 def user_errors(name: str = "", values: dict[str, Any] | None = None) -> Iterator[None]:
@@ -70,6 +73,8 @@ def explain(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None and error.options is not None:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         options = [option for option in error.options if not option.startswith("__")]
+        if group == "hydra/launcher" and choice in EXTRAS:
+            return f"{group}={choice} needs a package that is not installed: pip install 'seqmodels[{EXTRAS[choice]}]'"
         return f"{group}={choice}: there is no such {group}{nearest(choice, options)} (one of: {', '.join(options)})"
     if unknown := re.match(r"Could not override '(\S+?)'.*No match in the defaults list", text, re.DOTALL):
         groups = [entry.name for entry in CONF.iterdir() if entry.is_dir()]

@@ -1,1 +1,1 @@
-"""Many runs: a table of finished runs, and published claims repeated."""
+"""Many runs: sweeps, a table of finished runs, and published claims repeated."""

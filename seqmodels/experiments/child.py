@@ -1,23 +1,165 @@
-"""`seqmodels` as a child process that stops, as if by SIGTERM, when its parent ends for any reason.
+"""One run in a process of its own, which ends when its parent does, as if by SIGTERM.
 
-The parent holds the other end of the standard input, and writes nothing; the system closes it when the parent ends.
+What it prints goes to log.txt in its folder. A run that has finished is left alone, and one that was interrupted is
+continued.
 """
 
+import atexit
+import multiprocessing
 import os
-import runpy
 import signal
 import sys
 import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.checks import UserError
+from seqmodels.config.compose import checked
+from seqmodels.config.experiment import claim_of
+from seqmodels.config.mistakes import user_errors
+from seqmodels.experiments.sweep import result_in, without_sweep
+from seqmodels.files import FolderInUseError, only_writer
+from seqmodels.stops import Stopped, stop_signals
+
+IN_USE = "in use"
+"""The state of a run that another process goes on with."""
+
+
+def work(settings: dict[str, Any], folder: Path, place: tuple[str, Mapping[str, str]], sender: Connection) -> None:
+    """Do the run of these settings in a folder; sends its state and the reason for it."""
+    with alone_but_for_the_parent(place), suppress(OSError):
+        sender.send(outcome(OmegaConf.create(settings), folder))
+
+
+def check(settings: list[dict[str, Any]], place: tuple[str, Mapping[str, str]], sender: Connection) -> None:
+    """Build what each of the settings describes, and train nothing; sends a message for each, empty if it is right."""
+    with alone_but_for_the_parent(place), printing_to(Path(os.devnull)), stop_signals.caught():
+        from seqmodels.runs.build import build
+
+        for each in settings:
+            message = ""
+            try:
+                with user_errors():
+                    build(OmegaConf.create(each), Path(os.devnull))
+            except UserError as error:
+                message = str(error)
+            except Exception:
+                message = ""  # not a user's mistake: the run itself shows the trace
+            with suppress(OSError):
+                sender.send(message)
+
+
+def job(config: DictConfig) -> tuple[str, str]:
+    """Do the run of a config, as the task of one of Hydra's launchers; returns its state and the reason for it."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    config = checked(config, "train")
+    config.claim = claim_of(config)
+    return outcome(without_sweep(config), folder)
+
+
+@contextmanager
+def alone_but_for_the_parent(place: tuple[str, Mapping[str, str]]) -> Iterator[None]:
+    """Run in the parent's working directory and environment, and in a session of its own, until the parent ends.
+
+    In the session of the parent, Ctrl-C would reach this process, too; the SIGTERM of the parent would then be its
+    second signal.
+    """
+    folder, environment = place
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    if hasattr(os, "setsid") and os.getsid(0) != os.getpid():
+        os.setsid()
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    try:
+        yield
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing would not; loggers such as wandb's rely on it
 
 
 def end_with_parent() -> None:
-    """Wait for the end of the standard input, then end this process."""
-    while os.read(0, 1):
-        pass
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this process was started by multiprocessing"
+    parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-if __name__ == "__main__":
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    sys.argv[0] = "seqmodels"
-    runpy.run_module("seqmodels", run_name="__main__", alter_sys=True)
+def outcome(config: DictConfig, folder: Path) -> tuple[str, str]:
+    """Do the run of a config in a folder; returns its state and the reason for it.
+
+    The state is that of a `Run`, or IN_USE.
+    """
+    try:
+        with user_errors():
+            folder.mkdir(parents=True, exist_ok=True)
+            with only_writer(folder), printing_to(folder / "log.txt"):
+                return said(train, config, folder)
+    except FolderInUseError as error:
+        return IN_USE, str(error)
+    except UserError as error:
+        return "failed", str(error)
+
+
+def said(train: Any, config: DictConfig, folder: Path) -> tuple[str, str]:
+    """The state of a run after training, and the reason for it, which is also printed."""
+    try:
+        with stop_signals.caught(), user_errors():
+            train(config, folder)
+        return "done", ""
+    except Stopped as stop:
+        state, message = "interrupted", stop.message
+    except UserError as error:
+        state, message = "failed", str(error)
+    except Exception as error:
+        from seqmodels.runs.run import described
+
+        traceback.print_exc()
+        state, message = "failed", f"the run failed with {described(error)}"
+    print(f"error: {message}", file=sys.stderr)
+    return state, message
+
+
+def train(config: DictConfig, folder: Path) -> None:
+    """Begin the run of a config in a folder, or continue it, unless it has finished."""
+    from seqmodels.runs.build import build
+    from seqmodels.runs.resume import check_entries
+    from seqmodels.runs.run import run
+
+    begun = (folder / "config.yaml").exists()
+    if begun:
+        check_entries(folder)
+        if result_in(folder, config) is not None:
+            return
+    run(build(config, folder), folder, begun)
+
+
+@contextmanager
+def printing_to(log: Path) -> Iterator[None]:
+    """Append all that this process prints to a file, also what compiled code prints."""
+    streams = [sys.stdout, sys.stderr]
+    kept = [os.dup(number) for number in (1, 2)]
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    for stream in streams:
+        stream.flush()
+    for number in (1, 2):
+        os.dup2(descriptor, number)
+    os.close(descriptor)
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        sys.stdout, sys.stderr = streams
+        for number, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)

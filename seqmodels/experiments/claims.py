@@ -9,20 +9,24 @@ the published `value`, and one rule that decides whether it holds:
     at_most: 0.01      every seed scores this or less
     within: 0.05       the mean over the seeds is this close to the published value
 
-A claim holds if all of its arms do. Each run has one thread, and its folder is <folder>/NAME/ARM/SEED. A claim
-that does not hold is a finding, not an error.
+A claim holds if all of its arms do. One that does not hold is a finding, not an error. The runs of claims are those of
+a sweep, whose folder is that of the claims.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from seqmodels.checks import UserError, check_choice, check_seed
 from seqmodels.config import CONF
-from seqmodels.experiments.jobs import Job
+from seqmodels.config.folders import override
+from seqmodels.experiments.sweep import Composer, Run
 from seqmodels.report.tables import markdown_table, significant
 from seqmodels.untrusted.reading import RunFolderError, printable, without_markup
 
@@ -34,6 +38,8 @@ RULES: dict[str, tuple[str, Callable[[list[float], float, Any], bool]]] = {
 """How a rule reads, and whether scores satisfy it."""
 
 VERDICTS = {True: "holds", False: "does not hold", None: "missing"}
+
+QUIET = ("logger=none", "trainer.enable_progress_bar=false")
 
 COLUMNS = ["claim", "arm", "metric", "published", "ours (runs)", "holds if", "verdict", "minutes"]
 
@@ -50,13 +56,22 @@ class Arm:
     bound: float
 
     @classmethod
-    def read(cls, name: str, node: dict[str, Any]) -> "Arm":
+    def read(cls, name: str, node: Any) -> "Arm":
+        if not isinstance(node, dict):
+            raise ValueError(f"arm {name} should have overrides, value and one of {', '.join(RULES)}, got {node}")
         rules = [key for key in node if key in RULES]
         if len(rules) != 1 or set(node) != {"overrides", "value", *rules}:
             raise ValueError(f"arm {name} should have overrides, value and one of {', '.join(RULES)}, got {node}")
         if rules == ["within"] and isinstance(node["value"], str):
             raise ValueError(f"arm {name} should have a number as its value for the rule within, got {node}")
-        return cls(name, list(node["overrides"]), node["value"], rules[0], float(node[rules[0]]))
+        for key in ("value", *rules):
+            if isinstance(node[key], bool) or not isinstance(
+                node[key], (int, float, str) if key == "value" else (int, float)
+            ):
+                raise ValueError(f"arm {name} should have a number as its {key}, got {node[key]!r}")
+        return cls(
+            name, texts(f"the overrides of arm {name}", node["overrides"]), node["value"], rules[0], node[rules[0]]
+        )
 
     def holds(self, scores: list[float]) -> bool:
         return RULES[self.rule][1](scores, self.bound, self.value)
@@ -76,20 +91,37 @@ class Claim:
     arms: list[Arm]
 
     @classmethod
-    def read(cls, name: str, node: dict[str, Any], sentence: str) -> "Claim":
-        arms = [Arm.read(arm, described) for arm, described in node["arms"].items()]
-        return cls(name, sentence, **node | {"arms": arms})
+    def read(cls, name: str, node: Any, sentence: Any) -> "Claim":
+        """The claim of an experiment, from what is below its `published` and its `claim`.
 
-    def jobs(self, root: Path, overrides: Iterable[str] = ()) -> dict[str, list[Job]]:
+        Raises:
+            ValueError: something is missing, or not as expected.
+        """
+        needed = ("source", "differs", "metric", "seeds", "minutes", "arms")
+        if not isinstance(node, dict) or set(node) != set(needed):
+            raise ValueError(f"published should have {', '.join(needed)}, got {node}")
+        if not isinstance(sentence, str):
+            raise ValueError(f"claim should be a sentence, got {sentence!r}")
+        check_choice("metric", node["metric"], ["test", "unseen"])
+        for key in ("seeds", "arms"):
+            if not isinstance(node[key], list if key == "seeds" else dict) or not node[key]:
+                raise ValueError(f"{key} should not be empty, got {node[key]!r}")
+        for seed in node["seeds"]:
+            check_seed(seed)
+        if type(node["minutes"]) not in (int, float) or node["minutes"] <= 0:
+            raise ValueError(f"minutes should be a positive number, got {node['minutes']!r}")
+        arms = [Arm.read(str(arm), described) for arm, described in node["arms"].items()]
+        source, differs = str(node["source"]), str(node["differs"])
+        return cls(name, sentence, source, differs, node["metric"], node["seeds"], node["minutes"], arms)
+
+    def runs(self, composer: Composer, overrides: Iterable[str] = ()) -> dict[str, list[Run]]:
         """The runs of each arm, by its name: one for each seed, with further overrides for all of them."""
-        folder = root.resolve() / self.name
+        experiment = override("experiment", self.name)
         return {
             arm.name: [
-                Job(
+                composer.run(
                     f"{self.name}, {arm.name}, seed {seed}",
-                    (f"experiment={self.name}", *arm.overrides, *overrides),
-                    seed,
-                    folder / arm.name / str(seed),
+                    (experiment, *arm.overrides, *overrides, *QUIET, f"seed={seed}"),
                     self.minutes,
                 )
                 for seed in self.seeds
@@ -98,17 +130,33 @@ class Claim:
         }
 
 
-def read_claims() -> dict[str, Claim]:
-    """The experiments that say what was published, by name."""
-    claims = {}
-    for file in sorted((CONF / "experiment").glob("*.yaml")):
-        described: Any = OmegaConf.to_container(OmegaConf.load(file))
-        if described.get("published"):
-            claims[file.stem] = Claim.read(file.stem, described["published"], described["claim"])
+def texts(name: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise ValueError(f"{name} should be a list of words such as model=nn_gru, got {value!r}")
+    return value
+
+
+def read_claims(folders: Sequence[Path] = (CONF,)) -> dict[str, Claim]:
+    """The experiments in folders of configs that say what was published, by name. An earlier folder counts.
+
+    Raises:
+        UserError: an experiment does not say all that is needed to judge its claim.
+    """
+    claims: dict[str, Claim] = {}
+    for file in (file for folder in folders for file in sorted((folder / "experiment").glob("*.yaml"))):
+        try:
+            described: Any = OmegaConf.to_container(OmegaConf.load(file))
+        except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+            raise UserError(f"{file}: {' '.join(str(error).split())}") from error
+        if isinstance(described, dict) and described.get("published") and file.stem not in claims:
+            try:
+                claims[file.stem] = Claim.read(file.stem, described["published"], described.get("claim"))
+            except (TypeError, ValueError) as error:
+                raise UserError(f"{file}: {error}") from error
     return claims
 
 
-def table_of(claim: Claim, jobs: dict[str, list[Job]]) -> tuple[list[dict[str, Any]], list[RunFolderError]]:
+def table_of(claim: Claim, runs: dict[str, list[Run]]) -> tuple[list[dict[str, Any]], list[RunFolderError]]:
     """A row for each arm: what was published, the scores of its finished runs, and the verdict on them.
 
     Runs whose files are not as a run writes them are left out, each with an error.
@@ -116,17 +164,17 @@ def table_of(claim: Claim, jobs: dict[str, list[Job]]) -> tuple[list[dict[str, A
     rows, errors = [], []
     for arm in claim.arms:
         finished = []
-        for job in jobs[arm.name]:
+        for run in runs[arm.name]:
             try:
-                if (result := job.result()) is not None:
-                    finished.append((job.seed, result, score_of(claim, job, result)))
+                if (result := run.result()) is not None:
+                    finished.append((result["seed"], result, score_of(claim, run, result)))
             except RunFolderError as error:
                 errors.append(error)
-        rows.append(row_of(claim, arm, finished, len(jobs[arm.name])))
+        rows.append(row_of(claim, arm, finished, len(runs[arm.name])))
     return rows, errors
 
 
-def score_of(claim: Claim, job: Job, result: dict[str, Any]) -> float | None:
+def score_of(claim: Claim, run: Run, result: dict[str, Any]) -> float | None:
     """What is compared of a run; None if its training diverged.
 
     Raises:
@@ -134,7 +182,7 @@ def score_of(claim: Claim, job: Job, result: dict[str, Any]) -> float | None:
     """
     score = result[claim.metric]
     if score is None and result["test"] is not None:
-        raise RunFolderError(f"{job.folder / 'result.json'} has no {claim.metric}")
+        raise RunFolderError(f"the result of {run.name} has no {claim.metric} ({run.folder})")
     return score
 
 

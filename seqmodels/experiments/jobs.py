@@ -1,210 +1,271 @@
 """Runs in processes of their own, several at a time.
 
-A run that has finished is not repeated, one that was interrupted is continued, and none is ever removed.
+A run that has finished is not repeated, one that was interrupted is continued, and none is ever removed. A run that
+fails ends no other, and one that another process goes on with is waited for.
 """
 
-import functools
-import subprocess
+import multiprocessing
+import os
+import signal
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from seqmodels.checks import UserError
-from seqmodels.config import compose
-from seqmodels.config.folders import override
-from seqmodels.experiments.results import checked_result
-from seqmodels.report.tables import significant
-from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config
-
-QUIET = ("logger=none", "trainer.enable_progress_bar=false")
+from seqmodels.experiments.child import IN_USE, check, work
+from seqmodels.experiments.sweep import Run, Sweep, refuse_if_all_failed
+from seqmodels.experiments.watch import Watch
+from seqmodels.files import FolderInUseError, has_writer, only_writer
+from seqmodels.stops import stop_signals
 
 PATIENCE = 60
 """Seconds that a run has to save its state before it is killed."""
 
+TICK = 0.25
+"""Seconds between two looks at runs that go on elsewhere, and at signals."""
 
-class Children:
-    """The processes of the runs, which end when this process does, however it ends.
 
-    Each has a pipe as its standard input, of which this process holds the other end and writes nothing; see child.py.
-    Each has its own session, so that Ctrl-C in the terminal does not reach it; the SIGTERM of `stop` would then be its
-    second signal.
+@dataclass
+class Going:
+    """A run that goes on in a process."""
+
+    run: Run
+    process: BaseProcess
+    receiver: connection.Connection
+    started: float
+
+    def received(self) -> tuple[str, str]:
+        """The state that the process has sent, and the reason for it; or, if it sent none, how it ended."""
+        try:
+            if self.receiver.poll():
+                return self.receiver.recv()
+        except (OSError, EOFError):
+            pass
+        code = self.process.exitcode
+        ended = f"with exit code {code}" if code is None or code >= 0 else f"by {signal.Signals(-code).name}"
+        return "failed", f"its process was ended {ended}, which may be due to a lack of memory (log.txt)"
+
+
+def do_missing(
+    sweep: Sweep, jobs: int, console: Console, launch: Callable[[list[Run], Sweep, int], None] | None = None
+) -> None:
+    """Do the runs of a sweep that have not finished; `launch` does so by other means than processes of this one.
+
+    Raises:
+        UserError: all runs fail before they start, or the sweep is running already.
     """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.running: set[subprocess.Popen] = set()
-        self.stopped = False
-
-    def run(self, words: list[str], log: Path, seconds: float) -> None:
-        """Run `seqmodels` with these words until it ends, writing to `log`.
-
-        Raises:
-            TimeoutExpired: it took longer than `seconds`, and was ended.
-            InterruptedError: the runs were stopped.
-        """
-        command = [sys.executable, "-m", "seqmodels.experiments.child", *words]
-        with log.open("a", encoding="utf-8") as output:
-            with self.lock:
-                if self.stopped:
-                    raise InterruptedError("the runs were stopped")
-                process = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
-                )
-                self.running.add(process)
-            try:
-                process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                end([process])
-                raise
-            finally:
-                with self.lock:
-                    self.running.discard(process)
-                assert process.stdin is not None
-                process.stdin.close()
-
-    def stop(self) -> None:
-        """Start no more processes, and end those that run."""
-        with self.lock:
-            self.stopped = True
-            running = list(self.running)
-        end(running)
+    find_finished(sweep)
+    missing = [run for run in sweep.runs if run.state not in ("done", "failed")]
+    if sweep.count("done"):
+        console.print(f"{sweep.count('done')} of {len(sweep.runs)} runs have finished already")
+    if missing and launch is None:
+        find_mistakes(missing, jobs)
+        refuse_if_all_failed(sweep.runs)
+    with own_folder(sweep):
+        if launch is None:
+            run_all(sweep, jobs, Watch(sweep, jobs, console))
+        else:
+            launch(missing, sweep, jobs)
 
 
-def end(processes: list[subprocess.Popen]) -> None:
+@contextmanager
+def own_folder(sweep: Sweep) -> Iterator[None]:
+    """Make the folder of a sweep, and lock it.
+
+    Raises:
+        UserError: it cannot be made, or the sweep is running already.
+    """
+    try:
+        sweep.folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(sweep.folder):
+            yield
+    except FolderInUseError as error:
+        raise UserError(f"this sweep is running already, in another process ({sweep.folder})") from error
+
+
+def find_finished(sweep: Sweep) -> None:
+    """Update the states of the runs by what is in their folders."""
+    for run in sweep.runs:
+        if run.config is not None:
+            look(run)
+
+
+def look(run: Run) -> bool:
+    """Update the state of a run by what is in its folder; returns whether it needs no process, or none any more."""
+    try:
+        if run.result() is not None:
+            run.state, run.message = "done", ""
+    except UserError as error:
+        run.state, run.message = "failed", str(error)
+    return run.state in ("done", "failed")
+
+
+def find_mistakes(runs: list[Run], jobs: int) -> None:
+    """Build the parts of each run before the first one starts, and let those fail whose settings are wrong.
+
+    Of runs that differ in the seed alone, one is built.
+    """
+    distinct: dict[str, list[Run]] = {}
+    for run in runs:
+        settings: Any = OmegaConf.to_container(run.config)
+        seed = settings.pop("seed")
+        key = repr(settings) if type(seed) is int and 0 <= seed < 2**32 else repr((settings, seed))
+        distinct.setdefault(key, []).append(run)
+    groups = list(distinct.values())
+    with stop_signals.waiting(), shared_environment():
+        context, checks = context_for(runs), []
+        try:
+            for part in (groups[start::jobs] for start in range(min(jobs, len(groups)))):
+                receiver, sender = context.Pipe(duplex=False)
+                settings = [OmegaConf.to_container(group[0].config) for group in part]
+                process = context.Process(target=check, args=(settings, here(), sender))
+                process.start()
+                sender.close()
+                checks.append((part, process, receiver))
+            for part, process, receiver in checks:
+                for group in part:
+                    while not receiver.poll(TICK) and process.is_alive() and stop_signals.received is None:
+                        pass
+                    try:
+                        message = receiver.recv() if receiver.poll() else ""
+                    except EOFError:  # the process was killed; the runs themselves will show the reason
+                        message = ""
+                    for run in group:
+                        run.state, run.message = ("failed", message) if message else (run.state, "")
+        finally:
+            end([process for _, process, _ in checks])
+
+
+def run_all(sweep: Sweep, jobs: int, watch: Watch) -> None:
+    """Do the runs of a sweep that are neither done nor failed, `jobs` at a time.
+
+    Raises `Stopped` after a signal, once the running ones have saved their state.
+    """
+    waiting = [run for run in sweep.runs if run.state not in ("done", "failed")]
+    for run in waiting:
+        run.state, run.message = "waiting", ""
+    going: list[Going] = []
+    with stop_signals.waiting(), shared_environment(), watch:
+        context = context_for(waiting)
+        try:
+            sweep.write()
+            while (waiting or going) and stop_signals.received is None:
+                for run in waiting.copy():
+                    if len(going) == jobs:
+                        break
+                    assert run.folder is not None, "a run without a folder has failed"
+                    if not has_writer(run.folder):
+                        waiting.remove(run)
+                        if look(run):
+                            watch.ended(run)
+                        else:
+                            going.append(start(run, context))
+                        sweep.write()
+                connection.wait([one.process.sentinel for one in going], TICK) if going else time.sleep(TICK)
+                for one in going.copy():
+                    overdue = one.run.minutes is not None and time.monotonic() - one.started > 60 * one.run.minutes
+                    if overdue:
+                        end([one.process])
+                    if not one.process.is_alive():
+                        going.remove(one)
+                        settle(one, sweep, overdue)
+                        if one.run.state == "waiting":
+                            waiting.append(one.run)
+                        else:
+                            watch.ended(one.run)
+                        sweep.write()
+                watch.show()
+        finally:
+            if going:
+                watch.stopping(len(going))
+            end([one.process for one in going])
+            for one in going:
+                settle(one, sweep)
+            sweep.write()
+
+
+def start(run: Run, context: Any) -> Going:
+    """Start the process of a run."""
+    receiver, sender = context.Pipe(duplex=False)
+    settings = OmegaConf.to_container(run.config)
+    process = context.Process(target=work, args=(settings, run.folder, here(), sender))
+    process.start()
+    sender.close()
+    run.state = "running"
+    return Going(run, process, receiver, time.monotonic())
+
+
+def settle(ended: Going, sweep: Sweep, overdue: bool = False) -> None:
+    """Update the state of a run whose process has ended."""
+    run, seconds = ended.run, time.monotonic() - ended.started
+    state, message = ended.received()
+    ended.receiver.close()
+    if state == IN_USE:
+        run.state = "waiting"
+        return
+    run.state, run.message = state, message
+    if overdue:
+        run.state, run.message = "failed", f"stopped after {run.minutes:g} minutes; the same command continues it"
+    if look(run) and run.state == "done":
+        sweep.seconds[run.name] = seconds
+
+
+def end(processes: list[BaseProcess]) -> None:
     """Ask processes to end, and kill those that have not after a minute."""
     for process in processes:
         process.terminate()
     last = time.monotonic() + PATIENCE
     try:
         for process in processes:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0, last - time.monotonic()))
+            process.join(max(0, last - time.monotonic()))
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.join()
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run: `seqmodels train <overrides> seed=<seed>` into `folder`, for at most `minutes` at a time."""
+def context_for(runs: list[Run]) -> Any:
+    """How processes are started: on Linux by forking one that has imported everything, which saves four seconds each.
 
-    name: str
-    overrides: tuple[str, ...]
-    seed: int
-    folder: Path
-    minutes: float
-
-    @property
-    def config(self) -> DictConfig:
-        config = composed(*self.overrides, *QUIET).copy()
-        config.seed = self.seed
-        return config
-
-    def result(self) -> dict[str, Any] | None:
-        """The content of `result.json`; None if the run has not finished.
-
-        Raises:
-            RunFolderError: the folder holds a run with another config, or a result that is not the one of this run.
-        """
-        if not (self.folder / "config.yaml").exists():
-            return None
-        file = self.folder / "result.json"
-        result = checked_result(file, self.folder) if file.exists() else None
-        digests = {} if result is None else digests_in(result)
-        found, expected = read_config(self.folder / "config.yaml", digests.get("config.yaml")), self.config
-        if decisive(found) != decisive(OmegaConf.to_container(expected)):
-            raise RunFolderError(
-                f"{self.folder} holds a run with another config: "
-                "use the settings it was run with, choose another folder, or remove it"
-            )
-        if result is not None:
-            for name, value in {
-                "task": expected.task_name, "model": expected.model_name, "seed": expected.seed
-            }.items():  # fmt: skip
-                if result[name] != value:
-                    raise RunFolderError(
-                        f"{file} is of another run: its {name} is {printable(result[name], 100)}, "
-                        f"and {value} in the config beside it"
-                    )
-        return result
-
-    def run(self, children: Children) -> str:
-        """Train, or continue training; returns a line with the outcome.
-
-        Raises:
-            UserError: the run failed, took too long, or goes on in another process.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        log = self.folder / "log.txt"
-        if (self.folder / "config.yaml").exists():
-            classes = [word for word in self.overrides if "_target_=" in word]  # which resume= wants to see typed
-            words = [override("resume", self.folder), *classes]
-        else:
-            words = [*self.overrides, *QUIET, f"seed={self.seed}", override("hydra.run.dir", self.folder)]
-        try:
-            children.run(["train", *words], log, 60 * self.minutes)
-        except subprocess.TimeoutExpired as error:
-            raise UserError(f"{self.name}: stopped after {self.minutes:g} minutes ({log})") from error
-        except InterruptedError as error:
-            raise UserError(f"{self.name}: {error}") from error
-        result = self.result()  # its training may have diverged, which has an exit code of its own
-        if result is None:
-            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
-            raise UserError(f"{self.name}: {printable(said[-1].removeprefix('error: '))} ({log})")
-        score = "diverged" if result["test"] is None else f"test {result['metric']} {significant(result['test'])}"
-        return f"{self.name}: {printable(score)}, {result['seconds']:.0f} s"
-
-
-@functools.cache
-def composed(*overrides: str) -> DictConfig:
-    """The config that all seeds share, composed only once because that takes a while."""
-    return compose(*overrides)
-
-
-def decisive(settings: Any) -> dict[str, Any]:
-    """The settings of a run that can change its numbers."""
-    return {key: value for key, value in settings.items() if key not in ("claim", "published")}
-
-
-def run_all(jobs: list[Job], processes: int, console: Console) -> list[UserError]:
-    """Run the jobs that have not finished, several at a time; returns the errors of those that failed.
-
-    When it is interrupted, it stops the jobs that run before it re-raises the interruption.
-
-    Raises:
-        UserError: a job's settings are wrong, or its folder holds another run; then none is run.
+    A process that shares a GPU's state with its parent cannot use it, and on macOS and Windows forking is not safe or
+    not possible; there, each process is a new one.
     """
-    for overrides in {job.overrides for job in jobs}:
-        composed(*overrides, *QUIET)
-    missing = [job for job in jobs if job.result() is None]
-    if len(missing) < len(jobs):
-        console.print(f"{len(jobs) - len(missing)} of {len(jobs)} runs have finished already")
-    errors = []
-    children = Children()
+    accelerators = {run.config.trainer.get("accelerator") for run in runs if run.config is not None}
+    if sys.platform != "linux" or accelerators != {"cpu"}:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["seqmodels.experiments.preload"])
+    return context
 
-    def run(job: Job) -> str | UserError:
-        try:
-            return job.run(children)
-        except UserError as error:
-            return error
 
-    with ThreadPoolExecutor(processes) as pool:
-        try:
-            for number, outcome in enumerate(pool.map(run, missing), start=1):
-                console.print(f"[{number}/{len(missing)}] {outcome}", markup=False, soft_wrap=True)
-                if isinstance(outcome, UserError):
-                    errors.append(outcome)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            children.stop()
-            raise
-    return errors
+@contextmanager
+def shared_environment() -> Iterator[None]:
+    """The environment of the processes: the modules that this one finds, and one thread for each library.
+
+    Libraries such as NumPy's would otherwise start a thread for each core; torch's threads are a setting of each run.
+    """
+    changed = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    changed["PYTHONPATH"] = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def here() -> tuple[str, dict[str, str]]:
+    """The working directory and the environment that a process is to have."""
+    return str(Path.cwd()), dict(os.environ)

@@ -38,15 +38,14 @@ from rich.console import Console
 from seqmodels import __version__
 from seqmodels.checks import UserError
 from seqmodels.config import compose
-from seqmodels.experiments.jobs import QUIET
+from seqmodels.config.identity import decisive
 from seqmodels.experiments.space import contains, corners, words_of
 from seqmodels.experiments.width import name_in, parameters_of, width_for
-from seqmodels.files import only_writer
+from seqmodels.files import FolderInUseError, has_writer, only_writer
 from seqmodels.learner import Diverged
 from seqmodels.report.folder import write_config
 from seqmodels.report.tables import significant
 from seqmodels.runs.build import Parts, build
-from seqmodels.runs.resume import flat
 from seqmodels.runs.run import described, train
 from seqmodels.untrusted.reading import printable
 
@@ -59,11 +58,7 @@ UNDISTURBED = 5
 SETTLED = 1 / 3
 """The part of its steps for which a trial is never stopped: many tasks are learned suddenly, after a plateau."""
 
-NEUTRAL = (
-    "seed", "claim", "published", "resume", "parity", "page", "jobs", "baseline", "match", "data.num_workers",
-    "trainer.enable_progress_bar",
-)  # fmt: skip
-"""Settings that do not change the scores of a trial, apart from the seed, which tuning sets."""
+QUIET = ("logger=none", "trainer.enable_progress_bar=false")
 
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
 
@@ -90,7 +85,6 @@ class Search:
         budget: what each search gets.
         root: the folder of the database. The trials write into a folder below it that has the name of the search.
         parameters: the number of parameters that the model of each trial has, as nearly as its width allows.
-        common: overrides without which a config cannot be composed and that are no settings, such as hydra.searchpath.
 
     Raises:
         UserError: a setting is wrong, or does not exist.
@@ -103,10 +97,9 @@ class Search:
         budget: Budget,
         root: Path,
         parameters: int | None = None,
-        common: Sequence[str] = (),
     ) -> None:
         self.words, self.space, self.budget, self.root = list(words), space, budget, root
-        self.parameters, self.common = parameters, list(common)
+        self.parameters = parameters
         self.widths: dict[str, int] = {}
         """Those that have been found, by the settings of a trial."""
         self.config = self.config_of({})
@@ -131,7 +124,7 @@ class Search:
         quiet = {name_in(word) for word in QUIET}
         words = [word for word in self.words_with(settings) if name_in(word) not in quiet]
         seed = self.budget.seeds[0] if seed is None else seed
-        config = compose(*self.common, *words, *QUIET, f"seed={seed}")
+        config = compose(*words, *QUIET, f"seed={seed}")
         if self.parameters is not None:
             if str(settings) not in self.widths:
                 self.widths[str(settings)] = width_for(config, self.parameters)
@@ -172,8 +165,7 @@ class Search:
 
     def settings(self) -> dict[str, Any]:
         """Everything that the score of a trial depends on, in plain containers."""
-        config = {name: value for name, value in flat(self.config).items() if name not in NEUTRAL}
-        config = {name: value for name, value in config.items() if not name.startswith(("checkpoint.", "logger."))}
+        config = {name: value for name, value in decisive(self.config).items() if name != "seed"}
         space = {f"space: {name}": str(values) for name, values in self.space.items()}
         own = {"seeds": self.budget.seeds, "prune": self.budget.prune, "match": self.parameters, "version": __version__}
         return json.loads(json.dumps(config | space | own, default=str))
@@ -201,7 +193,7 @@ class Search:
         """The first number without a trial, after trials whose processes have ended have lost theirs."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             number = number_of(trial)
-            if number is None or not is_held(self.folder_of(number)):
+            if number is None or not has_writer(self.folder_of(number)):
                 self.study.tell(trial.number, state=TrialState.FAIL)
         taken = {number_of(trial) for trial in self.trials()}
         return next((number for number in range(1, self.budget.trials + 1) if number not in taken), None)
@@ -326,7 +318,7 @@ class Search:
     def experiment(self, best: FrozenTrial) -> str:
         """The best settings as a file for conf/experiment/, which `train.py experiment=NAME` takes."""
         words = self.words_with(self.settings_of(best))
-        config = compose(*self.common, *words)
+        config = compose(*words)
         choices = HydraConfig.get().runtime.choices
         names = dict.fromkeys(name_in(word) for word in words)
         base = choices.get("experiment")
@@ -448,22 +440,11 @@ def alone_in(root: Path) -> Iterator[None]:
             try:
                 held.enter_context(only_writer(root))
                 break
-            except UserError as error:
+            except FolderInUseError as error:
                 if time.monotonic() > last:
                     raise UserError(f"another process has locked {root} for {PATIENCE} seconds") from error
                 time.sleep(0.02)
         yield
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process is writing into a folder."""
-    if not folder.is_dir():
-        return False
-    try:
-        with only_writer(folder):
-            return False
-    except UserError:
-        return True
 
 
 def number_of(trial: FrozenTrial) -> Any:

@@ -89,14 +89,13 @@ def width_for(config: DictConfig, parameters: int) -> int:
     return min([*itertools.islice(narrower, 1), wider], key=lambda width: abs(count(width) - parameters))
 
 
-def matched(runs: Sequence[Sequence[str]], match: Any, common: Sequence[str] = ()) -> list[list[str]]:
+def matched(runs: Sequence[Sequence[str]], match: Any) -> list[list[str]]:
     """The overrides of runs, with a `model.hidden_size` in each that gives all models about as many parameters.
 
     Args:
         runs: the overrides of each run. Those without a `model=` have the default model.
         match: "parameters": as many as the model of the first run has, on the task of the run and with its other
             settings. A typed `model.hidden_size` is then that of the first model. Or their number.
-        common: overrides that are needed to compose a run but not returned, such as hydra.searchpath.
 
     Raises:
         UserError: `match` is neither of them, or a model cannot have this number of parameters.
@@ -109,8 +108,8 @@ def matched(runs: Sequence[Sequence[str]], match: Any, common: Sequence[str] = (
         number = match
         if match == "parameters":
             of_first = [word for word in words if name_in(word) != "model"]
-            number = parameters_of(compose(*common, *reference, *of_first))
-        return width_for(compose(*common, *words), number)
+            number = parameters_of(compose(*reference, *of_first))
+        return width_for(compose(*words), number)
 
     widths = [width(tuple(word for word in run if name_in(word) != "seed")) for run in runs]
     kept = [[word for word in run if name_in(word) != "model.hidden_size"] for run in runs]

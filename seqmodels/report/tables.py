@@ -1,12 +1,13 @@
 """Tables for the screen and for Markdown pages, and the numbers in them."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from seqmodels.parity import ParityReport
+if TYPE_CHECKING:  # it imports torch, for which a table of runs would have to wait
+    from seqmodels.parity import ParityReport
 
 
 def significant(value: float, digits: int = 4) -> str:
@@ -74,7 +75,7 @@ def lengths_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def parity_table(report: ParityReport) -> Table:
+def parity_table(report: "ParityReport") -> Table:
     """The errors of each tensor of a layer against its reference."""
     table = Table(title=escape(f"{report.layer} against {report.reference}, float64"))
     table.add_column("tensor")

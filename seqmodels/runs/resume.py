@@ -4,22 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.checks import UserError
 from seqmodels.config import arguments_of, target_of
 from seqmodels.config.compose import settings_and_groups
+from seqmodels.config.identity import OF_SWEEPS, decisive, flat, without_effect
 from seqmodels.files import digest_of
 from seqmodels.report.tables import counted
 from seqmodels.restore import reserved_in, within
 from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config, read_file, read_result
-
-CHANGEABLE = {
-    "checkpoint.steps", "checkpoint.minutes", "data.num_workers", "parity", "trainer.enable_progress_bar",
-    "trainer.max_steps",
-}  # fmt: skip
-"""Settings that may change, because they do not affect the steps already done."""
 
 MODULES = (
     "seqmodels.layers", "seqmodels.tasks", "torch.nn.modules.rnn", "torch.optim", "lightning.pytorch.trainer",
@@ -40,12 +34,10 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
         raise UserError("resume= needs the folder of a run")
     if folder.resolve() != Path(typed.resume).resolve():
         raise UserError(f"resume={typed.resume} continues one run in its own folder: leave out -m and hydra.run.dir")
-    for entry in (*folder.iterdir(), *(folder / "checkpoints").glob("*")):
-        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
-            raise RunFolderError(f"{printable(entry)} is a link or a device, which no run writes")
+    check_entries(folder)
     stored = OmegaConf.create(read_config(folder / "config.yaml"))
     settings, _ = settings_and_groups("train")
-    for name in sorted(settings - set(stored)):
+    for name in sorted(settings - set(stored) - set(OF_SWEEPS)):
         raise UserError(f"this run was made by an earlier version without {name} and cannot be continued")
     check_classes(stored, words)
     config = stored.copy()
@@ -64,6 +56,13 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
             OmegaConf.update(config, name, OmegaConf.select(typed, name), merge=False, force_add=True)
     check_changes(stored, config)
     return config
+
+
+def check_entries(folder: Path) -> None:
+    """Refuse the folder of a run with links or devices in it, through which a continued run would write elsewhere."""
+    for entry in (*folder.iterdir(), *(folder / "checkpoints").glob("*")):
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            raise RunFolderError(f"{printable(entry)} is a link or a device, which no run writes")
 
 
 def check_classes(stored: DictConfig, words: list[str]) -> None:
@@ -90,15 +89,15 @@ def check_classes(stored: DictConfig, words: list[str]) -> None:
 
 def fixed_settings(config: DictConfig) -> str:
     """The digest of the settings that may not change, by which a checkpoint knows the config it belongs to."""
-    settings = {name: value for name, value in sorted(flat(config).items()) if name not in CHANGEABLE}
-    return digest_of(json.dumps(settings, default=str).encode())
+    settings = {name: value for name, value in decisive(config).items() if name != "trainer.max_steps"}
+    return digest_of(json.dumps(settings, sort_keys=True, default=str).encode())
 
 
 def check_changes(stored: DictConfig, config: DictConfig) -> None:
     """Refuse changes that would have altered the steps already done."""
     before, after = flat(stored), flat(config)
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    refused = [name for name in changed if name not in CHANGEABLE]
+    refused = [name for name in changed if name != "trainer.max_steps" and not without_effect(name)]
     if refused:
         changes = ", ".join(f"{name} (from {before.get(name)} to {after.get(name)})" for name in refused)
         raise UserError(f"a run continues with the settings it began with; these would change its numbers: {changes}")
@@ -136,9 +135,3 @@ def finished(config: DictConfig, folder: Path, reports: bool = True) -> bool:
     if reports:
         print(f"This run has finished after {counted(result['steps'], 'step')}: its results are in {folder}")
     return True
-
-
-def flat(config: DictConfig) -> dict[str, Any]:
-    """The settings by their dotted names, such as optimizer.lr."""
-    (settings,) = pd.json_normalize(OmegaConf.to_container(config)).to_dict("records")  # type: ignore[arg-type]
-    return {str(name): value for name, value in settings.items()}

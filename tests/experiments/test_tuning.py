@@ -24,7 +24,8 @@ from seqmodels.commands import tune
 from seqmodels.config import compose
 from seqmodels.experiments import tuning
 from seqmodels.experiments.space import distributions
-from seqmodels.experiments.tuning import Budget, Search, is_held, open_storage, search_all
+from seqmodels.experiments.tuning import Budget, Search, open_storage, search_all
+from seqmodels.files import has_writer
 from seqmodels.learner import Diverged
 from seqmodels.tasks import Adding
 from seqmodels.untrusted.reading import read_config
@@ -228,13 +229,13 @@ def test_a_running_trial_is_left_to_its_process_until_that_is_killed(search):
     tuned = search(trials=3)
     with held_by_another_process(tuned.folder_of(1)):
         tuned.ask(1)
-        assert is_held(tuned.folder_of(1))
+        assert has_writer(tuned.folder_of(1))
         assert tuned.run_next()
         assert tuned.run_next()
         assert not tuned.run_next()
         assert [row["trial"] for row in tuned.rows()] == [2, 3]
         assert tuned.running
-    assert not is_held(tuned.folder_of(1))
+    assert not has_writer(tuned.folder_of(1))
     assert not tuned.running
     search_all([tuned], lambda line: None)
     assert [row["trial"] for row in tuned.rows()] == [1, 2, 3]

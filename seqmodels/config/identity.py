@@ -1,0 +1,52 @@
+"""Which settings decide a run's numbers, and the digest by which a run with the same ones is found again."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels import __version__
+from seqmodels.files import digest_of
+
+OF_SWEEPS = ("jobs", "baseline", "match")
+"""Settings of a sweep, which its runs do not have."""
+
+WITHOUT_EFFECT = (
+    "checkpoint", "data.num_workers", "parity", "trainer.enable_progress_bar", "logger", "claim", "published",
+    "resume", "page", *OF_SWEEPS,
+)  # fmt: skip
+"""Settings, and groups of settings, that cannot change the numbers of a run."""
+
+
+def identity(config: DictConfig | Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that two runs have in common if at most their seeds and their names can differ.
+
+    They stand for the version of the package and all settings that can change a run's numbers, except the seed.
+    """
+    settings = {name: value for name, value in decisive(config).items() if name != "seed"}
+    return digest_of(json.dumps([__version__, settings], sort_keys=True, default=str).encode())[:8]
+
+
+def decisive(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that can change a run's numbers, by their dotted names."""
+    return {name: value for name, value in flat(config).items() if not without_effect(name)}
+
+
+def without_effect(name: str) -> bool:
+    """Whether a setting, by its dotted name, cannot change the numbers of a run."""
+    return name.startswith(tuple(f"{group}." for group in WITHOUT_EFFECT)) or name in WITHOUT_EFFECT
+
+
+def flat(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """The settings by their dotted names, such as optimizer.lr."""
+    plain: Any = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
+    return dict(named(plain))
+
+
+def named(settings: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from named(value, f"{group}{name}.")
+        else:
+            yield f"{group}{name}", value

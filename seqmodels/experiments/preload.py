@@ -1,0 +1,22 @@
+"""What every run imports. A process that has imported it starts a run by forking, rather than in four seconds.
+
+It may do nothing else: no thread may have been started, and no GPU been used, in a process that forks.
+"""
+
+import gc
+import os
+import sys
+from multiprocessing import forkserver
+
+if forks := getattr(sys.modules["__main__"], "main", None) is forkserver.main:
+    os.setsid()  # so that Ctrl-C and the end of a terminal do not end it before the runs have saved their state
+    gc.disable()  # as `quick_imports` does
+
+import pydantic  # noqa: F401
+import tensorboard.compat.tensorflow_stub  # noqa: F401
+
+import seqmodels.runs.run  # noqa: F401
+
+if forks:
+    gc.freeze()  # the collector of a run would otherwise copy all of these objects by touching them
+    gc.enable()

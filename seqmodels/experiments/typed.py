@@ -1,0 +1,190 @@
+"""A typed sweep: from the words after `-m`, and those of a file in conf/sweep/, to its runs.
+
+Hydra calls a `TypedSweep` in place of its own sweeper, which would start one run after the other and write
+multirun.yaml.
+"""
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins import basic_sweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from seqmodels.checks import UserError, as_user_errors, check_whole
+from seqmodels.config.folders import check_folders, override
+from seqmodels.config.identity import without_effect
+from seqmodels.experiments.child import IN_USE, job
+from seqmodels.experiments.jobs import do_missing, look, shared_environment
+from seqmodels.experiments.sweep import (
+    Composer,
+    Run,
+    Sweep,
+    placed,
+    refuse_if_all_failed,
+    report_failures,
+    share_cores,
+)
+from seqmodels.files import digest_of
+from seqmodels.stops import Stopped
+from seqmodels.untrusted.reading import printable
+
+HERE = (None, "joblib", "submitit_local")
+"""The launchers of this machine; None starts processes of its own."""
+
+
+@contextmanager
+def sweeps_of_hydra() -> Iterator[None]:
+    """Have Hydra use `TypedSweep` as its basic sweeper.
+
+    Hydra builds only sweepers of packages named hydra_plugins by their names in a config.
+    """
+    plugins: Any = Plugins.instance()
+
+    def instantiate_sweeper(*, config: DictConfig, hydra_context: HydraContext, **others: Any) -> Any:
+        if str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
+            return TypedSweep(config, hydra_context)
+        return Plugins.instantiate_sweeper(plugins, config=config, hydra_context=hydra_context, **others)
+
+    plugins.instantiate_sweeper = instantiate_sweeper
+    try:
+        yield
+    finally:
+        del plugins.instantiate_sweeper
+
+
+class TypedSweep:
+    """Expands the typed words as Hydra's basic sweeper does, and does the runs that have not finished."""
+
+    def __init__(self, config: DictConfig, context: HydraContext) -> None:
+        self.config = config
+        self.context = context
+        self.settings: Any = config.hydra
+        self.file: str | None = self.settings.runtime.choices.get("sweep")
+        """The name of the file in conf/sweep/."""
+        launcher = str(self.settings.runtime.choices["hydra/launcher"])
+        self.launcher = None if launcher == "basic" else launcher
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Do the runs of these words, and compare all of them.
+
+        Raises:
+            UserError: a setting of the sweep is wrong, or runs have failed.
+        """
+        from seqmodels.experiments.conclusion import conclude
+
+        HydraConfig.instance().set_config(self.config)
+        check_folders(self.settings)
+        sweep, jobs = self.planned(arguments)
+        console = Console(width=None if sys.stdout.isatty() else 160)
+        try:
+            do_missing(sweep, jobs, console, self.launch if self.launcher else None)
+        except Stopped as stop:
+            stop.message += f"; the same command continues the sweep ({sweep.folder})"
+            raise
+        conclude(sweep, console)
+        report_failures(sweep)
+
+    def planned(self, arguments: list[str]) -> tuple[Sweep, int]:
+        """The sweep with all of its runs, and how many of them go on at a time.
+
+        Raises:
+            UserError: a setting of the sweep is wrong, or each of its runs is.
+        """
+        params = [f"{name}={values}" for name, values in (self.settings.sweeper.params or {}).items()]
+        overrides = OverridesParser.create(self.context.config_loader).parse_overrides(params + arguments)
+        swept = list(dict.fromkeys(each.get_key_element() for each in overrides if each.is_sweep_override()))
+        if self.file is not None and not swept:
+            raise UserError(f"sweep={self.file}: expected hydra.sweeper.params with what is to be swept, found none")
+        (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)
+
+        composer = Composer(*self.settings.overrides.hydra, config_name=self.settings.job.config_name)
+        runs = []
+        for words in combinations:
+            name = " ".join(word for word in words if word.partition("=")[0] in swept) or " ".join(words)
+            runs.append(composer.run(name or "the run", tuple(words)))
+        refuse_if_all_failed(runs)
+        share = share_cores if self.launcher in HERE else share_cluster
+        jobs = share(self.config.jobs, runs)
+        root = Path(str(self.settings.sweep.dir)).absolute()
+        program = "python train.py" if Path(sys.argv[0]).name == "train.py" else "seqmodels train"
+        command = f"{program} {shlex.join(sys.argv[1:])}"
+        return Sweep(root / "sweeps" / self.name(arguments, swept), command, placed(runs, root)), jobs
+
+    def name(self, arguments: list[str], swept: list[str]) -> str:
+        """The name of the file, or of what is swept; with a digest of all that was typed and can change a number."""
+        typed = {word: word.lstrip("+~").partition("=")[0] for word in arguments}
+        words = sorted(word for word, name in typed.items() if name != "sweep" and not without_effect(name))
+        title = self.file if self.file is not None else "-".join(swept) or "run"
+        title = re.sub(r"[^-.\w]", "-", title, flags=re.ASCII).strip(".-")[:80]
+        return title if self.file is not None and not words else f"{title}-{digest_of(repr(words).encode())[:8]}"
+
+    def launch(self, runs: list[Run], sweep: Sweep, jobs: int) -> None:
+        """Do the runs by another of Hydra's launchers, such as joblib or submitit.
+
+        Raises:
+            UserError: the launcher is not installed, or it failed.
+        """
+        if not runs:
+            return
+        config = self.config.copy()
+        OmegaConf.set_readonly(config.hydra, None)
+        config.hydra.sweep.dir = str(sweep.folder)  # where launchers put files of their own
+        settings = config.hydra.launcher
+        if settings.get("n_jobs") == -1:  # what the packages have by default
+            settings.n_jobs = jobs
+        if "cpus_per_task" in settings and settings.cpus_per_task is None:
+            settings.cpus_per_task = max(run.config.threads for run in runs if run.config is not None)
+        if "array_parallelism" in settings and self.config.jobs is not None:
+            settings.array_parallelism = jobs
+        HydraConfig.instance().set_config(config)
+        launcher = Plugins.instance().instantiate_launcher(self.context, job, config)
+        words = []
+        for run in runs:
+            assert run.config is not None, "a run without a config has failed"
+            assert run.folder is not None, "a run with a config has a folder"
+            place = [override("hydra.sweep.dir", run.folder.parent), override("hydra.sweep.subdir", run.folder.name)]
+            words.append([*run.overrides, f"threads={run.config.threads}", *place])
+            run.state = "running"
+        sweep.write()
+        try:
+            with shared_environment():
+                returned = launcher.launch(words, initial_job_idx=0)
+        except Exception as error:
+            reason = printable(" ".join(str(error).split()), 1000)
+            raise UserError(f"hydra/launcher={self.launcher}: {type(error).__name__}: {reason}") from error
+        finally:
+            for run in runs:
+                run.state = "interrupted"
+                look(run)
+            sweep.write()
+        for run, ended in zip(runs, returned, strict=True):
+            completed = ended.status is JobStatus.COMPLETED
+            state, message = ended.return_value if completed else ("failed", str(ended._return_value))
+            if run.state == "interrupted":
+                run.state, run.message = ("failed", message) if state == IN_USE else (state, message)
+        sweep.write()
+
+
+def share_cluster(jobs: Any, runs: list[Run]) -> int:
+    """How many runs go on at a time on other machines, whose cores are not known here; at most all of them.
+
+    Raises:
+        UserError: `jobs` is not a positive whole number, or a run has threads=auto.
+    """
+    if jobs is not None:
+        with as_user_errors():
+            check_whole("jobs", jobs, 1)
+    if any(run.config is not None and run.config.threads == "auto" for run in runs):
+        raise UserError("threads=auto: name a number of threads, because other machines may have other cores")
+    return jobs or len(runs)

@@ -43,11 +43,13 @@ class Command:
         verb: str,
         function: Callable[[DictConfig, Path], Any],
         named: bool,
+        lists: tuple[str, ...],
         sweeps: Callable[[], AbstractContextManager[Any]],
     ) -> None:
         self.verb = verb
         self.function = function
         self.named = named
+        self.lists = lists
         self.sweeps = sweeps
 
     def __call__(self, words: list[str] | None = None) -> None:
@@ -98,6 +100,10 @@ class Command:
         if self.named:
             bare = [word for word in overrides if "=" not in word and not word.startswith("~")]
             overrides = [word for word in overrides if word not in bare] + [f"name=[{','.join(bare)}]"] * bool(bare)
+        for number, word in enumerate(overrides):  # without brackets, Hydra would read several runs
+            name, _, value = word.partition("=")
+            if name in self.lists and value and value[0] not in "['\"":
+                overrides[number] = f"{name}=[{value}]"
         check_words(overrides, self.verb)
         if arguments.help:
             program = "python train.py" if Path(sys.argv[0]).name == "train.py" else f"seqmodels {self.verb}"
@@ -127,14 +133,18 @@ class Command:
 
 
 def command(
-    verb: str, named: bool = False, sweeps: Callable[[], AbstractContextManager[Any]] = nullcontext
+    verb: str,
+    named: bool = False,
+    lists: tuple[str, ...] = (),
+    sweeps: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Callable[[Callable[[DictConfig, Path], Any]], Command]:
     """Decorate `function(config, folder)` to be the command that conf/<verb>.yaml configures.
 
     With `named`, words without a value are a list of names: `seqmodels layers lru` is `seqmodels layers name=[lru]`.
+    The settings in `lists` may be typed without brackets: `by=model,task` is `by=[model,task]`.
     Within `sweeps()`, Hydra has a sweeper for `-m`.
     """
-    return lambda function: Command(verb, function, named, sweeps)
+    return lambda function: Command(verb, function, named, lists, sweeps)
 
 
 def check_words(words: list[str], verb: str) -> None:

@@ -5,18 +5,19 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from seqmodels.checks import UserError, as_user_errors, check_flag
 from seqmodels.commands.door import command, quick_imports
+
+LEAST_NEEDED = ("steps/s", "parameters", "metric", "chance", "steps", "date", "folder")
+"""Columns that a narrow terminal does without, the least needed first."""
 
 
 @command("results")
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         from seqmodels.experiments.results import cells_of, collect
-        from seqmodels.report.tables import markdown_table
+        from seqmodels.report.tables import fitted, markdown_table
         from seqmodels.untrusted.reading import without_markup
 
     with as_user_errors():
@@ -31,11 +32,10 @@ def main(config: DictConfig, folder: Path) -> None:
         raise UserError(f"none of the {len(errors)} results below {config.folder} can be shown")
     if config.markdown:
         rows = [[without_markup(cell) for cell in row] for row in cells_of(table)]
-        print(markdown_table(list(map(str, table.columns)), rows))
+        print(markdown_table([without_markup(str(name)) for name in table.columns], rows))
         return
-    screen = Table()
-    for name in table.columns:
-        screen.add_column(str(name), overflow="fold")
-    for row in cells_of(table):
-        screen.add_row(*map(Text, row))
-    Console(width=None if sys.stdout.isatty() else 120).print(screen)
+    console = Console(width=None if sys.stdout.isatty() else 1000)
+    screen, hidden = fitted(list(map(str, table.columns)), cells_of(table), console.width, LEAST_NEEDED)
+    console.print(screen)
+    if hidden:
+        print(f"not shown, because the terminal is too narrow: {', '.join(hidden)} (markdown=true shows all)")

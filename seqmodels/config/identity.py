@@ -29,8 +29,17 @@ def identity(config: DictConfig | Mapping[str, Any]) -> str:
 
 
 def decisive(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that can change a run's numbers, by their dotted names."""
-    return {name: value for name, value in flat(config).items() if not without_effect(name)}
+    """The settings that can change a run's numbers, by their dotted names.
+
+    1.0 is the same as 1, except to Lightning's trainer, for which 1.0 is a share and 1 a number of batches.
+    """
+    settings = {name: value for name, value in flat(config).items() if not without_effect(name)}
+    return {
+        name: int(value)
+        if isinstance(value, float) and value.is_integer() and not name.startswith("trainer.")
+        else value
+        for name, value in settings.items()
+    }
 
 
 def without_effect(name: str) -> bool:

@@ -1,32 +1,61 @@
-"""The end of a sweep: a table of its runs."""
+"""The end of a sweep: a table of its runs, and a comparison of them."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from seqmodels.checks import UserError
+from seqmodels.experiments.comparison import Comparison, cells_of, compare, runs_in, write_comparison
+from seqmodels.experiments.results import settings_in
 from seqmodels.experiments.sweep import Run, Sweep
-from seqmodels.report.tables import significant
+from seqmodels.report.tables import fitted, significant
 from seqmodels.untrusted.reading import printable
 
+LEAST_NEEDED = ("parameters", "metric", "p", "diverged", "seeds", "seeds needed")
+"""Columns of a comparison that a narrow terminal does without, the least needed first."""
 
-def conclude(sweep: Sweep, console: Console) -> None:
-    """Print a table of all runs: the score on validation, and on the test, and for one that failed, why."""
+
+def conclude(sweep: Sweep, console: Console, swept: list[str], baseline: str | None) -> None:
+    """Print a table of all runs, and compare those that have finished: models and tasks, and what else was swept.
+
+    The comparison is written into comparison/ in the sweep's folder. `swept` are the names that had several values.
+    """
     table = Table("run", "state", "validation", "test", "solved", "seconds")
     for run in sweep.runs:
-        table.add_row(*map(Text, cells_of(run)))
+        table.add_row(*map(Text, cells_of_run(run)))
     console.print(table)
-    console.print(f"The sweep is in [bold]{sweep.folder}[/bold]", soft_wrap=True)
+    try:
+        runs, errors, unfinished = runs_in(sweep.folder)
+        names = [
+            name for each in swept for name in (each.lstrip("+~"), f"{each}._target_")
+        ]  # of values, and of choices
+        settings = set(settings_in(runs)) - {"seed"}
+        by = list(dict.fromkeys(["model", "task", *(name for name in names if name in settings)]))
+        comparison = compare(runs, by, baseline, unfinished=unfinished, errors=errors)
+        write_comparison(comparison, sweep.folder / "comparison")
+        show(comparison, console)
+    except UserError as error:
+        console.print(f"no comparison: {error}", markup=False, soft_wrap=True)
+    console.print(f"The sweep is in [bold]{escape(str(sweep.folder))}[/bold]", soft_wrap=True)
 
 
-def cells_of(run: Run) -> list[str]:
+def cells_of_run(run: Run) -> list[str]:
     result = run.result() if run.state == "done" else None
     if result is None:
         return [printable(run.name), run.state, "", "", "", ""]
-    validation, test = (
-        "" if score is None else significant(score) for score in (result.get("validation"), result["test"])
-    )
+    scores = ["" if score is None else significant(score) for score in (result.get("validation"), result["test"])]
     diverged = result["diverged_at"] is not None
     state = f"diverged at step {result['diverged_at']}" if diverged else run.state
-    return [
-        printable(run.name), state, validation, test, "yes" if result["solved"] else "no", f"{result['seconds']:.0f}",
-    ]  # fmt: skip
+    return [printable(run.name), state, *scores, "yes" if result["solved"] else "no", f"{result['seconds']:.0f}"]
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Print the table of a comparison, and its warnings."""
+    screen, hidden = fitted(*cells_of(comparison), console.width, LEAST_NEEDED, by="task")
+    console.print(Text(comparison.title), soft_wrap=True)
+    console.print(screen)
+    if hidden:
+        console.print(f"not shown, because the terminal is too narrow: {', '.join(hidden)}", soft_wrap=True)
+    for warning in comparison.warnings:
+        console.print(f"[bold]warning:[/bold] {escape(warning)}", soft_wrap=True)

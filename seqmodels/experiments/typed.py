@@ -72,6 +72,8 @@ class TypedSweep:
         self.settings: Any = config.hydra
         self.file: str | None = self.settings.runtime.choices.get("sweep")
         """The name of the file in conf/sweep/."""
+        self.swept: list[str] = []
+        """The names that have several values, once the words are known."""
         launcher = str(self.settings.runtime.choices["hydra/launcher"])
         self.launcher = None if launcher == "basic" else launcher
 
@@ -81,8 +83,6 @@ class TypedSweep:
         Raises:
             UserError: a setting of the sweep is wrong, or runs have failed.
         """
-        from seqmodels.experiments.conclusion import conclude
-
         HydraConfig.instance().set_config(self.config)
         check_folders(self.settings)
         sweep, jobs = self.planned(arguments)
@@ -92,7 +92,9 @@ class TypedSweep:
         except Stopped as stop:
             stop.message += f"; the same command continues the sweep ({sweep.folder})"
             raise
-        conclude(sweep, console)
+        from seqmodels.experiments.conclusion import conclude  # which imports pandas and matplotlib
+
+        conclude(sweep, console, self.swept, self.config.baseline)
         report_failures(sweep)
 
     def planned(self, arguments: list[str]) -> tuple[Sweep, int]:
@@ -104,6 +106,7 @@ class TypedSweep:
         params = [f"{name}={values}" for name, values in (self.settings.sweeper.params or {}).items()]
         overrides = OverridesParser.create(self.context.config_loader).parse_overrides(params + arguments)
         swept = list(dict.fromkeys(each.get_key_element() for each in overrides if each.is_sweep_override()))
+        self.swept = swept
         if self.file is not None and not swept:
             raise UserError(f"sweep={self.file}: expected hydra.sweeper.params with what is to be swept, found none")
         (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)

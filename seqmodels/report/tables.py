@@ -1,10 +1,12 @@
 """Tables for the screen and for Markdown pages, and the numbers in them."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:  # it imports torch, for which a table of runs would have to wait
     from seqmodels.parity import ParityReport
@@ -13,6 +15,20 @@ if TYPE_CHECKING:  # it imports torch, for which a table of runs would have to w
 def significant(value: float, digits: int = 4) -> str:
     """A number with this many significant digits."""
     return f"{value:.{digits}g}"
+
+
+def with_interval(value: float, low: float, high: float, sign: str = "-") -> str:
+    """A number and an interval around it, with as many decimals as the interval has meaning.
+
+    >>> with_interval(0.11592, 0.0644, 0.1593), with_interval(1503.2, 1400, 1700)
+    ('0.116 [0.064, 0.159]', '1503 [1400, 1700]')
+    """
+    width = high - low
+    if not width > 0:
+        return f"{value:{sign}.4g}" + (f" [{low:{sign}.4g}, {high:{sign}.4g}]" if width == 0 else "")
+    decimals = max(0, 1 - math.floor(math.log10(width / 2)))
+    form = f"{sign}.{decimals}f" if decimals <= 6 else f"{sign}.3g"
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def span(shortest: int, longest: int) -> str:
@@ -25,6 +41,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, and how many more there are: "a, b, c and 2 more"."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table, without a newline at its end. Cells may hold any text: bars and line breaks are escaped."""
     lines = []
@@ -33,6 +55,67 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         cells = [cell.replace("|", "\\|").replace("\n", "<br>") for cell in row]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def fitted(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int, least_needed: Sequence[str], by: str = ""
+) -> tuple[Table, list[str]]:
+    """A table for the screen in which no cell is broken, and the names of the columns left out to make it fit.
+
+    Args:
+        width: of the screen, in characters.
+        least_needed: the columns that can be left out, first those needed least.
+        by: a column; a line is drawn where its value changes.
+    """
+    wide = {name: max(map(len, cells)) for name, *cells in zip(header, header, *rows, strict=True)}
+    hidden: list[str] = []
+    for name in least_needed:
+        if name in wide and sum(wide.values()) + 3 * len(wide) + 1 > width:
+            del wide[name]
+            hidden.append(name)
+    table = Table()
+    for name in wide:
+        table.add_column(Text(name), no_wrap=True)
+    cells = [dict(zip(header, row, strict=True)) for row in rows]
+    for row, below in zip(cells, [*cells[1:], {}], strict=True):
+        table.add_row(*(Text(row[name]) for name in wide), end_section=row.get(by) != below.get(by))
+    return table, hidden
+
+
+def latex_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+    """A LaTeX table, for the package booktabs. Cells and caption may hold any text, written in ASCII."""
+    lines = [" & ".join(map(as_latex, row)) + r" \\" for row in [header, *rows]]
+    lines = [
+        rf"\begin{{tabular}}{{{'l' * len(header)}}}",
+        r"\toprule",
+        lines[0],
+        r"\midrule",
+        *lines[1:],
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{as_latex(caption)}}}",
+        *lines,
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_latex(text: str) -> str:
+    """Text that LaTeX typesets as it is.
+
+    >>> print(as_latex("50 % of a_b"))
+    50 \\% of a\\_b
+    """
+    text = text.encode("ascii", "backslashreplace").decode()
+    named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+             ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "]": "{]}"}  # fmt: skip
+    named |= {char: "\\" + char for char in "&%$#_{}"}
+    return "".join(named.get(char, char) for char in text)
 
 
 def result_table(result: dict[str, Any]) -> Table:

@@ -15,6 +15,7 @@ VERBS = {
     "layers": "list the layers; with a name, show its equations, arguments and paper",
     "export": "write the model of a run as an ONNX file or a program of torch.export",
     "results": "show a table of finished runs",
+    "tune": "search the settings with the best validation score, with the same budget for each model",
     "compare": "compare finished runs over their seeds, with intervals",
     "claims": "repeat published experiments, and judge which claims hold",
     "benchmark": "time layers against torch.nn's",

@@ -14,9 +14,8 @@ def page(verb: str, program: str, overrides: list[str], config_dir: str | None =
     """The page of conf/<verb>.yaml, with the settings of the choices among `overrides`; those in `config_dir`, too."""
     folders = [CONF] if config_dir is None else [CONF, Path(config_dir).resolve()]
     described: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{verb}.yaml"))
-    groups = settings_and_groups(verb)[1] | {"train": {"experiment", "sweep"}, "overhead": {"experiment"}}.get(
-        verb, set()
-    )
+    further = {"train": {"experiment", "sweep"}, "overhead": {"experiment"}, "tune": {"experiment"}}
+    groups = settings_and_groups(verb)[1] | further.get(verb, set())
     parts = [described["hydra"]["help"]["header"]]
     parts.append(f"{program} {'[GROUP=CHOICE ...] ' if groups else ''}[KEY=VALUE ...]")
     if groups:
@@ -40,4 +39,6 @@ def settings_text(verb: str) -> str:
     text = (CONF / f"{verb}.yaml").read_text(encoding="utf-8")
     inherited = [entry for entry in re.findall(r"^  - (\w+)$", text, re.MULTILINE) if entry not in ("verb", "_self_")]
     own = re.split(r"^(?:model_name|hydra):", text.partition("\n\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
-    return "\n\n".join([*map(settings_text, inherited), own.rstrip()])
+    overridden = tuple(f"{name}:" for name in re.findall(r"^(\w+):", own, re.MULTILINE))
+    lines = "\n\n".join(map(settings_text, inherited)).splitlines()
+    return "\n".join([*(line for line in lines if not line.startswith(overridden)), "", own.rstrip()]).lstrip("\n")

@@ -242,7 +242,7 @@ def test_a_fault_of_the_program_keeps_its_stack_trace(type_command, monkeypatch)
 def test_help_lists_what_can_be_chosen():
     shown = subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     for group in CONF.iterdir():
-        if group.is_dir():
+        if group.is_dir() and group.name != "space":  # which is chosen by seqmodels tune
             line = next(line for line in shown.stdout.splitlines() if line.startswith(f"{group.name}: "))
             assert {file.stem for file in group.glob("*.yaml")} == set(line.removeprefix(f"{group.name}: ").split(", "))
 

@@ -1,0 +1,474 @@
+"""Tuning: a search for the settings with the best score on validation, by Optuna.
+
+A trial trains one model on one task once for each tuning seed, and its score is the mean of their validation metrics,
+each at the step with the lowest validation loss; that is the checkpoint which a run would test. The test split is not
+computed. Trials are numbered, and stored in `study.db`, which several processes may share:
+
+- A trial that was running when its process ended, however it ended, is made again under its number. Whether the process
+  lives is known by a lock that the system removes with it.
+- A number is given once, under a lock, so that any number of processes make exactly as many trials as were asked for.
+- The sampler is seeded by the number of the trial. With one process, equal commands make equal trials, also if they are
+  interrupted and continued. With several, a trial depends on which others have finished before it.
+- Trial 1 has the settings that are shipped, or typed, if they lie in the space.
+
+Windows has no such locks: there, let only one process at a time use a database.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import optuna
+import sqlalchemy
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+from optuna.exceptions import StorageInternalError
+from optuna.trial import FrozenTrial, Trial, TrialState
+from rich.console import Console
+
+from seqmodels import __version__
+from seqmodels.checks import UserError
+from seqmodels.config import compose
+from seqmodels.config.identity import decisive
+from seqmodels.experiments.space import contains, corners, words_of
+from seqmodels.experiments.width import name_in, parameters_of, width_for
+from seqmodels.files import FolderInUseError, has_writer, only_writer
+from seqmodels.learner import Diverged
+from seqmodels.report.folder import write_config
+from seqmodels.report.tables import significant
+from seqmodels.runs.build import Parts, build
+from seqmodels.runs.run import described, train
+from seqmodels.untrusted.reading import printable
+
+PATIENCE = 60
+"""Seconds to wait for another process that uses the database."""
+
+UNDISTURBED = 5
+"""Trials that are trained to their end before another one may be stopped early."""
+
+SETTLED = 1 / 3
+"""The part of its steps for which a trial is never stopped: many tasks are learned suddenly, after a plateau."""
+
+QUIET = ("logger=none", "trainer.enable_progress_bar=false")
+
+STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What each model gets on each task: so many trials, each with these seeds, and stopped early or not."""
+
+    trials: int
+    seeds: tuple[int, ...]
+    prune: bool
+
+    @property
+    def seeds_text(self) -> str:
+        return f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+
+
+class Search:
+    """The search of one model on one task: a study of Optuna.
+
+    Args:
+        words: the overrides of `train.py` that all trials share.
+        space: the settings to search, by their dotted names.
+        budget: what each search gets.
+        root: the folder of the database. The trials write into a folder below it that has the name of the search.
+        parameters: the number of parameters that the model of each trial has, as nearly as its width allows.
+
+    Raises:
+        UserError: a setting is wrong, or does not exist.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        space: dict[str, Any],
+        budget: Budget,
+        root: Path,
+        parameters: int | None = None,
+    ) -> None:
+        self.words, self.space, self.budget, self.root = list(words), space, budget, root
+        self.parameters = parameters
+        self.widths: dict[str, int] = {}
+        """Those that have been found, by the settings of a trial."""
+        self.config = self.config_of({})
+        self.shipped = self.shipped_settings()
+        self.model, self.task = str(self.config.model_name), str(self.config.task_name)
+        self.name = f"{self.model}_{self.task}"
+        self.folder = root / self.name
+        parts = build(self.config, self.folder)
+        self.metric, self.higher_is_better = parts.task.metric_name, parts.task.higher_is_better
+        for settings in corners(space):
+            try:
+                build(self.config_of(settings), self.folder)
+            except UserError as error:
+                raise UserError(f"{self.model} on {self.task} cannot be searched in this space: {error}") from error
+
+    def words_with(self, settings: dict[str, Any]) -> list[str]:
+        """The overrides of a run with these settings."""
+        return [*(word for word in self.words if name_in(word) not in settings), *words_of(settings)]
+
+    def config_of(self, settings: dict[str, Any], seed: int | None = None) -> DictConfig:
+        """The config of a trial with these settings and, if asked for, the width that gives it its parameters."""
+        quiet = {name_in(word) for word in QUIET}
+        words = [word for word in self.words_with(settings) if name_in(word) not in quiet]
+        seed = self.budget.seeds[0] if seed is None else seed
+        config = compose(*words, *QUIET, f"seed={seed}")
+        if self.parameters is not None:
+            if str(settings) not in self.widths:
+                self.widths[str(settings)] = width_for(config, self.parameters)
+            config.model.hidden_size = self.widths[str(settings)]
+        return config
+
+    def shipped_settings(self) -> dict[str, Any]:
+        """The values that the settings of the space have without a search; empty if one lies outside of the space."""
+        choices = HydraConfig.get().runtime.choices  # of the config that was composed last
+        values = {name: choices.get(name, OmegaConf.select(self.config, name)) for name in self.space}
+        return values if all(contains(self.space[name], value) for name, value in values.items()) else {}
+
+    def open(self, storage: optuna.storages.BaseStorage) -> None:
+        """Create the study, or open it.
+
+        Raises:
+            UserError: it was made with other settings.
+        """
+        direction: Any = "maximize" if self.higher_is_better else "minimize"
+        settings = self.settings()
+        with alone_in(self.root):
+            self.study = optuna.create_study(
+                storage=storage, study_name=self.name, direction=direction, pruner=self.pruner(), load_if_exists=True
+            )
+            if not self.study.user_attrs:
+                self.study.set_user_attr("settings", settings)
+        stored: Any = self.study.user_attrs.get("settings")
+        if not isinstance(stored, dict):
+            raise UserError(f"{self.root / 'study.db'} holds a study that is not one of seqmodels tune")
+        changed = [name for name in sorted({*stored, *settings}) if stored.get(name) != settings.get(name)]
+        if changed:
+            changes = [f"{name} (then {stored.get(name)}, now {settings.get(name)})" for name in changed]
+            more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+            raise UserError(
+                f"{self.root} holds a search of {self.model} on {self.task} with other settings: "
+                f"{printable(', '.join(changes[:3]))}{more}; choose another folder=..., or remove that one"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the score of a trial depends on, in plain containers."""
+        config = {name: value for name, value in decisive(self.config).items() if name != "seed"}
+        space = {f"space: {name}": str(values) for name, values in self.space.items()}
+        own = {"seeds": self.budget.seeds, "prune": self.budget.prune, "match": self.parameters, "version": __version__}
+        return json.loads(json.dumps(config | space | own, default=str))
+
+    def pruner(self) -> optuna.pruners.BasePruner:
+        if not self.budget.prune:
+            return optuna.pruners.NopPruner()
+        return optuna.pruners.MedianPruner(UNDISTURBED, n_warmup_steps=int(SETTLED * self.config.trainer.max_steps))
+
+    def run_next(self) -> bool:
+        """Make the next trial that nobody has made yet; returns False if there is none."""
+        with ExitStack() as held:
+            with alone_in(self.root):
+                number = self.next_number()
+                if number is None:
+                    return False
+                folder = self.folder_of(number)
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(only_writer(folder))  # by which others know that the trial is running
+                trial = self.ask(number)
+            self.run(trial, folder)
+        return True
+
+    def next_number(self) -> int | None:
+        """The first number without a trial, after trials whose processes have ended have lost theirs."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            number = number_of(trial)
+            if number is None or not has_writer(self.folder_of(number)):
+                self.study.tell(trial.number, state=TrialState.FAIL)
+        taken = {number_of(trial) for trial in self.trials()}
+        return next((number for number in range(1, self.budget.trials + 1) if number not in taken), None)
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials but those whose processes ended before they did, which have failed without a message."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state != TrialState.FAIL or "message" in trial.user_attrs]
+
+    def folder_of(self, number: int) -> Path:
+        return self.folder / f"{number:03}"
+
+    def ask(self, number: int) -> Trial:
+        """A new trial with this number and the settings that the sampler suggests."""
+        (seed,) = np.random.SeedSequence([self.budget.seeds[0], number]).generate_state(1)
+        self.study.sampler = optuna.samplers.TPESampler(seed=int(seed))
+        if number == 1 and self.shipped and not self.study.get_trials(states=(TrialState.WAITING,)):
+            self.study.enqueue_trial(self.shipped)
+        trial = self.study.ask(self.space)
+        trial.set_user_attr("number", number)
+        return trial
+
+    def run(self, trial: Trial, folder: Path) -> None:
+        """Train with the settings of a trial, and record how it ended. Only a trouble of the database is an error."""
+        losses: list[float] = []
+        scores: list[float] = []
+        try:
+            for seed in self.budget.seeds:
+                watch = Watch(trial, scores, self.budget)
+                diverged = self.train(self.config_of(trial.params, seed), folder / str(seed), watch)
+                if diverged is not None:
+                    trial.set_user_attr("diverged_at", diverged.step)
+                    raise optuna.TrialPruned
+                scores.append(watch.score)
+                losses.append(watch.loss)
+        except optuna.TrialPruned:
+            self.study.tell(trial, state=TrialState.PRUNED)  # for the sampler, worse than any that has finished
+        except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError):
+            raise
+        except Exception as error:
+            trial.set_user_attr("message", str(error) if isinstance(error, UserError) else described(error))
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            trial.set_user_attr("loss", mean(losses))
+            self.study.tell(trial, mean(scores))
+
+    def train(self, config: DictConfig, folder: Path, watch: "Watch") -> Diverged | None:
+        """Train once, without proof and test; returns where training diverged, if it did."""
+        parts = build(config, folder)
+        watch.parts = parts
+        parts.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
+        folder.mkdir(exist_ok=True)
+        write_config(parts.config, folder)
+        try:
+            return train(parts, folder, False, Console(quiet=True))
+        finally:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+    @property
+    def running(self) -> bool:
+        """Whether a trial goes on in another process."""
+        with alone_in(self.root):
+            return self.next_number() is None and any(trial.state == TrialState.RUNNING for trial in self.trials())
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The trial with the best score, of equal ones that with the lowest loss; None if no trial has finished."""
+        sign = -1 if self.higher_is_better else 1
+        finished = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+        return min(finished, key=lambda trial: (sign * score_of(trial), trial.user_attrs["loss"]), default=None)
+
+    def settings_of(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The settings of a trial, and the width if it was searched for."""
+        settings = {name: trial.params[name] for name in self.space}
+        if self.parameters is None:
+            return settings
+        return settings | {"model.hidden_size": self.config_of(settings).model.hidden_size}
+
+    def parameters_of(self, trial: FrozenTrial) -> int:
+        """The number of parameters of a trial's model."""
+        return parameters_of(self.config_of({name: trial.params[name] for name in self.space}))
+
+    def line_of(self, trial: FrozenTrial) -> str:
+        """How a trial ended, in a line."""
+        seconds = duration(trial)
+        settings = settings_text({name: trial.params[name] for name in self.space})
+        return (
+            f"{self.model} on {self.task}, trial {number_of(trial)} of {self.budget.trials}: {self.end_of(trial)} "
+            f"({settings}; {seconds:.0f} s)"
+        )
+
+    def end_of(self, trial: FrozenTrial) -> str:
+        """Its score, or why it has none."""
+        if trial.state == TrialState.FAIL:
+            return f"failed: {printable(trial.user_attrs['message'])}"
+        if "diverged_at" in trial.user_attrs:
+            return f"diverged at step {trial.user_attrs['diverged_at']}"
+        if trial.state == TrialState.COMPLETE:
+            return f"validation {self.metric} {significant(score_of(trial))}"
+        step = max(trial.intermediate_values)
+        score = significant(trial.intermediate_values[step])
+        return f"stopped at step {step} with validation {self.metric} {score}"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The trials as rows of a table, in the order of their numbers."""
+        return [
+            {
+                "model": self.model,
+                "task": self.task,
+                "trial": number_of(trial),
+                "end": "diverged" if "diverged_at" in trial.user_attrs else STATES[trial.state],
+                "metric": self.metric,
+                "validation": trial.value,
+                "steps": max(trial.intermediate_values, default=0),
+                "seconds": duration(trial),
+                **{name: trial.params[name] for name in self.space},
+            }
+            for trial in sorted(self.trials(), key=number_of)
+            if trial.state in STATES
+        ]
+
+    def experiment(self, best: FrozenTrial) -> str:
+        """The best settings as a file for conf/experiment/, which `train.py experiment=NAME` takes."""
+        words = self.words_with(self.settings_of(best))
+        config = compose(*words)
+        choices = HydraConfig.get().runtime.choices
+        names = dict.fromkeys(name_in(word) for word in words)
+        base = choices.get("experiment")
+        groups = dict.fromkeys(["model", "task", *(name for name in names if name in choices and name != "experiment")])
+        defaults: list[Any] = [*([base] if base else []), *({f"override /{name}": choices[name]} for name in groups)]
+        settings = OmegaConf.create({"claim": None, "published": None} if base else {})
+        for name in names:
+            if name not in choices:
+                OmegaConf.update(settings, name, OmegaConf.select(config, name), force_add=True)
+        score = f"{self.metric} {significant(score_of(best))}"
+        return (
+            "# @package _global_\n"
+            f"# The best of {self.budget.trials} trials of `seqmodels tune`: validation {score}, "
+            f"{self.budget.seeds_text}.\n"
+            f"{OmegaConf.to_yaml(OmegaConf.create({'defaults': [*defaults, '_self_']}))}\n"
+            f"{OmegaConf.to_yaml(settings) if len(settings) else ''}"
+        )
+
+
+class Watch(Callback):
+    """Reports the score of a trial at each validation, and stops a trial that is worse than the others.
+
+    Args:
+        trial: the trial.
+        scores: those of the seeds that it has been trained with before.
+        budget: what each search gets.
+    """
+
+    parts: Parts
+
+    def __init__(self, trial: Trial, scores: Sequence[float], budget: Budget) -> None:
+        self.trial, self.scores, self.budget = trial, list(scores), budget
+        self.score = self.loss = math.nan
+        """The metric and the loss at the best step so far."""
+
+    def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
+        checkpoints, task = self.parts.checkpoints, self.parts.task  # which have seen this validation already
+        if checkpoints.best_step == trainer.global_step:
+            self.score = trainer.callback_metrics[f"val_{task.metric_name}"].item()
+            self.loss = checkpoints.best_loss
+        step = len(self.scores) * trainer.max_steps + trainer.global_step
+        self.trial.report(mean([*self.scores, self.score]), step)
+        if step < len(self.budget.seeds) * trainer.max_steps and self.trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def search_all(searches: Sequence[Search], say: Callable[[str], None]) -> None:
+    """Make all trials of all searches, some of which other processes may make, and wait for those.
+
+    Raises:
+        UserError: the database cannot be read or written.
+        Stopped: a signal has ended it. The trial that was running will be made again.
+    """
+    said: set[tuple[str, int]] = set()
+
+    def say_what_is_new(quietly: bool = False) -> None:
+        for search in searches:
+            for trial in search.trials():
+                if trial.state in STATES and (search.name, trial.number) not in said:
+                    said.add((search.name, trial.number))
+                    if not quietly:
+                        say(search.line_of(trial))
+
+    with database_errors(searches[0].root):
+        say_what_is_new(quietly=True)
+        for search in searches:
+            if done := sum(trial.state in STATES for trial in search.trials()):
+                say(f"{search.model} on {search.task}: {done} of {search.budget.trials} trials have been made already")
+        while (made := any(search.run_next() for search in searches)) or any(search.running for search in searches):
+            say_what_is_new()
+            if not made:
+                time.sleep(1)
+        say_what_is_new()
+
+
+def open_storage(root: Path) -> optuna.storages.BaseStorage:
+    """The database in a folder, which is created if there is none.
+
+    Raises:
+        UserError: it is damaged, of another version of Optuna, or locked.
+    """
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    with database_errors(root), alone_in(root):
+        file = (root / "study.db").resolve()
+        url = sqlalchemy.URL.create("sqlite", database=str(file)).render_as_string()
+        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": PATIENCE}})
+
+
+@contextmanager
+def database_errors(root: Path) -> Iterator[None]:
+    """Turn errors of the database into a `UserError` that names its file."""
+    file = root / "study.db"
+    try:
+        yield
+    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+        problem = str(getattr(cause, "orig", cause))
+        if "locked" in problem:
+            raise UserError(f"{file} has been locked by another process for {PATIENCE} seconds") from error
+        damaged = any(words in problem for words in ("not a database", "malformed", "no such"))
+        hint = "; it is damaged, or not of seqmodels tune: choose another folder=..., or remove it" if damaged else ""
+        raise UserError(f"{file} cannot be used: {printable(problem)}{hint}") from error
+    except RuntimeError as error:
+        if "optuna" not in str(error).lower():
+            raise
+        raise UserError(f"{file} cannot be used: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def alone_in(root: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block, for a minute at most; blocks last a fraction of a second.
+
+    Raises:
+        UserError: another process stays there.
+    """
+    last = time.monotonic() + PATIENCE
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(only_writer(root))
+                break
+            except FolderInUseError as error:
+                if time.monotonic() > last:
+                    raise UserError(f"another process has locked {root} for {PATIENCE} seconds") from error
+                time.sleep(0.02)
+        yield
+
+
+def number_of(trial: FrozenTrial) -> Any:
+    """The number of a trial, from 1 on; None if its process ended before it was given one."""
+    number = trial.user_attrs.get("number")
+    return number if isinstance(number, int) else None
+
+
+def score_of(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value
+
+
+def duration(trial: FrozenTrial) -> float:
+    """Seconds."""
+    return 0.0 if trial.duration is None else trial.duration.total_seconds()
+
+
+def settings_text(settings: dict[str, Any]) -> str:
+    """Settings in a line, with numbers rounded."""
+    return " ".join(
+        f"{name}={significant(value, 3) if isinstance(value, float) else value}" for name, value in settings.items()
+    )
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -15,6 +15,7 @@ VERBS = {
     "layers": "list the layers; with a name, show its equations, arguments and paper",
     "export": "write the model of a run as an ONNX file or a program of torch.export",
     "results": "show a table of finished runs",
+    "compare": "compare finished runs over their seeds, with intervals",
     "page": "write what runs came to, and what their models have inside, as pages of HTML",
     "claims": "repeat published experiments, and judge which claims hold",
     "benchmark": "time layers against torch.nn's",

@@ -31,11 +31,31 @@ def main(config: DictConfig, folder: Path) -> None:
         raise UserError(f"none of the {len(errors)} results below {config.folder} can be shown")
     if config.markdown:
         rows = [[without_markup(cell) for cell in row] for row in cells_of(table)]
-        print(markdown_table(list(map(str, table.columns)), rows))
+        print(markdown_table([without_markup(str(name)) for name in table.columns], rows))
         return
+    console = Console(width=None if sys.stdout.isatty() else 1000)
+    screen, hidden = fitted([list(map(str, table.columns)), *cells_of(table)], console.width)
+    console.print(screen)
+    if hidden:
+        print(f"not shown, because the terminal is too narrow: {', '.join(hidden)} (markdown=true shows all)")
+
+
+LEAST_NEEDED = ("steps/s", "parameters", "metric", "chance", "steps", "date", "folder")
+"""Columns that a narrow terminal does without, the least needed first."""
+
+
+def fitted(lines: list[list[str]], width: int) -> tuple[Table, list[str]]:
+    """A table of a header and rows that is no wider than this, and the names of the columns left out for it."""
+    header, *rows = lines
+    wide = {name: max(len(cell) for cell in cells) for name, *cells in zip(header, header, *rows, strict=True)}
+    hidden: list[str] = []
+    for name in LEAST_NEEDED:
+        if sum(wide.values()) + 3 * len(wide) + 1 > width and name in wide:
+            del wide[name]
+            hidden.append(name)
     screen = Table()
-    for name in table.columns:
-        screen.add_column(str(name), overflow="fold")
-    for row in cells_of(table):
-        screen.add_row(*map(Text, row))
-    Console(width=None if sys.stdout.isatty() else 120).print(screen)
+    for name in wide:
+        screen.add_column(Text(name), no_wrap=True)
+    for row in rows:
+        screen.add_row(*(Text(cell) for name, cell in zip(header, row, strict=True) if name in wide))
+    return screen, hidden

@@ -1,5 +1,6 @@
 """Tables for the screen and for Markdown pages, and the numbers in them."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,6 +15,20 @@ def significant(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
+def with_interval(value: float, low: float, high: float, sign: str = "-") -> str:
+    """A number and an interval around it, with as many decimals as the interval has meaning.
+
+    >>> with_interval(0.11592, 0.0644, 0.1593), with_interval(1503.2, 1400, 1700)
+    ('0.116 [0.064, 0.159]', '1503 [1400, 1700]')
+    """
+    width = high - low
+    if not width > 0:
+        return f"{value:{sign}.4g}" + (f" [{low:{sign}.4g}, {high:{sign}.4g}]" if width == 0 else "")
+    decimals = max(0, 1 - math.floor(math.log10(width / 2)))
+    form = f"{sign}.{decimals}f" if decimals <= 6 else f"{sign}.3g"
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
 def span(shortest: int, longest: int) -> str:
     """A range of lengths: "1 to 40", or "40" where both are equal."""
     return str(longest) if shortest == longest else f"{shortest} to {longest}"
@@ -24,6 +39,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, and how many more there are: "a, b, c and 2 more"."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table, without a newline at its end. Cells may hold any text: bars and line breaks are escaped."""
     lines = []
@@ -32,6 +53,42 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         cells = [cell.replace("|", "\\|").replace("\n", "<br>") for cell in row]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def latex_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+    """A LaTeX table, for the package booktabs. Cells and caption may hold any text, written in ASCII."""
+    lines = [" & ".join(map(as_latex, row)) + r" \\" for row in [header, *rows]]
+    lines = [
+        rf"\begin{{tabular}}{{{'l' * len(header)}}}",
+        r"\toprule",
+        lines[0],
+        r"\midrule",
+        *lines[1:],
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{as_latex(caption)}}}",
+        *lines,
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_latex(text: str) -> str:
+    """Text that LaTeX typesets as it is.
+
+    >>> print(as_latex("50 % of a_b"))
+    50 \\% of a\\_b
+    """
+    text = text.encode("ascii", "backslashreplace").decode()
+    named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+             ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "]": "{]}"}  # fmt: skip
+    named |= {char: "\\" + char for char in "&%$#_{}"}
+    return "".join(named.get(char, char) for char in text)
 
 
 def result_table(result: dict[str, Any]) -> Table:

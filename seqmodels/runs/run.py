@@ -8,6 +8,7 @@ import subprocess
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,7 @@ def result_of(
         "claim": parts.claim,
         "seed": parts.seed,
         "metric": task.metric_name,
+        "validation": validation_of(parts),
         "test": score,
         **by_length(task, scores),
         "chance": task.chance,
@@ -203,6 +205,7 @@ def result_of(
         "steps": steps,
         "best_step": parts.checkpoints.best_step,
         "diverged_at": None if diverged is None else diverged.step,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds,
         "steps_per_second": steps / seconds if steps else 0.0,
         "threads": torch.get_num_threads(),
@@ -215,6 +218,13 @@ def result_of(
         | {"python": platform.python_version()},
         "git": git_revision(),
     }
+
+
+def validation_of(parts: Parts) -> float | None:
+    """The task's metric on validation at the step that was best there; None if training diverged before."""
+    best, column = parts.checkpoints.best_step, f"val_{parts.task.metric_name}"
+    rows = [] if best is None else [row for row in parts.metrics.read() if row.get(column)]
+    return next((float(row[column]) for row in rows if int(row["step"]) + 1 == best), None)
 
 
 def by_length(task: Task, scores: dict[str, float] | None) -> dict[str, Any]:

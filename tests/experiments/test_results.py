@@ -1,7 +1,10 @@
 """The table of finished runs, some of them from strangers."""
 
+import io
 import json
 import os
+
+from rich.console import Console
 
 from seqmodels.files import digest_of
 
@@ -11,7 +14,7 @@ def table_in(printed):
     return [line for line in printed.splitlines() if line.startswith("| ") and line.endswith(" |")]
 
 
-def test_runs_are_listed_from_best_to_worst(train, tmp_path, type_command):
+def test_runs_are_listed_from_best_to_worst_on_validation(train, tmp_path, type_command):
     short = ["trainer=smoke", "model.hidden_size=4"]
     for name, options in {"a": ["seed=1"], "b": ["seed=2"], "c": ["task=adding"]}.items():
         train(*short, *options, name=name)
@@ -19,7 +22,7 @@ def test_runs_are_listed_from_best_to_worst(train, tmp_path, type_command):
     header, rule, *rows = [line.strip("| ").split(" | ") for line in table_in(printed)]
     assert set(rule) == {"---"}
     assert [row[header.index("task")] for row in rows] == ["adding", "parity_check", "parity_check"]
-    accuracies = [float(row[header.index("test")]) for row in rows[1:]]
+    accuracies = [float(row[header.index("validation")]) for row in rows[1:]]
     assert accuracies == sorted(accuracies, reverse=True)
     assert {row[header.index("seed")] for row in rows[1:]} == {"1", "2"}
     assert "parity_check" in type_command(f"folder={tmp_path}", verb="results")[1]
@@ -47,9 +50,61 @@ def test_what_tells_runs_of_one_model_on_one_task_apart_has_a_column(train, tmp_
     printed = type_command(f"folder={tmp_path}", "markdown=true", verb="results")[1]
     header, _, *rows = [line.split("|")[1:-1] for line in table_in(printed)]
     runs = [dict(zip(map(str.strip, header), map(str.strip, row), strict=True)) for row in rows]
-    settings = {(run["model"], run["seed"]): run["settings"] for run in runs}
-    apart = {("manual_rnn", "1"): "model.hidden_size=4", ("manual_rnn", "2"): "model.hidden_size=5"}
-    assert settings == apart | {("nn_rnn", "1"): ""}
+    settings = {(run["model"], run["seed"]): run["hidden_size"] for run in runs}
+    assert settings == {("manual_rnn", "1"): "4", ("manual_rnn", "2"): "5", ("nn_rnn", "1"): "4"}
+    assert not {"bias", "lr", "optimizer"} & set(map(str.strip, header))  # no run differs in them
+
+
+def test_many_settings_that_differ_share_a_column_of_one_line(tmp_path, type_command):
+    def config(number):
+        names = [f"  very_long_name_of_a_setting_{index}: {number}" for index in range(9)]
+        return "\n".join(["model:", *names, "  bias: true", ""])
+
+    for number in (1, 2):
+        leave(tmp_path / f"run{number}", config(number), test=0.1 * number)
+    leave(tmp_path / "other", config(1), model="other")
+    _, shown, _ = type_command(f"folder={tmp_path}", verb="results")
+    rows = [line for line in shown.splitlines() if "rnn" in line or "other" in line]
+    assert len(rows) == 3
+    for number in (1, 2):
+        settings = " ".join(f"very_long_name_of_a_setting_{index}={number}" for index in range(9))
+        assert len([row for row in rows if settings in row]) == 1
+    assert len(shown.splitlines()) == 3 + 3 + 1
+
+
+def test_a_narrow_terminal_shows_what_matters_and_names_the_rest():
+    from seqmodels.commands.results import fitted
+
+    header = ["task", "model", "validation", "parameters", "steps/s", "folder"]
+    rows = [["adding", "manual_rnn", "0.5", "4482", "294", "x" * 40]] * 3
+    table, hidden = fitted([header, *rows], 200)
+    assert ([str(column.header) for column in table.columns], hidden) == (header, [])
+    table, hidden = fitted([header, *rows], 80)
+    assert hidden == ["steps/s", "parameters"]
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(table)
+    assert len(printed.getvalue().splitlines()) == 3 + 3 + 1
+    assert "x" * 40 in printed.getvalue()
+
+
+def test_no_row_is_sorted_by_its_test(tmp_path, type_command):
+    for model, validation, score in [("a", 0.3, 0.1), ("b", 0.1, 0.3), ("c", float("nan"), 0.0), ("d", None, 0.01)]:
+        leave(tmp_path / model, model=model, validation=validation, test=score)
+    for model, validation, score in [("e", 0.6, 0.9), ("f", 0.8, 0.7)]:
+        leave(tmp_path / model, model=model, validation=validation, test=score, task="bits", metric="accuracy")
+    _, shown, _ = type_command(f"folder={tmp_path}", "markdown=true", verb="results")
+    header, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table_in(shown)]
+    rows = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [row["model"] for row in rows] == ["b", "a", "c", "d", "f", "e"]
+    assert [row["validation"] for row in rows] == ["0.1", "0.3", "nan", "", "0.8", "0.6"]
+
+
+def test_a_run_says_when_it_finished_and_where_it_lies(tmp_path, type_command):
+    leave(tmp_path / "a" / "b", finished="2026-11-23T19:04:05+02:00")
+    leave(tmp_path / "c", finished="yesterday")
+    _, shown, errors = type_command(f"folder={tmp_path}", "markdown=true", verb="results")
+    assert table_in(shown)[2].split(" | ")[-2:] == ["2026-11-23 17:04", "a/b |"]
+    assert errors.startswith(f"left out: {tmp_path / 'c' / 'result.json'}: Invalid isoformat string: 'yesterday'")
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path, type_command):
@@ -131,23 +186,26 @@ def test_a_bad_file_is_named_and_the_others_are_shown(tmp_path, type_command):
 def test_text_of_a_file_is_shown_as_text(tmp_path, type_command):
     hostile = "\x1b[2J\x07[bold red]a[/bold red]|b\nc\u202ed`<b>![x](y)\ud800\\"
     for number in (1, 2):
-        leave(tmp_path / f"run{number}", f"task: {number}\nmodel: '[red]{number}|'\n", model=hostile, seed=number)
+        config = f'"[x]\\e\\n|": "[red]{number}|"\n'
+        leave(tmp_path / f"run{number}", config, model=hostile, seed=number)
     printable = r"\x1b[2J\x07[bold red]a[/bold red]|b\nc\u202ed`<b>![x](y)\ud800"
     code, shown, errors = type_command(f"folder={tmp_path}", verb="results")
     assert (code, errors) == (0, "")
     assert all(line.isprintable() for line in shown.splitlines())
     cells = [line.split("│") for line in shown.splitlines() if line.startswith("│")]
-    assert printable.replace(" ", "") in "".join(row[2].strip() for row in cells)  # folded, at spaces too
-    assert "[red]1|" in "".join(row[-2].strip() for row in cells)
+    assert printable in cells[0][2]
+    assert "[red]1|" in "".join(cells[0])
+    assert r"[x]\x1b\n|" in shown
     _, shown, _ = type_command(f"folder={tmp_path}", "markdown=true", verb="results")
-    row = table_in(shown)[2]
+    header, _, row, _ = table_in(shown)
+    assert r"| \[x\]\\x1b\\n\| |" in header
     assert row.isprintable()
     assert r"\\x1b\[2J\\x07\[bold red\]a\[/bold red\]\|b\\nc\\u202ed\`\<b\>!\[x\](y)\\ud800\\ |" in row
-    assert r"model=\[red\]1\|" in row
+    assert r"| \[red\]1\| |" in row
 
 
 def test_runs_that_diverged_are_shown_last(tmp_path, type_command):
-    leave(tmp_path / "a", test=0.5, model="good")
+    leave(tmp_path / "a", test=0.5, validation=0.5, model="good")
     leave(tmp_path / "b", test=None, model="early", diverged_at=3, solved=False)
     _, shown, _ = type_command(f"folder={tmp_path}", "markdown=true", verb="results")
     header, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table_in(shown)]

@@ -32,7 +32,7 @@ WORDS = [
 def contents(folder):
     """Everything in a run folder that the interruption must not have changed."""
     result = json.loads((folder / "result.json").read_text())
-    unequal = {"seconds", "steps_per_second", "digests"}
+    unequal = {"seconds", "steps_per_second", "finished", "digests"}
     contents = {name: value for name, value in result.items() if name not in unequal}
     contents["metrics.csv"] = (folder / "metrics.csv").read_bytes()
     for name in ("best", "last"):

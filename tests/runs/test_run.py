@@ -4,6 +4,7 @@ import json
 import os
 import re
 import textwrap
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,10 @@ def test_a_run_on_any_task_leaves_a_whole_folder(train, task, model):
     assert set(needed.split()) <= set(result)
     assert (result["model"], result["task"], result["steps"]) == (model, task, 20)
     assert np.isfinite([result["test"], result["chance"]]).all()
+    metrics = metrics_of(folder).dropna(subset="val_loss").set_index("step")
+    assert result["validation"] == metrics.loc[result["best_step"] - 1, f"val_{result['metric']}"]
+    assert metrics.loc[result["best_step"] - 1, "val_loss"] == metrics["val_loss"].min()
+    assert datetime.fromisoformat(result["finished"]).utcoffset() == timedelta(0)
     assert result["parity"]["passed"] if model == "manual_rnn" else result["parity"] == "no reference"
     metrics = metrics_of(folder)
     assert {"step", "train_loss", "val_loss", f"val_{result['metric']}"} <= set(metrics)
@@ -228,6 +233,7 @@ def test_training_that_diverges_from_the_start_has_no_test(train):
     message, folder, result = diverged(train, *words, "trainer.gradient_clip_val=null")
     assert "at step 2, the loss is not finite: try a smaller optimizer.lr" in message
     assert (result["diverged_at"], result["steps"], result["test"], result["solved"]) == (2, 1, None, False)
+    assert result["validation"] is None
     assert {file.name for file in folder.rglob("*") if file.is_file()} == {"config.yaml", "result.json", "last.ckpt"}
     assert all(value.isfinite().all() for value in seqmodels.load_run(folder, "last").state_dict().values())
 
@@ -243,7 +249,7 @@ def test_the_first_gradient_that_is_not_finite_ends_training(train, clipping, mo
     message, folder, result = diverged(train, *words)
     assert "at step 13, the gradient of layer.weight_hh_l0 is not finite" in message
     assert (result["diverged_at"], result["steps"], result["best_step"]) == (13, 12, result["best_step"])
-    assert np.isfinite(result["test"])  # of the best checkpoint, of step 5 or 10
+    assert np.isfinite([result["test"], result["validation"]]).all()  # of the best checkpoint, of step 5 or 10
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 12
     assert all(value.isfinite().all() for value in last["state_dict"].values())

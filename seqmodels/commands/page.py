@@ -14,39 +14,42 @@ from seqmodels.config import arguments_of
 @command("page", named=True)
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
+        from seqmodels.experiments.comparison import runs_in
         from seqmodels.runs.page import write_page
 
     settings = arguments_of(config)
     with as_user_errors():
-        check_flag("missing", config.missing)
-    named = [Path(name) for name in listed(settings["name"])]
-    if not named:
+        check_flag("runs", config.runs)
+    trusted = tuple(listed(settings["trusted"]))
+    places = [Path(name) for name in listed(settings["name"])]
+    if not places:
         raise UserError(
-            "page needs a folder with a run, or with runs below it, as in seqmodels page outputs/TASK/MODEL/..."
+            "page needs a folder, of a run or with runs below it: seqmodels page outputs/TASK/MODEL/..."
         )
-    for run in [run for place in named for run in runs_below(place)]:
-        if config.missing and (run / "page.html").exists():
+    for place in places:
+        if not place.is_dir():
+            raise UserError(f"there is no folder {place}")
+        if is_run(place):
+            print(f"wrote {write_page(place, trusted)}")
             continue
-        try:
-            print(f"wrote {write_page(run, tuple(listed(settings['trusted'])))}")
-        except UserError as error:
-            print(f"left out: {error}", file=sys.stderr)
+        if config.runs:
+            for run in runs_in(place)[0]["folder"]:
+                try:
+                    print(f"wrote {write_page(Path(run), trusted)}")
+                except UserError as error:
+                    print(f"left out: {error}", file=sys.stderr)
+        print(f"wrote {write_comparison(place)}")
 
 
-def runs_below(place: Path) -> list[Path]:
-    """A run folder itself, or all run folders below a folder.
+def write_comparison(place: Path) -> Path:
+    """Compare the runs of a folder by model and task, and write the page of that into its folder `comparison`."""
+    from seqmodels.experiments.comparison import compare, runs_in
+    from seqmodels.experiments.page import write_comparison_page
 
-    Raises:
-        UserError: there is none.
-    """
-    if is_run(place):
-        return [place]
-    if not place.is_dir():
-        raise UserError(f"there is no folder {place}")
-    found = sorted({file.parent for name in ("config.yaml", "result.json") for file in place.rglob(name)})
-    if not found:
-        raise UserError(f"expected a run folder, or one with runs below it, and {place} has neither")
-    return found
+    runs, errors, unfinished = runs_in(place)
+    for error in errors:
+        print(f"left out: {error}", file=sys.stderr)
+    return write_comparison_page(compare(runs, unfinished=unfinished), place / "comparison", errors)
 
 
 def is_run(place: Path) -> bool:

@@ -29,7 +29,7 @@ def draw_states(figure: Figure, lens: Lens) -> None:
     for number, (axes, sequence) in enumerate(zip(grid, states, strict=True)):
         image = axes.imshow(
             sequence[:, order].T, aspect="auto", interpolation="none", cmap="RdBu_r", vmin=-most, vmax=most,
-            extent=(0.5, len(sequence) + 0.5, len(order) + 0.5, 0.5),
+            extent=(-0.5, len(sequence) - 0.5, len(order) - 0.5, -0.5),
         )  # fmt: skip
         axes.set_title(f"sequence {number + 1}", fontsize="medium")
         axes.set(xlabel="step")
@@ -58,7 +58,8 @@ def draw_components(figure: Figure, lens: Lens) -> None:
         add_legend(figure, columns=len(kinds) if len(kinds) < 7 else 4)
     elif known.any():
         colors = axes.scatter(places[known, 0], places[known, 1], c=values[known], s=9, cmap="viridis", linewidths=0)
-        figure.colorbar(colors, ax=axes, pad=0.02)
+        whole = np.all(kinds == np.round(kinds))
+        figure.colorbar(colors, ax=axes, pad=0.02, ticks=MaxNLocator(6, integer=True) if whole else None)
     for share, name, label in zip(lens.components.shares, "xy", ("first", "second"), strict=True):
         axes.set(**{f"{name}label": f"{label} component, {share:.0%} of the variance"})
     axes.locator_params(nbins=5)
@@ -104,7 +105,7 @@ def draw_eigenvalues(figure: Figure, lens: Lens) -> None:
         where, _, gate = spectrum.name.partition(", ")
         largest = f"{gate or where}: up to {np.abs(values).max():.2f}"
         axes.set_title(f"{where}\n{largest}" if gate else largest, fontsize="small", parse_math=False)
-        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_aspect("equal", adjustable="box")
         axes.locator_params(nbins=5)
     for axes in list(grid.flat)[len(shown) :]:
         axes.set_axis_off()

@@ -59,12 +59,20 @@ class Plots:
         self, title: str, text: str, fill: Callable[[Figure], None], wide: bool = False, size: Any = None
     ) -> list[Plot]:
         """The plot that `fill` draws into an empty figure; empty if that fails."""
+        with ink():
+            figure = figure_of(size or (WIDE if wide else SMALL))
+        return self.show(title, text, figure, fill, wide)
+
+    def show(
+        self, title: str, text: str, figure: Figure, fill: Callable[[Figure], None] | None = None, wide: bool = True
+    ) -> list[Plot]:
+        """The plot of a figure, which `fill` completes; empty if that fails."""
         self.count += 1
         try:
             with ink():
-                figure = figure_of(size or (WIDE if wide else SMALL))
-                fill(figure)
-            svg = svg_of(figure, f"plot{self.count}", f"{title}. {text}")
+                if fill is not None:
+                    fill(figure)
+                svg = svg_of(figure, f"plot{self.count}", f"{title}. {text}")
         except Exception as error:
             self.notes.append(f"{title}: the picture cannot be drawn ({printable(error, 200)})")
             return []

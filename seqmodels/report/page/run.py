@@ -104,7 +104,7 @@ def far_of(result: dict[str, Any]) -> str:
     share = (place(test) - place(chance)) / way
     if share < 0.02:
         return "It is no better than chance."
-    return f"It is {share:.0%} of the way from chance to solved."
+    return f"It is {min(math.floor(100 * share), 99)} % of the way from chance to solved."
 
 
 def placing(result: dict[str, Any], values: list[float]) -> Callable[[float], float]:
@@ -221,7 +221,7 @@ def by_position(outputs: Tensor, targets: Tensor) -> tuple[str, np.ndarray, np.n
     counts = scored.sum(axis=0)
     steps = np.flatnonzero(counts)
     name = "squared error" if targets.is_floating_point() else "accuracy"
-    return name, np.where(scored, errors, 0).sum(axis=0)[steps] / counts[steps], steps + 1
+    return name, np.where(scored, errors, 0).sum(axis=0)[steps] / counts[steps], steps
 
 
 def draw_positions(rates: np.ndarray, steps: np.ndarray, name: str, figure: Figure) -> None:
@@ -332,7 +332,7 @@ def environment_of(result: dict[str, Any]) -> Section | None:
         ("commit", result.get("git")),
     ]
     known = [row for row in rows if row[1] is not None]
-    grid = grid_of("Where the run was made.", ["", ""], known, set())
+    grid = grid_of("Where the run was made.", [], known, set())
     return Section("Speed and environment", "", [], [grid]) if known else None
 
 

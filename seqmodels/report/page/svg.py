@@ -15,6 +15,7 @@ INK = "#010203"
 """Drawn in place of black, and replaced by the colour of the page's text."""
 
 COLORS = {BLUE: "blue", SKY: "sky", ORANGE: "orange", RED: "red", GREEN: "green", PURPLE: "purple", GRAY: "gray"}
+COLORS["#EEEEEE"] = "line"
 """Colours for which a page has its own shades, light and dark: the CSS variables --blue and so on."""
 
 SMALL, WIDE = (4.6, 3.1), (9.2, 3.4)
@@ -60,14 +61,16 @@ def svg_of(figure: Figure, name: str, alt: str) -> str:
     body = _with_unique_ids(body, name)
     body = re.sub(r"<defs>\s*</defs>|\s*\n\s*", "", body)
     label = html.escape(alt, quote=True)
-    return f'<svg class="plot" {view[0]} role="img" aria-label="{label}">{body.strip()}</svg>'
+    # So wide that its text can be read; a narrower screen scrolls what is wider than itself.
+    least = f"min-width:{1.25 * 72 * figure.get_figwidth():.0f}px" if figure.get_figwidth() > SMALL[0] else ""
+    return f'<svg class="plot" {view[0]} style="{least}" role="img" aria-label="{label}">{body.strip()}</svg>'
 
 
 def _smaller(tag: str) -> str:
     """A tag with two decimals, the fonts of the page, and its colours."""
     tag = re.sub(r'(?<=[ "])(d|x|y|points|width|height|transform)="[^"]*"', lambda found: _rounded(found[0]), tag)
     tag = re.sub(r"font: (?:(\w+) )?([\d.]+)px [^;\"]+", r"font-size: \2px", tag)
-    tag = tag.replace(INK, "currentColor")
+    tag = tag.replace(INK, "currentColor").replace("stroke: #000000", "stroke: currentColor")
     for color, variable in COLORS.items():
         tag = tag.replace(color.lower(), f"var(--{variable},{color.lower()})")
     return tag.replace("xlink:href", "href").replace("; ", ";").replace(": ", ":")

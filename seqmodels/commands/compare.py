@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         from seqmodels.experiments.comparison import compare, runs_in, write_comparison
+        from seqmodels.experiments.page import write_comparison_page
 
     settings = arguments_of(config)
     by = settings["by"].split(",") if isinstance(settings["by"], str) else settings["by"]
@@ -36,6 +37,7 @@ def main(config: DictConfig, folder: Path) -> None:
     baseline = None if settings["baseline"] is None else str(settings["baseline"])
     comparison = compare(runs, [str(name) for name in by], baseline, settings["score"], unfinished)
     write_comparison(comparison, root / "comparison")
+    write_comparison_page(comparison, root / "comparison", errors)
     console = Console(width=None if sys.stdout.isatty() else 160)
     show(comparison, console)
     console.print(f"Tables and pictures are in [bold]{escape(str(root / 'comparison'))}[/bold]", soft_wrap=True)

@@ -23,9 +23,7 @@ def main(config: DictConfig, folder: Path) -> None:
     trusted = tuple(listed(settings["trusted"]))
     places = [Path(name) for name in listed(settings["name"])]
     if not places:
-        raise UserError(
-            "page needs a folder, of a run or with runs below it: seqmodels page outputs/TASK/MODEL/..."
-        )
+        raise UserError("page needs a folder, of a run or with runs below it: seqmodels page outputs/TASK/MODEL/...")
     for place in places:
         if not place.is_dir():
             raise UserError(f"there is no folder {place}")

@@ -72,6 +72,9 @@ def choices_of(stored: dict[str, Any]) -> Iterator[str]:
             choice = choice_of(group, settings, str(stored.get(f"{group}_name", chosen[group])), chosen[group])
             if choice != chosen[group]:
                 yield f"{group}={choice}"
+            file: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
+            for name in (name for name, value in file.items() if value == "???" and name in settings):
+                yield f"{group}.{name}={written(settings[name])}"
 
 
 def choice_of(group: str, settings: dict[str, Any], named: str, default: str) -> str:

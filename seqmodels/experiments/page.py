@@ -33,8 +33,8 @@ def write_comparison_page(comparison: Comparison, folder: Path, left_out: Sequen
     header, rows = cells_of(comparison)
     runs = comparison.runs
     tasks, seeds = runs["task"].nunique(), runs["seed"].nunique()
-    names = ", ".join(comparison.by)
-    about = f"{counted(len(runs), 'run')} on {counted(tasks, 'task')} with {counted(seeds, 'seed')}, by {names}"
+    names = " and ".join(filter(None, [", ".join(comparison.by[:-1]), comparison.by[-1]]))
+    about = f"{counted(len(runs), 'run')} on {counted(tasks, 'task')} with {counted(seeds, 'seed')}, grouped by {names}"
     about += f", with {comparison.baseline} as the baseline." if comparison.baseline else "."
     versions = runs.groupby(["version", "commit"], as_index=False).size()
     content = ComparisonContent(
@@ -81,7 +81,7 @@ def row_of(row: dict[Any, Any], comparison: Comparison, folder: Path) -> dict[st
     run = Path(str(row["folder"]))
     link = linked(run, folder) if run.is_dir() else None
     page = linked(run / "page.html", folder) if (run / "page.html").is_file() else None
-    return listed | {"folder": run, "link": link, "page": page}
+    return listed | {"folder": linked(run, folder.parent) or run, "link": link, "page": page}
 
 
 def plain(value: Any) -> Any:

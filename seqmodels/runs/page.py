@@ -32,6 +32,7 @@ from seqmodels.report.page.run import RunContent, run_page
 from seqmodels.restore import load_run, reserved_in, within
 from seqmodels.tasks import DrawnTask, Task
 from seqmodels.untrusted.reading import (
+    CONFIG_LIMIT,
     RunFolderError,
     printable,
     read_config,
@@ -56,22 +57,23 @@ LONGEST = 2_000
 """The most steps of a sequence that is looked at."""
 
 
-def write_page(folder: Path, trusted: tuple[str, ...] = ()) -> Path:
+def write_page(folder: Path, trusted: tuple[str, ...] = (), task: Task | None = None) -> Path:
     """Write page.html into a run folder; returns its path.
 
     Args:
         folder: a run folder, even of a run that has not finished, has diverged, or lacks files.
-        trusted: as for `load_run`.
+        trusted: as for `load_run`; also modules of your own whose tasks the run may name.
+        task: the run's task, where it is there already.
 
     Raises:
         UserError: there is no run in the folder, or it cannot be written to.
     """
-    page = run_page(content_of(folder, trusted))
+    page = run_page(content_of(folder, trusted, task))
     write_whole(folder / "page.html", page.encode())
     return folder / "page.html"
 
 
-def content_of(folder: Path, trusted: tuple[str, ...] = ()) -> RunContent:
+def content_of(folder: Path, trusted: tuple[str, ...] = (), task: Task | None = None) -> RunContent:
     """Gather what the page of a run shows.
 
     Raises:
@@ -87,14 +89,18 @@ def content_of(folder: Path, trusted: tuple[str, ...] = ()) -> RunContent:
         found.settings = flat(config)
     with noting(notes, "There is no command to make the run again: "):
         if found.config:
-            found.command = command_of(found.config)
+            command = command_of(found.config)
+            if printable(command, CONFIG_LIMIT) != command:
+                raise UserError("its settings have characters that do not print")
+            found.command = command
     if (folder / "result.json").is_file():
         with noting(notes, ""):
             found.result = checked(read_result(folder / "result.json"), notes)
     with noting(notes, "There are no curves: "):
         found.metrics = thinned(read_metrics(folder / "metrics.csv", found.result.get("metric")))
     with noting(notes, "There are no pictures of the model: "):
-        inspect(found, load_run(folder, trusted=trusted))
+        model = load_run(folder, trusted=trusted)
+        inspect(found, model, task or task_of(found.config, model, trusted))
     if found.result and found.result.get("validation") is None and found.metrics is not None:
         found.result["validation"] = validation_in(found)
     return RunContent(
@@ -135,13 +141,12 @@ def noting(notes: list[str], lacking: str) -> Iterator[None]:
         notes.append(f"{lacking}{error}")
 
 
-def inspect(found: Found, model: SequenceModel) -> None:
+def inspect(found: Found, model: SequenceModel, task: Task) -> None:
     """Add the predictions of a loaded model and the look through the lens."""
     weights = sum(weight.numel() for weight in model.parameters())
     if weights > WEIGHTS:
         raise UserError(f"the model has {weights} weights, and only models of up to {WEIGHTS} are looked into")
     model = model.float()
-    task = task_of(found.config, model)
     seed = found.config.get("seed")
     seed = seed if isinstance(seed, int) and 0 <= seed < 2**32 else 0
     with run_folder_errors(Path("config.yaml")):
@@ -155,7 +160,7 @@ def inspect(found: Found, model: SequenceModel) -> None:
         found.lens = look(model, inputs, targets, known_of(task, inputs, targets))
 
 
-def task_of(config: dict[str, Any], model: SequenceModel) -> Task:
+def task_of(config: dict[str, Any], model: SequenceModel, trusted: tuple[str, ...]) -> Task:
     """The task of a config, if it is one that a stranger may name and that fits the model.
 
     Raises:
@@ -166,9 +171,13 @@ def task_of(config: dict[str, Any], model: SequenceModel) -> Task:
         raise RunFolderError("config.yaml names no task")
     node = OmegaConf.create({"task": settings}).task
     target = str(settings.get("_target_"))
-    found = target_of(node, "task") if within(target, ("seqmodels.tasks",)) else None
-    if not isinstance(found, type) or not issubclass(found, Task) or not within(found.__module__, ("seqmodels.tasks",)):
-        raise RunFolderError(f"task._target_={printable(target, 100)} is not a task of seqmodels")
+    modules = ("seqmodels.tasks", *trusted)
+    found = target_of(node, "task") if within(target, modules) else None
+    if not isinstance(found, type) or not issubclass(found, Task) or not within(found.__module__, modules):
+        raise RunFolderError(
+            f"task._target_={printable(target, 100)} is not a task of seqmodels; if you trust it, name its module: "
+            "trusted=[your.module]"
+        )
     for name in reserved_in({key: value for key, value in settings.items() if key != "_target_"}):
         raise RunFolderError(f"task.{printable(name)} would make Hydra build an object, which no run writes")
     for name, value in numbers_in(settings):
@@ -320,10 +329,19 @@ def checked(result: dict[str, Any], notes: list[str]) -> dict[str, Any]:
         else:
             continue
         if right:
-            kept[name] = value
+            kept[name] = plain_text(value)
         else:
             notes.append(f"result.json: {name} is not as a run writes it, got {printable(repr(value), 60)}")
     return kept
+
+
+def plain_text(value: Any) -> Any:
+    """A value in which all strings are printable."""
+    if isinstance(value, dict):
+        return {printable(name): plain_text(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [plain_text(inner) for inner in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def is_number(value: Any) -> bool:

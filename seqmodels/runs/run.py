@@ -34,6 +34,7 @@ from seqmodels.report.sheet import title_of
 from seqmodels.report.tables import lengths_table, parity_table, result_table
 from seqmodels.restore import load_weights
 from seqmodels.runs.build import Parts
+from seqmodels.runs.page import write_page
 from seqmodels.stops import Stopped, stop_signals
 from seqmodels.tasks import DrawnTask, Task
 
@@ -72,6 +73,8 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         console.print(result_table(result))
         if len(result["lengths"]) > 1:
             console.print(lengths_table(result))
+    if parts.page:
+        write_page(folder, (type(parts.model.layer).__module__,), parts.task)
     console.print(f"Results are in [bold]{escape(str(folder))}[/bold]", soft_wrap=True)
     if diverged is not None:
         kept = parts.checkpoints.saved_step == diverged.step - 1

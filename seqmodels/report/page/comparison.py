@@ -64,13 +64,13 @@ class ComparisonContent:
 
 def comparison_page(content: ComparisonContent) -> str:
     """The page as HTML."""
-    plots, drawn = Plots(), list[Plot]()
+    plots, glance, drawn = Plots(), list[Plot](), list[Plot]()
     with ink():
         figures = content.figures()
     for name, figure in figures.items():
         title, text = CAPTIONS.get(name, (name, ""))
         figure.suptitle("")  # the caption says it
-        drawn += plots.show(title, text, figure)
+        (glance if name == "heatmap" else drawn).extend(plots.show(title, text, figure))
     names = [name for name in (content.runs[0] if content.runs else {}) if name not in ("link", "page", "folder")]
     runs = [
         {
@@ -91,6 +91,7 @@ def comparison_page(content: ComparisonContent) -> str:
         commands=content.commands,
         warnings=[printable(line) for line in content.warnings + left_out + plots.notes],
         table=grid_of(printable(content.table_title, 500), content.header, content.rows, numbers_in(content.rows)),
+        glance=glance,
         plots=drawn,
         names=names,
         numbers=numbers,

@@ -16,7 +16,7 @@ from seqmodels import __version__
 from seqmodels.lens import Lens
 from seqmodels.report import lens as lens_pictures
 from seqmodels.report.curves import draw_by_length, draw_losses, draw_scores
-from seqmodels.report.page.parts import Plots, Section, grid_of
+from seqmodels.report.page.parts import ROWS, Plots, Section, grid_of
 from seqmodels.report.page.render import render, shown
 from seqmodels.report.predictions import fill
 from seqmodels.report.sheet import BLUE, GRAY, add_legend
@@ -94,6 +94,8 @@ def verdict_of(result: dict[str, Any]) -> dict[str, str]:
 
 def far_of(result: dict[str, Any]) -> str:
     """How far the test is on the way from chance to solved."""
+    if result.get("verdict") == "chance":
+        return "It is no better than chance."
     test, chance, solved = (result.get(name) for name in ("test", "chance", "solved_at"))
     if test is None or chance is None or solved is None:
         return ""
@@ -242,7 +244,7 @@ def lengths(content: RunContent, plots: Plots) -> Section | None:
         return None
 
     def draw(figure: Figure) -> None:
-        draw_by_length(figure.subplots(), result)
+        draw_by_length(figure.subplots(), result | {"lengths": rows[:ROWS]})
         add_legend(figure, columns=1)
 
     text = "Lengths beyond the shaded range are unseen: they show whether the rule was learned, or only these lengths."

@@ -69,11 +69,21 @@ def svg_of(figure: Figure, name: str, alt: str) -> str:
 def _smaller(tag: str) -> str:
     """A tag with two decimals, the fonts of the page, and its colours."""
     tag = re.sub(r'(?<=[ "])(d|x|y|points|width|height|transform)="[^"]*"', lambda found: _rounded(found[0]), tag)
-    tag = re.sub(r"font: (?:(\w+) )?([\d.]+)px [^;\"]+", r"font-size: \2px", tag)
+    # Versions of matplotlib write "font: 9px 'DejaVu Sans', ..." or "font-size: 9px; font-family: 'DejaVu Sans', ...".
+    tag = re.sub(r"font: (?:\w+ )*([\d.]+px)( [^;\"]+)", r"font-size: \1; font-family:\2", tag)
+    tag = re.sub(
+        r"font-family: ([^;\"]+);? ?", lambda found: "font-family: monospace; " * ("monospace" in found[1]), tag
+    )
+    tag = re.sub(r' transform="rotate\(-?0 [^"]*"', "", tag)
     tag = tag.replace(INK, "currentColor").replace("stroke: #000000", "stroke: currentColor")
     for color, variable in COLORS.items():
         tag = tag.replace(color.lower(), f"var(--{variable},{color.lower()})")
     return tag.replace("xlink:href", "href").replace("; ", ";").replace(": ", ":")
+
+
+def _generic(family: re.Match[str]) -> str:
+    """The family of a text's font, which is the page's own unless all characters should have the same width."""
+    return "font-family: monospace; " if "monospace" in family[1] else ""
 
 
 def _rounded(attribute: str) -> str:

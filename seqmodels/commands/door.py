@@ -37,10 +37,13 @@ class Command:
     `folder` is where the run may write. It exists, and is removed again if a mistake leaves it empty.
     """
 
-    def __init__(self, verb: str, function: Callable[[DictConfig, Path], Any], named: bool) -> None:
+    def __init__(
+        self, verb: str, function: Callable[[DictConfig, Path], Any], named: bool, lists: tuple[str, ...]
+    ) -> None:
         self.verb = verb
         self.function = function
         self.named = named
+        self.lists = lists
 
     def __call__(self, words: list[str] | None = None) -> None:
         """Run the command on `words`, those of the command line if None; a mistake raises SystemExit(1)."""
@@ -88,6 +91,10 @@ class Command:
         if self.named:
             bare = [word for word in overrides if "=" not in word and not word.startswith("~")]
             overrides = [word for word in overrides if word not in bare] + [f"name=[{','.join(bare)}]"] * bool(bare)
+        for number, word in enumerate(overrides):  # without brackets, Hydra would read several runs
+            name, _, value = word.partition("=")
+            if name in self.lists and value and value[0] not in "['\"":
+                overrides[number] = f"{name}=[{value}]"
         check_words(overrides, self.verb)
         if arguments.help:
             program = "python train.py" if Path(sys.argv[0]).name == "train.py" else f"seqmodels {self.verb}"
@@ -116,12 +123,15 @@ class Command:
                 remove_if_empty(folder)
 
 
-def command(verb: str, named: bool = False) -> Callable[[Callable[[DictConfig, Path], Any]], Command]:
+def command(
+    verb: str, named: bool = False, lists: tuple[str, ...] = ()
+) -> Callable[[Callable[[DictConfig, Path], Any]], Command]:
     """Decorate `function(config, folder)` to be the command that conf/<verb>.yaml configures.
 
     With `named`, words without a value are a list of names: `seqmodels layers lru` is `seqmodels layers name=[lru]`.
+    The settings in `lists` may be typed without brackets: `by=model,task` is `by=[model,task]`.
     """
-    return lambda function: Command(verb, function, named)
+    return lambda function: Command(verb, function, named, lists)
 
 
 def check_words(words: list[str], verb: str) -> None:

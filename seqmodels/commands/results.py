@@ -5,18 +5,19 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from seqmodels.checks import UserError, as_user_errors, check_flag
 from seqmodels.commands.door import command, quick_imports
+
+LEAST_NEEDED = ("steps/s", "parameters", "metric", "chance", "steps", "date", "folder")
+"""Columns that a narrow terminal does without, the least needed first."""
 
 
 @command("results")
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         from seqmodels.experiments.results import cells_of, collect
-        from seqmodels.report.tables import markdown_table
+        from seqmodels.report.tables import fitted, markdown_table
         from seqmodels.untrusted.reading import without_markup
 
     with as_user_errors():
@@ -34,28 +35,7 @@ def main(config: DictConfig, folder: Path) -> None:
         print(markdown_table([without_markup(str(name)) for name in table.columns], rows))
         return
     console = Console(width=None if sys.stdout.isatty() else 1000)
-    screen, hidden = fitted([list(map(str, table.columns)), *cells_of(table)], console.width)
+    screen, hidden = fitted(list(map(str, table.columns)), cells_of(table), console.width, LEAST_NEEDED)
     console.print(screen)
     if hidden:
         print(f"not shown, because the terminal is too narrow: {', '.join(hidden)} (markdown=true shows all)")
-
-
-LEAST_NEEDED = ("steps/s", "parameters", "metric", "chance", "steps", "date", "folder")
-"""Columns that a narrow terminal does without, the least needed first."""
-
-
-def fitted(lines: list[list[str]], width: int) -> tuple[Table, list[str]]:
-    """A table of a header and rows that is no wider than this, and the names of the columns left out for it."""
-    header, *rows = lines
-    wide = {name: max(len(cell) for cell in cells) for name, *cells in zip(header, header, *rows, strict=True)}
-    hidden: list[str] = []
-    for name in LEAST_NEEDED:
-        if sum(wide.values()) + 3 * len(wide) + 1 > width and name in wide:
-            del wide[name]
-            hidden.append(name)
-    screen = Table()
-    for name in wide:
-        screen.add_column(Text(name), no_wrap=True)
-    for row in rows:
-        screen.add_row(*(Text(cell) for name, cell in zip(header, row, strict=True) if name in wide))
-    return screen, hidden

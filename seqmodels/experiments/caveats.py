@@ -12,11 +12,17 @@ ENOUGH = 6
 
 
 def about_missing(
-    unfinished: Sequence[str], left_out: Sequence[str], score: str, without_curve: Sequence[str]
+    unfinished: Sequence[str],
+    errors: Sequence[Exception],
+    left_out: Sequence[str],
+    score: str,
+    without_curve: Sequence[str],
 ) -> Iterator[str]:
     """Runs that are not in the comparison, or not in all of its pictures."""
     if unfinished:
-        yield f"{counted(len(unfinished), 'run')} did not finish, and {are(unfinished)} left out: {listed(unfinished)}."
+        yield f"{counted(len(unfinished), 'run')} {has(unfinished)} not finished: {listed(unfinished)}."
+    if errors:
+        yield f"{counted(len(errors), 'result')} could not be read, and {are(errors)} left out."
     if left_out:
         yield (
             f"{counted(len(left_out), 'run')} {has(left_out)} no finite score on {score}, chance or solved, and "
@@ -96,6 +102,7 @@ def about_settings(runs: pd.DataFrame, settings: list[str], by: list[str]) -> It
             within.update(unequal(group, settings))
         own = [name for name in settings if not ("model" in by and name.startswith("model."))]
         between.update(unequal(of_task, own))
+    within = {name for name in within if name.partition(".")[0] not in within - {name}}
     if within - {budget}:
         yield f"Runs of the same group differ in more than the seed: {listed(sorted(within - {budget}), 5)}."
     if between - within - {budget}:
@@ -117,7 +124,7 @@ def about_repeats(repeated: int) -> Iterator[str]:
 def about_versions(runs: pd.DataFrame, by: list[str]) -> Iterator[str]:
     """Runs of different versions of the package, of torch, or of the code."""
     for name, what in {"version": "seqmodels", "torch": "torch", "commit": "the code (commits)"}.items():
-        found = sorted(set(runs[name]))
+        found = sorted(set(runs[name].str.removesuffix("-dirty")))
         if len(found) > 1 and name not in by:
             yield f"The runs were made by different versions of {what}: {listed([one[:12] for one in found])}."
     dirty = int(runs["commit"].str.endswith("-dirty").sum())

@@ -16,6 +16,7 @@ A run that diverged counts as chance and as unsolved. Of several runs with the s
 
 import io
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,7 @@ def compare(
     baseline: str | None = None,
     score: str = "test",
     unfinished: Sequence[str] = (),
+    errors: Sequence[RunFolderError] = (),
 ) -> Comparison:
     """Compare groups of runs.
 
@@ -111,7 +113,8 @@ def compare(
         baseline: a value of one of these. A group is compared with the one that differs from it in that value only.
         score: what is compared: "test", "unseen" (the mean over test lengths that training did not have) or
             "validation".
-        unfinished: runs that are missing, for a warning.
+        unfinished: the folders of runs that have not finished, for a warning.
+        errors: about results that could not be read, for a warning.
 
     Raises:
         UserError: there are no runs; `by`, `baseline` or `score` is unknown.
@@ -134,7 +137,7 @@ def compare(
     curves, without_curve = curves_of(kept)
     left_out = list(table.loc[table.index.difference(kept.index), "folder"])
     warnings = [
-        *about_missing(unfinished, left_out, score, without_curve),
+        *about_missing(unfinished, errors, left_out, score, without_curve),
         *about_seeds(kept, groups, pairs, pooled),
         *about_settings(kept, settings, by),
         *about_repeats(repeated),
@@ -432,7 +435,7 @@ def folders_of(file: Path) -> list[Path]:
             isinstance(run, dict) and type(run.get("folder")) is str for run in runs
         ):
             raise ValueError("runs should be a list of runs with their folders")
-        return list(dict.fromkeys((file.parent / run["folder"]).resolve() for run in runs))
+        return list(dict.fromkeys(Path(os.path.normpath(file.parent / run["folder"])) for run in runs))
 
 
 def cells_of(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -447,7 +450,8 @@ def cells_of(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
             cells["metric"] = row["metric"]
         cells["mean [95 %]"] = with_interval(row["mean"], row["low"], row["high"])
         cells["seeds"] = str(row["seeds"])
-        cells["solved"] = f"{row['solved']} of {row['runs']}"
+        share = f"[{row['solved_low']:.2f}, {row['solved_high']:.2f}]"
+        cells["solved [95 %]"] = f"{row['solved']} of {row['runs']} {share}"
         if groups["diverged"].any():
             cells["diverged"] = str(row["diverged"] or "")
         cells["parameters"] = "" if pd.isna(row["parameters"]) else f"{row['parameters']:.0f}"

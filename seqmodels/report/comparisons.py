@@ -60,8 +60,7 @@ def draw_heatmap(runs: pd.DataFrame, labels: list[str], score: str) -> Figure:
     )
     figure.suptitle(f"{score}: place between chance and solved, mean over seeds", fontsize="medium", parse_math=False)
     axes: Axes = figure.subplots()
-    colours = LinearSegmentedColormap.from_list("place", ["white", BLUE])
-    colours.set_bad("#DDDDDD")
+    colours = LinearSegmentedColormap.from_list("place", ["white", BLUE]).with_extremes(bad="#DDDDDD")
     image = axes.imshow(places.to_numpy(float), cmap=colours, vmin=0, vmax=1, aspect="auto")
     for (row, column), place in np.ndenumerate(places.to_numpy(float)):
         text = "" if math.isnan(place) else f"{place:.2f}{'*' if marked[row, column] else ''}"

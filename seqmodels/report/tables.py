@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from seqmodels.parity import ParityReport
 
@@ -53,6 +54,31 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         cells = [cell.replace("|", "\\|").replace("\n", "<br>") for cell in row]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def fitted(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int, least_needed: Sequence[str], by: str = ""
+) -> tuple[Table, list[str]]:
+    """A table for the screen in which no cell is broken, and the names of the columns left out to make it fit.
+
+    Args:
+        width: of the screen, in characters.
+        least_needed: the columns that can be left out, first those needed least.
+        by: a column; a line is drawn where its value changes.
+    """
+    wide = {name: max(map(len, cells)) for name, *cells in zip(header, header, *rows, strict=True)}
+    hidden: list[str] = []
+    for name in least_needed:
+        if name in wide and sum(wide.values()) + 3 * len(wide) + 1 > width:
+            del wide[name]
+            hidden.append(name)
+    table = Table()
+    for name in wide:
+        table.add_column(Text(name), no_wrap=True)
+    cells = [dict(zip(header, row, strict=True)) for row in rows]
+    for row, below in zip(cells, [*cells[1:], {}], strict=True):
+        table.add_row(*(Text(row[name]) for name in wide), end_section=row.get(by) != below.get(by))
+    return table, hidden
 
 
 def latex_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:

@@ -1,10 +1,7 @@
 """The table of finished runs, some of them from strangers."""
 
-import io
 import json
 import os
-
-from rich.console import Console
 
 from seqmodels.files import digest_of
 
@@ -70,21 +67,6 @@ def test_many_settings_that_differ_share_a_column_of_one_line(tmp_path, type_com
         settings = " ".join(f"very_long_name_of_a_setting_{index}={number}" for index in range(9))
         assert len([row for row in rows if settings in row]) == 1
     assert len(shown.splitlines()) == 3 + 3 + 1
-
-
-def test_a_narrow_terminal_shows_what_matters_and_names_the_rest():
-    from seqmodels.commands.results import fitted
-
-    header = ["task", "model", "validation", "parameters", "steps/s", "folder"]
-    rows = [["adding", "manual_rnn", "0.5", "4482", "294", "x" * 40]] * 3
-    table, hidden = fitted([header, *rows], 200)
-    assert ([str(column.header) for column in table.columns], hidden) == (header, [])
-    table, hidden = fitted([header, *rows], 80)
-    assert hidden == ["steps/s", "parameters"]
-    printed = io.StringIO()
-    Console(file=printed, width=80).print(table)
-    assert len(printed.getvalue().splitlines()) == 3 + 3 + 1
-    assert "x" * 40 in printed.getvalue()
 
 
 def test_no_row_is_sorted_by_its_test(tmp_path, type_command):

@@ -10,6 +10,8 @@ from rich.console import Console
 from seqmodels.parity import Deviation, ParityReport
 from seqmodels.report.tables import (
     counted,
+    fitted,
+    latex_table,
     lengths_table,
     markdown_table,
     parity_table,
@@ -90,3 +92,27 @@ def test_parity_row_by_row():
     ]
     assert [row[3] for row in rows_of(table)][:2] == ["equal", "differs"]
     assert "raised KeyError: x[red][0]" in shown(table)
+
+
+def test_a_narrow_screen_shows_whole_cells_of_fewer_columns():
+    header = ["task", "model", "validation", "parameters", "steps/s", "folder"]
+    rows = [["adding", "[b]rnn", "0.5", "4482", "294", "x" * 40], ["sine", "rnn", "0.5", "4482", "294", "x"]]
+    table, hidden = fitted(header, rows, 200, ["steps/s", "parameters", "folder"])
+    assert ([str(column.header) for column in table.columns], hidden) == (header, [])
+    table, hidden = fitted(header, rows, 84, ["steps/s", "parameters", "folder"], by="task")
+    assert hidden == ["steps/s", "parameters"]
+    lines = shown(table).splitlines()
+    assert len(lines) == 3 + 2 + 1 + 1  # the header, the rows, the end, and a line between the tasks
+    assert max(map(len, lines)) <= 84
+    assert "[b]rnn" in lines[3]
+    assert "x" * 40 in lines[3]
+
+
+def test_a_latex_table_holds_any_text():
+    table = latex_table(["a_b", "50 %"], [["x & y", "\\input{/etc/passwd}"], ["$h^2$", "caf\u00e9 ~ #[1]<2>"]], "a & b")
+    lines = table.splitlines()
+    assert lines[:4] == [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", r"\caption{a \& b}"]
+    assert r"a\_b & 50 \% \\" in lines
+    assert r"x \& y & \textbackslash{}input\{/etc/passwd\} \\" in lines
+    assert table.isascii()
+    assert lines[-1] == r"\end{table}"

@@ -181,7 +181,7 @@ def training(content: RunContent, plots: Plots) -> Section | None:
     if all(
         result.get(name) is not None for name in ("metric", "test", "best_step", "chance", "solved_at", "baselines")
     ):
-        text = "The checkpoint that is best on validation is tested, once. Below chance, nothing has been learned."
+        text = "The checkpoint that is best on validation is tested, once. At chance, nothing has been learned."
         drawn += plots.draw("Score", text, scores, size=(4.6, 3.5))
     return Section("Training", "", drawn)
 

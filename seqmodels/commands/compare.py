@@ -39,7 +39,7 @@ def main(config: DictConfig, folder: Path) -> None:
     by = ["null" if name is None else str(name) for name in settings["by"]]
     comparison = compare(runs, by, baseline, settings["score"], unfinished, errors)
     write_comparison(comparison, root / "comparison")
-    write_comparison_page(comparison, root / "comparison", errors)
+    write_comparison_page(comparison, root / "comparison")
     console = Console(width=None if sys.stdout.isatty() else 1000)
     show(comparison, console)
     console.print(f"Tables and pictures are in [bold]{escape(str(root / 'comparison'))}[/bold]", soft_wrap=True)

@@ -47,7 +47,7 @@ def write_comparison(place: Path) -> Path:
     runs, errors, unfinished = runs_in(place)
     for error in errors:
         print(f"left out: {error}", file=sys.stderr)
-    return write_comparison_page(compare(runs, unfinished=unfinished), place / "comparison", errors)
+    return write_comparison_page(compare(runs, unfinished=unfinished, errors=errors), place / "comparison")
 
 
 def is_run(place: Path) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,8 @@ RUN_COLUMNS = {
 """The columns of the list of runs; settings that are compared come after the task."""
 
 
-def write_comparison_page(comparison: Comparison, folder: Path, left_out: Sequence[object] = ()) -> Path:
-    """Write page.html into the folder of a comparison, beside its tables; returns its path.
-
-    Args:
-        folder: FOLDER/comparison, where FOLDER has the runs.
-        left_out: the errors of runs that are not in the comparison.
-    """
+def write_comparison_page(comparison: Comparison, folder: Path) -> Path:
+    """Write page.html into the folder of a comparison, `comparison` in that of the runs; returns its path."""
     header, rows = cells_of(comparison)
     runs = comparison.runs
     tasks, seeds = runs["task"].nunique(), runs["seed"].nunique()
@@ -48,7 +42,6 @@ def write_comparison_page(comparison: Comparison, folder: Path, left_out: Sequen
         figures=lambda: drawn(comparison),
         runs=[row_of(row, comparison, folder) for row in runs.to_dict("records")],
         versions=[list(map(str, row)) for row in versions.to_numpy().tolist()],
-        left_out=[str(error) for error in left_out],
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "page.html", comparison_page(content).encode())

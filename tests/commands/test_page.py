@@ -1,5 +1,7 @@
 """`seqmodels page`, as typed."""
 
+import re
+
 import pytest
 from report.page.tags import check_page
 
@@ -26,7 +28,7 @@ def test_pages_of_runs_and_of_their_comparison(train, tmp_path, type_command, ca
     assert "../seed2" in found.links
     assert "../seed2/page.html" not in found.links
     assert found.count("script") == 1
-    assert "result.json is not JSON" in page
+    assert re.search("[Oo]ne result|1 result", page)  # that could not be read
 
     code, printed, _ = type_command("runs", "runs=true", verb="page")
     assert code == 0

@@ -1,7 +1,7 @@
 """The page of a comparison of runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -59,7 +59,6 @@ class ComparisonContent:
     """A row for each run, by the names of the columns; "link" and "page" are paths from the page, or None."""
     versions: list[list[str]]
     """Rows of version, commit, and the number of runs."""
-    left_out: list[str] = field(default_factory=list)
 
 
 def comparison_page(content: ComparisonContent) -> str:
@@ -82,14 +81,13 @@ def comparison_page(content: ComparisonContent) -> str:
         for run in content.runs[:RUNS]
     ]
     numbers = {place for place, name in enumerate(names) if any(is_number(run[name]) for run in content.runs)}
-    left_out = [f"left out: {printable(line)}" for line in content.left_out]
     return render(
         "comparison.html",
         version=__version__,
         title=printable(content.title),
         about=content.about,
         commands=content.commands,
-        warnings=[printable(line) for line in content.warnings + left_out + plots.notes],
+        warnings=[printable(line) for line in content.warnings + plots.notes],
         table=grid_of(printable(content.table_title, 500), content.header, content.rows, numbers_in(content.rows)),
         glance=glance,
         plots=drawn,

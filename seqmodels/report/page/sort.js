@@ -9,8 +9,8 @@ for (const head of document.querySelectorAll("table.sortable th")) {
     const key = (row) => row.cells[head.cellIndex].dataset.value ?? row.cells[head.cellIndex].textContent.trim();
     const rows = [...body.rows].sort((one, other) => {
       const [a, b] = [key(one), key(other)];
-      const numbers = a !== "" && b !== "" && !isNaN(a) && !isNaN(b);
-      const order = numbers ? a - b : a.localeCompare(b, "en", { numeric: true });
+      const [x, y] = [parseFloat(a), parseFloat(b)]; // of "0.9 [0.8, 1.0]" the first number
+      const order = isNaN(x) || isNaN(y) ? a.localeCompare(b, "en", { numeric: true }) : x - y;
       return (a === "") - (b === "") || (down ? -order : order);
     });
     body.append(...rows);

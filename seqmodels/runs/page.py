@@ -10,7 +10,6 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from seqmodels.checks import UserError
 from seqmodels.config import instantiate, target_of
 from seqmodels.config.again import command_of, flat
 from seqmodels.files import write_whole
-from seqmodels.lens import Lens, known_of, look
+from seqmodels.lens import known_of, look
 from seqmodels.lens.look import is_recurrent
 from seqmodels.model import SequenceModel
 from seqmodels.report.page.run import RunContent, run_page
@@ -47,8 +46,8 @@ POINTS = 300
 """The most points of a curve."""
 FILES = 200
 """The most files that are listed."""
-LARGEST = 10_000
-"""The largest number among the settings of a task that is built to be looked at."""
+LARGEST, LISTED = 5_000, 50
+"""The largest number among the settings of a task that is built to be looked at, and the most entries of a list."""
 WEIGHTS = 5_000_000
 """The most weights of a model that is looked into."""
 SEQUENCES, STEPS = 64, 64
@@ -81,81 +80,49 @@ def content_of(folder: Path, trusted: tuple[str, ...] = (), task: Task | None = 
     """
     if not (folder / "config.yaml").is_file() and not (folder / "result.json").is_file():
         raise UserError(f"expected a run folder, with a config.yaml, got {printable(folder)}")
-    notes: list[str] = []
-    found = Found(notes)
-    with noting(notes, ""):
+    found, config = RunContent(str(folder), files=files_in(folder)), dict[str, Any]()
+    with noting(found, ""):
         config = read_config(folder / "config.yaml")
-        found.config = config
         found.settings = flat(config)
-    with noting(notes, "There is no command to make the run again: "):
-        if found.config:
-            command = command_of(found.config)
+    if config:
+        with noting(found, "There is no command to make the run again: "):
+            command = command_of(config)
             if printable(command, CONFIG_LIMIT) != command:
                 raise UserError("its settings have characters that do not print")
             found.command = command
     if (folder / "result.json").is_file():
-        with noting(notes, ""):
-            found.result = checked(read_result(folder / "result.json"), notes)
-    with noting(notes, "There are no curves: "):
+        with noting(found, ""):
+            found.result = checked(read_result(folder / "result.json"), found.notes)
+    with noting(found, "There are no curves: "):
         found.metrics = thinned(read_metrics(folder / "metrics.csv", found.result.get("metric")))
-    with noting(notes, "There are no pictures of the model: "):
+    with noting(found, "There are no pictures of the model: "):
         model = load_run(folder, trusted=trusted)
-        inspect(found, model, task or task_of(found.config, model, trusted))
-    if found.result and found.result.get("validation") is None and found.metrics is not None:
+        inspect(found, config, model, task or task_of(config, model, trusted))
+    if found.result and found.result.get("validation") is None:
         found.result["validation"] = validation_in(found)
-    return RunContent(
-        str(folder),
-        found.result,
-        found.settings,
-        found.command,
-        found.metrics,
-        found.predictions,
-        found.lens,
-        found.recurrent,
-        files_in(folder),
-        notes,
-    )
-
-
-@dataclass
-class Found:
-    """What has been found in a folder so far."""
-
-    notes: list[str]
-    config: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    command: str | None = None
-    result: dict[str, Any] = field(default_factory=dict)
-    metrics: pd.DataFrame | None = None
-    predictions: tuple[Task, Tensor, Tensor] | None = None
-    lens: Lens | None = None
-    recurrent: bool = True
+    return found
 
 
 @contextmanager
-def noting(notes: list[str], lacking: str) -> Iterator[None]:
+def noting(found: RunContent, lacking: str) -> Iterator[None]:
     """Turn a mistake of the folder into a note that says what is lacking."""
     try:
         yield
     except UserError as error:
-        notes.append(f"{lacking}{error}")
+        found.notes.append(f"{lacking}{error}")
 
 
-def inspect(found: Found, model: SequenceModel, task: Task) -> None:
+def inspect(found: RunContent, config: dict[str, Any], model: SequenceModel, task: Task) -> None:
     """Add the predictions of a loaded model and the look through the lens."""
     weights = sum(weight.numel() for weight in model.parameters())
     if weights > WEIGHTS:
         raise UserError(f"the model has {weights} weights, and only models of up to {WEIGHTS} are looked into")
     model = model.float()
-    seed = found.config.get("seed")
+    seed = config.get("seed")
     seed = seed if isinstance(seed, int) and 0 <= seed < 2**32 else 0
     with run_folder_errors(Path("config.yaml")):
         found.predictions = (task, *answers(model, task, seed, found.settings.get("data.batch_size")))
         inputs, targets = sequences_of(task, seed)
-        if inputs.size(1) > LONGEST:
-            raise UserError(
-                f"its sequences have {inputs.size(1)} steps, and only those of up to {LONGEST} are looked at"
-            )
         found.recurrent = is_recurrent(model)
         found.lens = look(model, inputs, targets, known_of(task, inputs, targets))
 
@@ -183,6 +150,9 @@ def task_of(config: dict[str, Any], model: SequenceModel, trusted: tuple[str, ..
     for name, value in numbers_in(settings):
         if abs(value) > LARGEST:
             raise RunFolderError(f"task.{printable(name)} should be at most {LARGEST} to be looked at, got {value}")
+    for name, value in settings.items():
+        if isinstance(value, list) and len(value) > LISTED:
+            raise RunFolderError(f"task.{printable(name)} should have at most {LISTED} entries, got {len(value)}")
     path = settings.get("path")
     if path is not None and (
         not isinstance(path, str) or Path(path).parts[:1] != ("data",) or ".." in Path(path).parts
@@ -194,6 +164,11 @@ def task_of(config: dict[str, Any], model: SequenceModel, trusted: tuple[str, ..
     for name, size in sizes.items():
         if model.arguments[name] != size:
             raise RunFolderError(f"the task has {name}={size}, and the model {name}={model.arguments[name]}")
+    if isinstance(task, DrawnTask):  # one sequence is drawn before many are
+        for length in {task.lengths.tests[0], length_of(task)}:
+            steps = task.draw_for("test", 1, length, generator_for(0, "test", 0)).size(1)
+            if steps > LONGEST:
+                raise UserError(f"its sequences have {steps} steps, and only those of up to {LONGEST} are looked at")
     return task
 
 
@@ -212,11 +187,7 @@ def answers(model: SequenceModel, task: Task, seed: int, batch_size: Any) -> tup
     examples = task.examples("test")
     count = 1 if examples is None else min(math.ceil(examples / size), 20)
     batches = Batches(task, "test", seed, size, range(count))
-    pairs = []
-    for inputs, targets, *lengths in (batches[index] for index in range(count)):
-        if inputs.size(1) > LONGEST:
-            raise UserError(f"its tests have {inputs.size(1)} steps, and only those of up to {LONGEST} are shown")
-        pairs.append((model(inputs, *lengths), targets))
+    pairs = [(model(inputs, *lengths), targets) for inputs, targets, *lengths in map(batches.__getitem__, range(count))]
     outputs, all_targets = zip(*pairs, strict=True)
     return torch.cat(outputs), torch.cat(all_targets)
 
@@ -227,9 +198,13 @@ def sequences_of(task: Task, seed: int) -> tuple[Tensor, Tensor]:
     if not isinstance(task, DrawnTask):
         inputs, targets = task.batch("test", 0, SEQUENCES, generator)[:2]
         return inputs, targets
-    length = max(task.lengths.shortest, min(task.lengths.longest, STEPS))
-    inputs = task.draw_for("test", SEQUENCES, length, generator)
+    inputs = task.draw_for("test", SEQUENCES, length_of(task), generator)
     return inputs, task.solve(inputs)
+
+
+def length_of(task: DrawnTask) -> int:
+    """The length at which a task is looked at: `STEPS`, or the nearest that training had."""
+    return max(task.lengths.shortest, min(task.lengths.longest, STEPS))
 
 
 def read_metrics(file: Path, metric: str | None) -> pd.DataFrame:
@@ -266,7 +241,7 @@ def part_of(curve: pd.DataFrame) -> pd.DataFrame:
     return curve.iloc[sorted({0, len(curve) - 1, *map(int, extremes)})]
 
 
-def validation_in(found: Found) -> float | None:
+def validation_in(found: RunContent) -> float | None:
     """The metric on validation at the best step, of a run of an earlier version."""
     name, best = f"val_{found.result.get('metric')}", found.result.get("best_step")
     if found.metrics is None or name not in found.metrics or best is None:

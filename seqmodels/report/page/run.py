@@ -26,7 +26,7 @@ from seqmodels.tasks.task import IGNORED
 from seqmodels.untrusted.reading import printable
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunContent:
     """What the page of a run shows. Whatever is None or empty is left out, and `notes` says why."""
 

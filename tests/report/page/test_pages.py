@@ -1,5 +1,7 @@
 """What the page of a run shows, without a run."""
 
+import base64
+import hashlib
 import re
 
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 from report.page.tags import check_page
 from report.results import LENGTHS, result_with
 
+from seqmodels.report.page.comparison import ComparisonContent, comparison_page
 from seqmodels.report.page.run import RunContent, run_page, scale_of, verdict_of
 from seqmodels.runs.page import checked
 
@@ -71,3 +74,28 @@ def test_a_page_with_lengths_and_curves():
     assert found.count("svg") == 3
     assert "unseen" in found.text
     assert not any("cannot be drawn" in text for text in found.text)
+
+
+def test_the_strings_of_a_comparison_are_escaped():
+    evil = "<script>alert(1)</script>\"'>&{{ 7 * 7 }}"
+    run = {"model": evil, "score": 0.5, "folder": evil, "link": f"../{evil}", "page": f"javascript:{evil}"}
+    content = ComparisonContent(
+        evil,
+        evil,
+        [evil],
+        [evil],
+        evil,
+        ["model", "mean"],
+        [[evil, "0.5 [0.4, 0.6]"]],
+        dict,
+        [run],
+        [[evil, evil, "1"]],
+    )
+    page = comparison_page(content)
+    found = check_page(page)
+    assert found.count("script") == 1
+    assert found.count("table") == 3
+    assert not [link for link in found.links if link.startswith("javascript:")]
+    (allowed,) = re.findall(r"script-src 'sha256-([^']+)'", page)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() == allowed

@@ -7,7 +7,7 @@
 
 What intervals and tests mean: `seqmodels.experiments.statistics`.
 
-Tasks have different metrics, which cannot be averaged. Where a group holds several tasks, each score is replaced by its
+Different metrics cannot be averaged. Where a group holds several tasks, or metrics, each score is replaced by its
 **place** between chance, 0, and solved, 1: linear for accuracy; for errors linear in their logarithm, if both ends are
 positive. Scores below chance have the place 0, and those beyond solved 1.
 
@@ -49,6 +49,12 @@ SCORES = ("test", "unseen", "validation")
 FACTS = ("model", "task", "version", "commit")
 """What runs can be grouped by besides their settings."""
 
+LARGEST = 1e100
+"""A score of this size is no measurement, and its square would not be a number."""
+
+ROUNDING = 1e-6
+"""Scores whose relative difference is smaller are the same: single precision has no more digits."""
+
 METRICS_LIMIT = 2**26
 """Bytes of a metrics.csv that is read: about a million rows."""
 
@@ -61,7 +67,7 @@ class Comparison:
         by: what the runs are grouped by, such as ["model", "task"].
         baseline: the value of one of these that the other groups are compared with; None for no comparison.
         score: "test", "unseen" or "validation".
-        pooled: whether means are of places between chance and solved, because a group holds several tasks.
+        pooled: whether means are of places between chance and solved, because a group holds several tasks or metrics.
         runs: a row for each run that counts: the columns of `by`, `label`, model, task, seed, metric, score, place,
             solved, diverged, chance, solved_at, validation, test, unseen, steps, seconds, parameters, version, commit,
             finished, folder.
@@ -120,13 +126,13 @@ def compare(
         UserError: there are no runs; `by`, `baseline` or `score` is unknown.
     """
     by = list(by)
-    check(runs, by, score)
     settings = [name for name in settings_in(runs) if name not in ADDED]
-    table, repeated = without_repeats(described(runs, by, score), [*settings, *by])
-    usable = table[np.isfinite(table["score"].astype(float)) & np.isfinite(table["chance"].astype(float))]
+    check(runs, settings, by, score)
+    table, repeated = without_repeats(described(runs, settings, by, score), [*settings, *by])
+    usable = table[(table[["score", "chance"]].abs() < LARGEST).all(axis=1)]  # not so if one is NaN
     if usable.empty:
-        raise UserError(f"none of the {len(table)} runs has a score on {score}")
-    pooled = "task" not in by and usable["task"].nunique() > 1
+        raise UserError(f"none of the {len(table)} runs has a finite score on {score}, and a finite chance")
+    pooled = ("task" not in by and usable["task"].nunique() > 1) or usable.groupby(by)["metric"].nunique().max() > 1
     kept = usable[np.isfinite(usable["place"])] if pooled else usable
     if kept.empty:
         raise UserError(f"none of the {len(table)} runs says at which score its task counts as solved")
@@ -167,7 +173,7 @@ ADDED = {*RUN_COLUMNS, "torch"}
 """Names that a setting cannot have here."""
 
 
-def check(runs: pd.DataFrame, by: list[str], score: str) -> None:
+def check(runs: pd.DataFrame, settings: list[str], by: list[str], score: str) -> None:
     """Refuse what cannot be compared, with a UserError."""
     if runs.empty:
         raise UserError("there are no finished runs to compare")
@@ -175,7 +181,7 @@ def check(runs: pd.DataFrame, by: list[str], score: str) -> None:
         check_choice("score", score, SCORES)
     except ValueError as error:
         raise UserError(str(error)) from error
-    known = [*FACTS, *settings_in(runs)]
+    known = [*FACTS, *settings]
     if not by or len(set(by)) < len(by):
         raise UserError(f"by should name one setting or more, each once, got {by}")
     for name in by:
@@ -187,11 +193,11 @@ def check(runs: pd.DataFrame, by: list[str], score: str) -> None:
             raise UserError(f"by={name}: the runs have no such setting{hint}")
 
 
-def described(runs: pd.DataFrame, by: list[str], score: str) -> pd.DataFrame:
+def described(runs: pd.DataFrame, settings: list[str], by: list[str], score: str) -> pd.DataFrame:
     """The runs with the columns that a comparison adds to them, and those of `by` as short text."""
     table = runs.copy()
-    for name in {"model", "task", "metric", "folder", *settings_in(runs)}:
-        table[name] = [None if value is None else printable(value) for value in table[name]]
+    for name in {"model", "task", "metric", *settings}:
+        table[name] = [None if value is None else printable(value, 60) for value in table[name]]
     table["version"] = [printable(versions.get("seqmodels", "unknown"), 50) for versions in table["versions"]]
     table["torch"] = [printable(versions.get("torch", "unknown"), 50) for versions in table["versions"]]
     table["commit"] = ["none" if commit is None else printable(commit, 50) for commit in table["git"]]
@@ -338,6 +344,7 @@ def pairs_of(
             [part.groupby(["task", "seed"], sort=False)[value].mean() for part in (own, other)], axis=1, join="inner"
         )
         differences = both.iloc[:, 0] - both.iloc[:, 1]
+        differences[np.isclose(both.iloc[:, 0], both.iloc[:, 1], rtol=ROUNDING, atol=0)] = 0
         samples = [sample.to_numpy(float) for _, sample in differences.groupby("task", sort=False)]
         rows.append({name: row[name] for name in [*by, "label"]} | {"pairs": len(both)})
         tested.append((samples, 1 if value == "place" or row["metric"] == "accuracy" else -1))
@@ -383,7 +390,7 @@ def validations(file: Path, column: str) -> pd.DataFrame:
     content = read_file(file, METRICS_LIMIT)
     with run_folder_errors(file):
         table = pd.read_csv(io.BytesIO(content), usecols=["step", column]).apply(pd.to_numeric)
-        table = table[np.isfinite(table).all(axis=1)].astype(float)
+        table = table[(table.abs() < LARGEST).all(axis=1)].astype(float)
     # The logger counts steps from 0, checkpoints count the steps done.
     return pd.DataFrame({"step": table["step"] + 1, "value": table[column]})
 

@@ -72,10 +72,10 @@ def collect(folder: Path) -> tuple[pd.DataFrame, list[RunFolderError]]:
     runs = runs.assign(order=pd.array(order, dtype="Float64").to_numpy(float, na_value=float("nan")))
     runs = runs.sort_values(["task", "order", "model", "seed"], kind="stable").drop(columns="order")
     facts = ["task", "model", "seed", "metric", "validation", "test", "unseen", "chance", "solved", "diverged_at",
-             "steps", "steps_per_second", "parameters", "date", "folder"]  # fmt: skip
-    runs["date"] = [finished[:16].replace("T", " ") for finished in runs["finished"]]
-    runs["folder"] = [shortened(Path(run), folder) for run in runs["folder"]]
+             "steps", "steps_per_second", "parameters"]  # fmt: skip
     shown = runs[facts].rename(columns={"steps_per_second": "steps/s", "diverged_at": "diverged at"})
+    shown["date"] = [finished[:16].replace("T", " ") for finished in runs["finished"]]
+    shown["folder"] = [shortened(Path(run), folder) for run in runs["folder"]]
     for name in ("unseen", "diverged at"):
         if all(value is None for value in shown[name]):
             shown = shown.drop(columns=name)
@@ -148,7 +148,7 @@ def short_names(names: list[str]) -> dict[str, str]:
     >>> list(short_names(["optimizer.lr", "optimizer._target_", "model.length", "task.length"]).values())
     ['lr', 'optimizer', 'model.length', 'task.length']
     """
-    taken = {*TYPES, "date", "folder", "settings"}
+    taken = {*TYPES, "date", "folder", "settings", "steps/s", "diverged at"}
     last = {name: name.removesuffix("._target_").rpartition(".")[2] for name in names}
     counts = pd.Series(list(last.values())).value_counts()
     return {name: name if counts[short] > 1 or short in taken else short for name, short in last.items()}
@@ -195,6 +195,7 @@ def lengths_of(result: dict[str, Any]) -> list[dict[str, Any]]:
         for row in (rows if isinstance(rows, list) else [])
         if isinstance(row, dict)
         and all(type(row.get(name)) in (int, float) and abs(row[name]) < 2**63 for name in numbers)
+        and row["length"] > 0
     ]
 
 

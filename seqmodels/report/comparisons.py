@@ -6,6 +6,7 @@ and line through all of them.
 
 import itertools
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def draw_heatmap(runs: pd.DataFrame, labels: list[str], score: str) -> Figure:
     height, width = places.shape
     longest = max(map(len, labels))
     figure = Figure(
-        figsize=(2 + 0.08 * longest + 0.75 * max(width, 3), 2.2 + 0.32 * height), dpi=120, layout="constrained"
+        figsize=(2 + 0.1 * longest + 0.75 * max(width, 3), 2.2 + 0.32 * height), dpi=120, layout="constrained"
     )
     figure.suptitle(f"{score}: place between chance and solved, mean over seeds", fontsize="medium", parse_math=False)
     axes: Axes = figure.subplots()
@@ -82,12 +83,11 @@ def draw_heatmap(runs: pd.DataFrame, labels: list[str], score: str) -> Figure:
 def draw_intervals(
     runs: pd.DataFrame, groups: pd.DataFrame, styles: dict[str, Any], pooled: bool, score: str
 ) -> Figure:
-    """The mean of each group with its interval, and the seeds as small points; a panel for each task."""
+    """The mean of each group with its interval, and the runs as small marks; a panel for each task."""
     tasks = [""] if pooled else sorted(set(runs["task"]))
     over = "tasks and seeds" if pooled else "seeds"
-    figure, panels = sheet_of(
-        len(tasks), 0.9 + 0.2 * len(styles), f"{score}: mean over {over} with 95 % interval; small marks: seeds"
-    )
+    title = f"{score}: mean over {over} with 95 % interval; small marks: runs"
+    figure, panels = sheet_of(len(tasks), 0.9 + 0.2 * len(styles), title, left=0.1 * max(map(len, styles)))
     for number, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
         own = runs if pooled else runs[runs["task"] == task]
         rows = groups[groups["task"] == task] if "task" in groups else groups
@@ -123,8 +123,8 @@ def draw_intervals(
 def draw_curves(curves: pd.DataFrame, runs: pd.DataFrame, styles: dict[str, Any]) -> Figure:
     """The metric on validation over the steps: the mean over the seeds, with a band."""
     tasks = sorted(set(curves["task"]))
-    title = f"validation during training: mean over seeds, and a band over {spread_of(styles)[1]}"
-    figure, panels = sheet_of(len(tasks), 2.4, title)
+    title = f"validation: mean over seeds, with a band over {spread_of(styles)[1]}"
+    figure, panels = sheet_of(len(tasks), 2.4, title, entries=[*styles, "chance", "solved", "trained"])
     for axes, task in zip(panels, tasks, strict=True):
         own, of_task = curves[curves["task"] == task], runs[runs["task"] == task]
         draw_bands(axes, own, "step", styles)
@@ -138,8 +138,8 @@ def draw_curves(curves: pd.DataFrame, runs: pd.DataFrame, styles: dict[str, Any]
 def draw_lengths(lengths: pd.DataFrame, styles: dict[str, Any]) -> Figure:
     """The metric on the test against the length: the mean over the seeds, with a band."""
     tasks = sorted(set(lengths["task"]))
-    title = f"test by length: mean over seeds, and a band over {spread_of(styles)[1]}"
-    figure, panels = sheet_of(len(tasks), 2.4, title)
+    title = f"test by length: mean over seeds, with a band over {spread_of(styles)[1]}"
+    figure, panels = sheet_of(len(tasks), 2.4, title, entries=[*styles, "chance", "solved", "trained"])
     for axes, task in zip(panels, tasks, strict=True):
         own = lengths[lengths["task"] == task]
         draw_bands(axes, own, "length", styles, marker=".")
@@ -157,16 +157,25 @@ def draw_lengths(lengths: pd.DataFrame, styles: dict[str, Any]) -> Figure:
     return figure
 
 
-def sheet_of(count: int, height: float, title: str) -> tuple[Figure, list[Axes]]:
-    """A figure with this many panels of this height in inches, three in a row."""
+def sheet_of(
+    count: int, height: float, title: str, left: float = 0, entries: Sequence[str] = ("chance", "solved")
+) -> tuple[Figure, list[Axes]]:
+    """A figure with this many panels, three in a row, and room on the left and for the legend; sizes are in inches."""
     across = min(ACROSS, count)
     down = math.ceil(count / across)
-    figure = Figure(figsize=(max(6, 3.4 * across), 1.2 + height * down), dpi=120, layout="constrained")
+    width = max(6, 3.4 * across, 1 + 0.12 * max(map(len, entries))) + left
+    below = 0.2 * math.ceil(len(entries) / legend_columns(width, entries))
+    figure = Figure(figsize=(width, 1 + below + height * down), dpi=120, layout="constrained")
     figure.suptitle(title, fontsize="medium", parse_math=False)
     panels = list(figure.subplots(down, across, squeeze=False).flat)
     for unused in panels[count:]:
         unused.remove()
     return figure, panels[:count]
+
+
+def legend_columns(width: float, entries: Iterable[str]) -> int:
+    """How many columns of a legend fit into this width in inches."""
+    return max(1, min(5, int(width * 11 / (max(map(len, entries)) + 6))))
 
 
 def draw_bands(axes: Axes, values: pd.DataFrame, over: str, styles: dict[str, Any], marker: str = "") -> None:
@@ -187,7 +196,7 @@ def draw_bands(axes: Axes, values: pd.DataFrame, over: str, styles: dict[str, An
 
 def spread_of(styles: dict[str, Any]) -> tuple[tuple[float, float], str]:
     """Which quantiles of the seeds a band shows, and in words: all, or the middle half where many bands overlap."""
-    return ((0.0, 1.0), "all seeds") if len(styles) <= 4 else ((0.25, 0.75), "the middle half of the seeds")
+    return ((0.0, 1.0), "all of them") if len(styles) <= 4 else ((0.25, 0.75), "the middle half of them")
 
 
 def finish(axes: Axes, task: str, values: pd.DataFrame, chance: pd.Series, solved_at: pd.Series) -> None:
@@ -223,6 +232,8 @@ def name_decades(axis: Axis, ends: tuple[float, float]) -> None:
 
 def add_groups(figure: Figure, styles: dict[str, Any]) -> None:
     """One legend below all panels, with the groups in their order."""
-    longest = max(map(len, styles))
-    columns = max(1, min(5, int(figure.get_figwidth() * 11 / (longest + 6))))
-    add_legend(figure, columns, [Line2D([], [], label=label, **style) for label, style in styles.items()])
+    add_legend(
+        figure,
+        legend_columns(figure.get_figwidth(), styles),
+        [Line2D([], [], label=label, **style) for label, style in styles.items()],
+    )

@@ -82,7 +82,8 @@ def test_no_row_is_sorted_by_its_test(tmp_path, type_command):
 
 
 def test_a_run_says_when_it_finished_and_where_it_lies(tmp_path, type_command):
-    leave(tmp_path / "a" / "b", finished="2026-11-23T19:04:05+02:00")
+    leave(tmp_path / "a" / "b", finished="2026-11-23T19:04:05+02:00", validation=0.1)
+    leave(tmp_path / "a" / "d", finished="2026-11-22T19:04:05+02:00", seed=2)
     leave(tmp_path / "c", finished="yesterday")
     _, shown, errors = type_command(f"folder={tmp_path}", "markdown=true", verb="results")
     assert table_in(shown)[2].split(" | ")[-2:] == ["2026-11-23 17:04", "a/b |"]

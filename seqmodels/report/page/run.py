@@ -153,7 +153,7 @@ def facts_of(result: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str
     facts = [
         (f"test {printable(result.get('metric', ''), 20)}", result.get("test")),
         ("validation", result.get("validation")),
-        ("unseen lengths", result.get("unseen")),
+        ("unseen", result.get("unseen")),
         ("seed", result.get("seed", settings.get("seed"))),
         ("parameters", result.get("parameters")),
         ("steps", result.get("steps")),

@@ -17,6 +17,7 @@ VERBS = {
     "results": "show a table of finished runs",
     "tune": "search the settings with the best validation score, with the same budget for each model",
     "compare": "compare finished runs over their seeds, with intervals",
+    "page": "write what runs came to, and what their models have inside, as pages of HTML",
     "claims": "repeat published experiments, and judge which claims hold",
     "benchmark": "time layers against torch.nn's",
     "overhead": "time train.py against a hand-written loop of the same job",

@@ -84,15 +84,15 @@ class SequenceModel(nn.Module):
         Raises:
             ValueError: a length is below 1 or above the number of steps, or the layer cannot read several lengths.
         """
-        sequence = self.encoder(inputs).to(self.head.weight.dtype)
+        sequence = self.encode(inputs)
         if lengths is None:
-            return self._answer(*self.layer(sequence))
+            return self.answer(*self.layer(sequence))
         if lengths.min() < 1 or lengths.max() > inputs.size(1):
             raise ValueError(f"lengths should be between 1 and {inputs.size(1)}, got {lengths.tolist()}")
         if self.packs:
             packed = pack_padded_sequence(sequence, lengths.cpu(), batch_first=True, enforce_sorted=False)
             output, state = self.layer(packed)
-            return self._answer(pad_packed_sequence(output, batch_first=True, total_length=inputs.size(1))[0], state)
+            return self.answer(pad_packed_sequence(output, batch_first=True, total_length=inputs.size(1))[0], state)
         if not self.takes_lengths:
             raise ValueError(
                 f"lengths should be None for {type(self.layer).__name__}, which reads backwards and accepts no packed "
@@ -106,7 +106,12 @@ class SequenceModel(nn.Module):
         """Whether a batch may contain sequences of several lengths."""
         return self.packs or self.directions == 1
 
-    def _answer(self, output: Tensor, state: Any) -> Tensor:
+    def encode(self, inputs: Tensor) -> Tensor:
+        """What the layer reads, (batch, time, features)."""
+        return self.encoder(inputs).to(self.head.weight.dtype)
+
+    def answer(self, output: Tensor, state: Any) -> Tensor:
+        """The answers to what the layer returned."""
         if self.every_step:
             return self.head(output)
         last_layer = last_hidden(state)[-self.directions :]  # (directions, batch, hidden)

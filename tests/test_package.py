@@ -25,6 +25,7 @@ FLOORS = [
     {"files", "processes"},
     {"layers", "tasks", "untrusted"},
     {"batches", "config", "lesson", "model", "parity"},
+    {"lens"},
     {"data", "learner", "report"},
     {"catalogue", "export", "restore"},
     {"runs"},

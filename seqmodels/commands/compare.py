@@ -17,6 +17,7 @@ def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         from seqmodels.experiments.comparison import compare, runs_in, write_comparison
         from seqmodels.experiments.conclusion import show
+        from seqmodels.experiments.page import write_comparison_page
 
     settings = arguments_of(config)
     if not isinstance(settings["by"], list):
@@ -31,6 +32,7 @@ def main(config: DictConfig, folder: Path) -> None:
     by = ["null" if name is None else str(name) for name in settings["by"]]
     comparison = compare(runs, by, baseline, settings["score"], unfinished, errors)
     write_comparison(comparison, root / "comparison")
+    write_comparison_page(comparison, root / "comparison")
     console = Console(width=None if sys.stdout.isatty() else 1000)
     show(comparison, console)
     console.print(f"Tables and pictures are in [bold]{escape(str(root / 'comparison'))}[/bold]", soft_wrap=True)

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from seqmodels.checks import UserError
 from seqmodels.experiments.comparison import Comparison, cells_of, compare, runs_in, write_comparison
+from seqmodels.experiments.page import write_comparison_page
 from seqmodels.experiments.results import settings_in
 from seqmodels.experiments.sweep import Run, Sweep
 from seqmodels.report.tables import fitted, significant
@@ -34,6 +35,7 @@ def conclude(sweep: Sweep, console: Console, swept: list[str], baseline: str | N
         by = list(dict.fromkeys(["model", "task", *(name for name in names if name in settings)]))
         comparison = compare(runs, by, baseline, unfinished=unfinished, errors=errors)
         write_comparison(comparison, sweep.folder / "comparison")
+        write_comparison_page(comparison, sweep.folder / "comparison")
         show(comparison, console)
     except UserError as error:
         console.print(f"no comparison: {error}", markup=False, soft_wrap=True)

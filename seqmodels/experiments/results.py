@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from seqmodels.config.identity import without_effect
 from seqmodels.report.tables import significant
 from seqmodels.untrusted.reading import (
     RunFolderError,
@@ -41,11 +42,8 @@ TYPES: dict[str, tuple[type, ...]] = {
 LATER = ("validation", "unseen", "solved_at", "diverged_at", "finished", "git")
 """Values that results of earlier versions do not have."""
 
-NO_NUMBERS = {
-    "checkpoint", "claim", "published", "logger", "parity", "resume", "jobs", "baseline", "match", "page",
-    "data.num_workers", "trainer.enable_progress_bar", "model_name", "task_name", "seed",
-}  # fmt: skip
-"""Settings, or groups of them, that cannot change the numbers of a run; and those with columns of their own."""
+OWN_COLUMNS = ("model_name", "task_name", "seed")
+"""Settings that are columns under other names."""
 
 FEW = 5
 """If more settings than this differ, they share a column."""
@@ -227,7 +225,7 @@ def settings_of(file: Path, digest: str | None = None) -> dict[str, str]:
     return {
         printable(name, 100): "null" if value is None else str(value)
         for name, value in settings.items()
-        if name not in NO_NUMBERS and str(name).partition(".")[0] not in NO_NUMBERS
+        if name not in OWN_COLUMNS and not without_effect(str(name))
     }
 
 

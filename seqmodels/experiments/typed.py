@@ -110,6 +110,10 @@ class TypedSweep:
         if self.file is not None and not swept:
             raise UserError(f"sweep={self.file}: expected hydra.sweeper.params with what is to be swept, found none")
         (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)
+        if self.config.match is not None:
+            from seqmodels.experiments.width import matched  # which imports torch
+
+            combinations = matched(combinations, self.config.match)
 
         composer = Composer(*self.settings.overrides.hydra, config_name=self.settings.job.config_name)
         runs = []
@@ -127,7 +131,9 @@ class TypedSweep:
     def name(self, arguments: list[str], swept: list[str]) -> str:
         """The name of the file, or of what is swept; with a digest of all that was typed and can change a number."""
         typed = {word: word.lstrip("+~").partition("=")[0] for word in arguments}
-        words = sorted(word for word, name in typed.items() if name != "sweep" and not without_effect(name))
+        words = sorted(
+            word for word, name in typed.items() if name == "match" or (name != "sweep" and not without_effect(name))
+        )
         title = self.file if self.file is not None else "-".join(swept) or "run"
         title = re.sub(r"[^-.\w]", "-", title, flags=re.ASCII).strip(".-")[:80]
         return title if self.file is not None and not words else f"{title}-{digest_of(repr(words).encode())[:8]}"

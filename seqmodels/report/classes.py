@@ -84,7 +84,7 @@ def draw_symbols(figure: Figure, answers: np.ndarray, targets: np.ndarray, symbo
         for row, step in np.argwhere(~np.stack([blank[sequence]] * 2)):
             axes.text(
                 first + step, row, names[rows[row, step]], ha="center", va="center", family="monospace",
-                fontsize=size, parse_math=False, in_layout=False,
+                color="black", fontsize=size, parse_math=False, in_layout=False,
             )  # fmt: skip
     axes.set_xlabel("step" if end == last else f"step ({last - end} later ones are not shown)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

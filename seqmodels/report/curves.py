@@ -33,28 +33,41 @@ def draw_curves(result: dict[str, Any], metrics: pd.DataFrame) -> Figure:
     """The losses over the steps; beside them the metric on validation, and on the test at the checkpoint tested."""
     figure = sheet(title_of(result))
     loss_axes, score_axes = figure.subplots(1, 2)
+    draw_losses(loss_axes, metrics)
+    draw_scores(score_axes, result, metrics)
+    add_legend(figure, columns=3)
+    return figure
+
+
+def draw_losses(axes: Axes, metrics: pd.DataFrame) -> None:
+    """The losses over the steps."""
     losses = []
     for name, label, color in [("train_loss", "training", BLUE), ("val_loss", "validation", ORANGE)]:
-        losses.append(draw_curve(loss_axes, metrics, name, label, color))
-    fit_range(loss_axes, np.concatenate(losses))
-    loss_axes.set(xlabel="step", ylabel="loss")
+        losses.append(draw_curve(axes, metrics, name, label, color))
+    fit_range(axes, np.concatenate(losses))
+    axes.set(xlabel="step", ylabel="loss")
+    number_steps(axes)
 
-    scores = draw_curve(score_axes, metrics, f"val_{result['metric']}", "validation", ORANGE)
+
+def draw_scores(axes: Axes, result: dict[str, Any], metrics: pd.DataFrame) -> None:
+    """The metric on validation over the steps, and on the test at the checkpoint tested."""
+    scores = draw_curve(axes, metrics, f"val_{result['metric']}", "validation", ORANGE)
     label = f"test {significant(result['test'])}, with the checkpoint of step {result['best_step']}"
-    score_axes.plot(result["best_step"], result["test"], "*", color=RED, markersize=12, zorder=3, label=label)
+    axes.plot(result["best_step"], result["test"], "*", color=RED, markersize=12, zorder=3, label=label)
     lines = reference_lines(result)
     needed = [*scores, result["test"], result["solved_at"]]
-    fit_range(score_axes, needed, lines.values(), bounded=result["metric"] == "accuracy")
+    fit_range(axes, needed, lines.values(), bounded=result["metric"] == "accuracy")
     styles = [(GRAY, "--"), (PURPLE, ":"), (SKY, "-."), (BLUE, (0, (1, 4)))]
     for position, (name, value) in enumerate(lines.items()):
         color, style = (GREEN, "--") if name.startswith("solved") else styles[position % len(styles)]
-        label = f"{name} in the test {significant(value)}{outside(score_axes, [value])}"
-        score_axes.axhline(value, color=color, linestyle=style, zorder=1, label=label)
-    score_axes.set(xlabel="step", ylabel=result["metric"])
-    for axes in figure.axes:
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
-    add_legend(figure, columns=3)
-    return figure
+        label = f"{name} in the test {significant(value)}{outside(axes, [value])}"
+        axes.axhline(value, color=color, linestyle=style, zorder=1, label=label)
+    axes.set(xlabel="step", ylabel=result["metric"])
+    number_steps(axes)
+
+
+def number_steps(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
 
 
 def draw_curve(axes: Axes, metrics: pd.DataFrame, name: str, label: str, color: str) -> np.ndarray:
@@ -109,7 +122,13 @@ def outside(axes: Axes, values: Sequence[float]) -> str:
 def draw_lengths(result: dict[str, Any]) -> Figure:
     """The metric against the length of the test, between chance and solved, with the lengths of training."""
     figure = sheet(title_of(result))
-    axes: Axes = figure.subplots()
+    draw_by_length(figure.subplots(), result)
+    add_legend(figure)
+    return figure
+
+
+def draw_by_length(axes: Axes, result: dict[str, Any]) -> None:
+    """The metric against the length of the test."""
     rows = sorted(result["lengths"], key=lambda row: row["length"])
     lengths, tests, chances = ([row[name] for row in rows] for name in ("length", "test", "chance"))
     shortest, longest = result["trained_lengths"]
@@ -124,8 +143,6 @@ def draw_lengths(result: dict[str, Any]) -> Figure:
     axes.axhline(solved_at, linestyle="--", color=GREEN, label=f"solved at a mean of {significant(solved_at)}")
     axes.set(xlabel="length", ylabel=metric)
     name_lengths(axes, lengths, result["trained_lengths"])
-    add_legend(figure)
-    return figure
 
 
 def name_lengths(axes: Axes, lengths: list[int], trained: list[int]) -> None:

@@ -20,6 +20,12 @@ def plot_predictions(task: Task, outputs: Tensor, targets: Tensor, folder: Path,
 def draw_predictions(task: Task, outputs: Tensor, targets: Tensor, title: str) -> Figure:
     """The picture that fits the kind of answer. Positions that are not scored stay blank."""
     figure = sheet(f"{title}: answers in the test")
+    fill(figure, task, outputs, targets)
+    return figure
+
+
+def fill(figure: Figure, task: Task, outputs: Tensor, targets: Tensor) -> None:
+    """Draw the picture into a figure."""
     if targets.is_floating_point():
         if task.every_step:
             outputs = outputs.masked_fill(targets.isnan(), torch.nan)
@@ -27,7 +33,7 @@ def draw_predictions(task: Task, outputs: Tensor, targets: Tensor, title: str) -
         else:
             draw = values.draw_series if task.chronological else values.draw_scatter
             draw(figure, task.decode(outputs, "test").numpy(), task.decode(targets, "test").numpy())
-        return figure
+        return
     count, answers, right = outputs.size(-1), outputs.argmax(-1).numpy(), targets.numpy()
     if not task.every_step:
         classes.draw_confusion(figure, answers, right, count, task.symbols)
@@ -35,4 +41,3 @@ def draw_predictions(task: Task, outputs: Tensor, targets: Tensor, title: str) -
         classes.draw_colors(figure, answers, right, count)
     else:
         classes.draw_symbols(figure, answers, right, task.symbols)
-    return figure

@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEn
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from seqmodels.checks import UserError, as_user_errors, check_choice, check_seed, check_whole
+from seqmodels.checks import UserError, as_user_errors, check_choice, check_flag, check_seed, check_whole
 from seqmodels.config import arguments_of, instantiate, layer_of, user_errors
 from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
@@ -51,6 +51,8 @@ class Parts:
     """The sentence of the experiment that the run belongs to."""
     proves: bool
     """Whether the layer is compared with its reference before training."""
+    page: bool
+    """Whether the run writes a page at its end."""
     config: str
     """The whole config, as YAML."""
 
@@ -93,6 +95,7 @@ def build(config: DictConfig, folder: Path) -> Parts:
         names={"model": str(config.model_name), "task": str(config.task_name)},
         claim=config.claim,
         proves=switch_of(config.parity) == "on",
+        page=config.page,
         config=OmegaConf.to_yaml(config),
     )
 
@@ -101,6 +104,7 @@ def check_settings(config: DictConfig) -> None:
     """Refuse wrong values of the settings that no constructor checks."""
     with as_user_errors():
         check_seed(config.seed)
+        check_flag("page", config.page)
         if config.embedding_size is not None:
             check_whole("embedding_size", config.embedding_size, 1)
         check_choice("parity", switch_of(config.parity), SWITCH)

@@ -37,6 +37,7 @@ from seqmodels.report.verdict import advice, verdict_of
 from seqmodels.restore import load_weights
 from seqmodels.runs import loggers
 from seqmodels.runs.build import Parts
+from seqmodels.runs.page import write_page
 from seqmodels.runs.resume import settings_in
 from seqmodels.stops import Stopped, stop_signals
 from seqmodels.tasks import DrawnTask, Task
@@ -73,6 +74,8 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
             draw(parts, result, folder)
         result["verdict"] = verdict_of(result, tested(parts))
         write_result(result, folder)
+    if parts.page:
+        write_page(folder, (type(parts.model.layer).__module__,), parts.task)
     try:
         show(result, parts, folder, console)
     except OSError as error:

@@ -43,6 +43,9 @@ class Task(ABC):
     symbols: Sequence[str] | None = None
     """The printed name of each class, in order, where classes have one, such as characters."""
 
+    remembered: str = ""
+    """What `states` returns, in a few words, such as "the number of ones so far, modulo 2"."""
+
     metric_name: str
     """What `metric` measures: accuracy, cross_entropy (nats), bits (per symbol), mse, or rmse."""
     chance: float
@@ -71,6 +74,14 @@ class Task(ABC):
     def facts(self) -> dict[str, Any]:
         """Plain data that a model of this task needs to be used elsewhere, such as a vocabulary or a scale."""
         return {}
+
+    def states(self, inputs: Tensor) -> Tensor | None:
+        """What has to be remembered of the inputs after each step, (batch, time), where the task knows it.
+
+        Whole numbers are the states of an automaton or a counter. A model that solves the task has to tell them apart,
+        so pictures of its hidden states are coloured by them. None where the task does not say.
+        """
+        return None
 
     @abstractmethod
     def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:

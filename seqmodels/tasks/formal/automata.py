@@ -42,9 +42,10 @@ class Automaton:
             state = self.table[state, transition]
         return torch.stack(states, dim=1), torch.stack(transitions, dim=1)
 
-    def end(self, transitions: Tensor) -> Tensor:
-        """The states (batch,) reached from state 0 by any `transitions` (batch, length)."""
-        state = torch.zeros_like(transitions[:, 0])
+    def read(self, transitions: Tensor) -> Tensor:
+        """The states (batch, length) after each of any `transitions` (batch, length) from state 0."""
+        state, states = torch.zeros_like(transitions[:, 0]), []
         for transition in transitions.unbind(1):
             state = self.table[state, transition]
-        return state
+            states.append(state)
+        return torch.stack(states, dim=1)

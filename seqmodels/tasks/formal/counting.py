@@ -37,6 +37,7 @@ class AnBn(FormalTask):
     input_size = 2  # the number of letters
     output_size = 2
     min_length = 2
+    remembered = "the number of letters a minus that of letters b so far"
 
     def __init__(self, length: int | Sequence[int], **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
@@ -70,6 +71,9 @@ class AnBn(FormalTask):
         if length % self.input_size:
             return torch.zeros_like(inputs[:, 0])
         return (inputs == self.right(length // self.input_size)).all(dim=1).long()
+
+    def states(self, inputs: Tensor) -> Tensor:
+        return ((inputs == 0).long() - (inputs == 1).long()).cumsum(dim=1)
 
     def chance_at(self, length: int) -> float:
         return 0.5

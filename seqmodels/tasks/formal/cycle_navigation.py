@@ -32,6 +32,7 @@ class CycleNavigation(FormalTask):
     """
 
     input_size = 3
+    remembered = "the position on the cycle"
 
     def __init__(self, length: int | Sequence[int], cycle: int = 5, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
@@ -43,6 +44,9 @@ class CycleNavigation(FormalTask):
 
     def solve(self, inputs: Tensor) -> Tensor:
         return (inputs - 1).sum(dim=1) % self.cycle
+
+    def states(self, inputs: Tensor) -> Tensor:
+        return (inputs - 1).cumsum(dim=1) % self.cycle
 
     def chance_at(self, length: int) -> float:
         angles = [2 * math.pi * wave / self.cycle for wave in range(self.cycle)]

@@ -38,6 +38,7 @@ class Dyck(FormalTask):
 
     every_step = True
     predicts_next = True
+    remembered = "the number of open brackets"
 
     def __init__(
         self, length: int | Sequence[int], brackets: int = 2, depth: int = 5, **lengths: Unpack[LengthSettings]
@@ -61,9 +62,10 @@ class Dyck(FormalTask):
         return torch.where(opens, kinds, closing)
 
     def solve(self, inputs: Tensor) -> Tensor:
-        opens = inputs < self.brackets
-        depths = torch.where(opens, 1, -1).cumsum(dim=1)
-        return innermost(opens, depths, inputs)
+        return innermost(inputs < self.brackets, self.states(inputs), inputs)
+
+    def states(self, inputs: Tensor) -> Tensor:
+        return torch.where(inputs < self.brackets, 1, -1).cumsum(dim=1)
 
     def chance_at(self, length: int) -> float:
         return 1 / self.brackets

@@ -24,12 +24,16 @@ class Majority(FormalTask):
     input_size = 2
     output_size = 2
     every_step = True
+    remembered = "the number of ones minus that of zeros so far"
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         return torch.randint(0, 2, (size, length), generator=generator)
 
     def solve(self, inputs: Tensor) -> Tensor:
-        return ((2 * inputs - 1).cumsum(dim=1) > 0).long()
+        return (self.states(inputs) > 0).long()
+
+    def states(self, inputs: Tensor) -> Tensor:
+        return (2 * inputs - 1).cumsum(dim=1)
 
     def chance_at(self, length: int) -> float:
         ties = [math.comb(step, step // 2) / 2**step for step in range(2, length + 1, 2)]

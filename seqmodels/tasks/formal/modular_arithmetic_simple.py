@@ -32,6 +32,8 @@ class ModularArithmeticSimple(FormalTask):
         tensor([3, 4])
     """
 
+    remembered = "the value of the expression so far, without an operator at its end"
+
     def __init__(self, length: int | Sequence[int], modulus: int = 5, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
         check_whole("modulus", modulus, 2)
@@ -48,13 +50,18 @@ class ModularArithmeticSimple(FormalTask):
         return inputs
 
     def solve(self, inputs: Tensor) -> Tensor:
+        return self.states(inputs)[:, -1]
+
+    def states(self, inputs: Tensor) -> Tensor:
         total, term = torch.zeros_like(inputs[:, 0]), inputs[:, 0]
+        values = [term]
         for operator, digit in zip(inputs[:, 1::2].unbind(1), inputs[:, 2::2].unbind(1), strict=True):
             times = operator == self.modulus + 2
             total = torch.where(times, total, total + term)
             signed = torch.where(operator == self.modulus + 1, -digit, digit)
             term = torch.where(times, term * digit % self.modulus, signed)
-        return (total + term) % self.modulus
+            values += [values[-1], (total + term) % self.modulus]
+        return torch.stack(values, dim=1)
 
     def chance_at(self, length: int) -> float:
         digits = torch.arange(self.modulus)

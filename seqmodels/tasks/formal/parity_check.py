@@ -23,12 +23,16 @@ class ParityCheck(FormalTask):
 
     input_size = 2
     output_size = 2
+    remembered = "the number of ones so far, modulo 2"
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         return torch.randint(0, 2, (size, length), generator=generator)
 
     def solve(self, inputs: Tensor) -> Tensor:
         return inputs.sum(dim=1) % 2
+
+    def states(self, inputs: Tensor) -> Tensor:
+        return inputs.cumsum(dim=1) % 2
 
     def chance_at(self, length: int) -> float:
         return 0.5
@@ -65,6 +69,10 @@ class EvenPairs(ParityCheck):
     """
 
     min_length = 2
+    remembered = "the first and the last bit: 00, 01, 10 or 11, from 0 to 3"
 
     def solve(self, inputs: Tensor) -> Tensor:
         return inputs[:, 0] ^ inputs[:, -1]
+
+    def states(self, inputs: Tensor) -> Tensor:
+        return 2 * inputs[:, :1] + inputs

@@ -54,6 +54,7 @@ class Reber(FormalTask):
     every_step = True
     predicts_next = True
     min_length = 9
+    remembered = "the place in the grammar, with the symbol to be repeated at the end: odd after P"
 
     def __init__(self, length: int | Sequence[int], **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
@@ -89,6 +90,18 @@ class Reber(FormalTask):
         targets[:, -3] = torch.where(inputs[:, 1] == SYMBOLS.index("T"), SETS.index("T"), SETS.index("P"))
         targets[:, -2] = SETS.index("E")
         return targets
+
+    def states(self, inputs: Tensor) -> Tensor:
+        """0 and 1 in an inner string's state 0, 2 and 3 in its state 1, and so on; then those of the three symbols
+        after it, and of the first two. The first symbol has one state, as nothing has to be repeated yet."""
+        end = len(INNER)
+        places = torch.zeros_like(inputs)
+        places[:, 0], places[:, 1] = end + 4, end + 5
+        for step in range(3, inputs.size(1) - 3):
+            places[:, step] = self.next_state[places[:, step - 1], inputs[:, step]]
+        places[:, -3:] = torch.arange(end + 1, end + 4)
+        after_p = (inputs[:, 1:2] == SYMBOLS.index("P")) & (torch.arange(inputs.size(1)) > 0)
+        return 2 * places + after_p
 
     def chance_at(self, length: int) -> float:
         state = torch.zeros(len(self.automaton.table), dtype=torch.float64)

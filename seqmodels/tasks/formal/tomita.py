@@ -56,6 +56,7 @@ class Tomita(FormalTask):
     input_size = 2
     output_size = 2
     min_length = 4
+    remembered = "the state of the grammar's minimal automaton"
 
     def __init__(self, length: int | Sequence[int], grammar: int = 4, **lengths: Unpack[LengthSettings]) -> None:
         check_whole("grammar", grammar, 1)
@@ -91,7 +92,10 @@ class Tomita(FormalTask):
         return self.writer.draw(kinds, self.fitting(length), generator)[1]
 
     def solve(self, inputs: Tensor) -> Tensor:
-        return self.accepted[self.reader.end(inputs)]
+        return self.accepted[self.states(inputs)[:, -1]]
+
+    def states(self, inputs: Tensor) -> Tensor:
+        return self.reader.read(inputs)
 
     def chance_at(self, length: int) -> float:
         return 0.5

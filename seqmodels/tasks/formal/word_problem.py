@@ -39,6 +39,7 @@ class WordProblem(FormalTask):
     """
 
     every_step = True
+    remembered = "the product so far, by its number"
 
     def __init__(self, length: int | Sequence[int], group: str = "S5", **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
@@ -60,6 +61,9 @@ class WordProblem(FormalTask):
             product = self.products[product, element]
             results.append(product)
         return torch.stack(results, dim=1)
+
+    def states(self, inputs: Tensor) -> Tensor:
+        return self.solve(inputs)
 
     def chance_at(self, length: int) -> float:
         return 1 / self.output_size

@@ -34,6 +34,7 @@ class Adding(DrawnTask):
     metric_name = "mse"
     solved_at = 0.01
     min_length = 2
+    remembered = "the sum of the marked numbers so far"
 
     def __init__(self, length: int | Sequence[int], halves: bool = True, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
@@ -60,6 +61,9 @@ class Adding(DrawnTask):
     def solve(self, inputs: Tensor) -> Tensor:
         return inputs.prod(dim=2).sum(dim=1, keepdim=True)
 
+    def states(self, inputs: Tensor) -> Tensor:
+        return inputs.prod(dim=2).cumsum(dim=1)
+
 
 class Multiplication(Adding):
     """Inputs and arguments as in `Adding`; target: the product of the two marked numbers.
@@ -73,6 +77,7 @@ class Multiplication(Adding):
     """
 
     solved_at = 0.003
+    remembered = "the product of the marked numbers so far, 1 before the first"
 
     def chance_at(self, length: int) -> float:
         return 7 / 144
@@ -80,3 +85,7 @@ class Multiplication(Adding):
     def solve(self, inputs: Tensor) -> Tensor:
         numbers, markers = inputs.unbind(dim=2)
         return numbers.masked_fill(markers != 1, 1).prod(dim=1, keepdim=True)
+
+    def states(self, inputs: Tensor) -> Tensor:
+        numbers, markers = inputs.unbind(dim=2)
+        return numbers.masked_fill(markers != 1, 1).cumprod(dim=1)

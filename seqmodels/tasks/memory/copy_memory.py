@@ -16,6 +16,7 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqmodels.checks import check_whole
 from seqmodels.tasks.drawn import DrawnTask
@@ -49,6 +50,7 @@ class CopyMemory(DrawnTask):
     tokens = True
     every_step = True
     metric_name = "cross_entropy"
+    remembered = "the symbol to be recalled next, 0 after the last"
 
     def __init__(
         self,
@@ -101,6 +103,11 @@ class CopyMemory(DrawnTask):
         targets = torch.zeros_like(inputs)
         targets[:, -self.held :] = inputs[:, : self.held]
         return targets
+
+    def states(self, inputs: Tensor) -> Tensor:
+        due = inputs[:, :1].repeat(1, inputs.size(1))
+        due[:, -self.held :] = F.pad(inputs[:, 1 : self.held], (0, 1))
+        return due
 
 
 class DelayedRecall(CopyMemory):

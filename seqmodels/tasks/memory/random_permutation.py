@@ -36,6 +36,7 @@ class RandomPermutation(DrawnTask):
     tokens = True
     metric_name = "accuracy"
     solved_at = 0.99
+    remembered = "the first symbol"
 
     def __init__(self, length: int | Sequence[int], symbols: int = 100, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
@@ -52,3 +53,6 @@ class RandomPermutation(DrawnTask):
 
     def solve(self, inputs: Tensor) -> Tensor:
         return inputs[:, 0]
+
+    def states(self, inputs: Tensor) -> Tensor:
+        return inputs[:, :1].expand_as(inputs)

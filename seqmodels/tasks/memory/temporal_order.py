@@ -44,6 +44,7 @@ class TemporalOrder(DrawnTask):
     metric_name = "accuracy"
     solved_at = 0.99
     min_length = 10
+    remembered = "the marked symbols so far: none, X, Y, XX, XY, YX, YY and so on, from 0"
 
     def __init__(self, length: int | Sequence[int], symbols: int = 2, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
@@ -70,3 +71,10 @@ class TemporalOrder(DrawnTask):
         marked = (inputs == X) | (inputs == Y)
         later = self.marked - marked.cumsum(dim=1)  # the number still to come: the place of a binary digit
         return ((inputs == Y) * 2**later).sum(dim=1)
+
+    def states(self, inputs: Tensor) -> Tensor:
+        state, states = torch.zeros_like(inputs[:, 0]), []
+        for token in inputs.unbind(1):
+            state = torch.where(token == X, 2 * state + 1, torch.where(token == Y, 2 * state + 2, state))
+            states.append(state)
+        return torch.stack(states, dim=1)

@@ -1,0 +1,59 @@
+"""`seqmodels page FOLDER`: what a run, or a comparison of runs, came to, as one HTML file."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from seqmodels.checks import UserError, as_user_errors, check_flag
+from seqmodels.commands.door import command, quick_imports
+from seqmodels.config import arguments_of
+
+
+@command("page", named=True)
+def main(config: DictConfig, folder: Path) -> None:
+    with quick_imports():
+        from seqmodels.experiments.comparison import runs_in
+        from seqmodels.runs.page import write_page
+
+    settings = arguments_of(config)
+    with as_user_errors():
+        check_flag("runs", config.runs)
+    trusted = tuple(listed(settings["trusted"]))
+    places = [Path(name) for name in listed(settings["name"])]
+    if not places:
+        raise UserError("page needs a folder, of a run or with runs below it: seqmodels page outputs/TASK/MODEL/...")
+    for place in places:
+        if not place.is_dir():
+            raise UserError(f"there is no folder {place}")
+        if is_run(place):
+            print(f"wrote {write_page(place, trusted)}")
+            continue
+        if config.runs:
+            for run in runs_in(place)[0]["folder"]:
+                try:
+                    print(f"wrote {write_page(Path(run), trusted)}")
+                except UserError as error:
+                    print(f"left out: {error}", file=sys.stderr)
+        print(f"wrote {write_comparison(place)}")
+
+
+def write_comparison(place: Path) -> Path:
+    """Compare the runs of a folder by model and task, and write the page of that into its folder `comparison`."""
+    from seqmodels.experiments.comparison import compare, runs_in
+    from seqmodels.experiments.page import write_comparison_page
+
+    runs, errors, unfinished = runs_in(place)
+    for error in errors:
+        print(f"left out: {error}", file=sys.stderr)
+    return write_comparison_page(compare(runs, unfinished=unfinished, errors=errors), place / "comparison")
+
+
+def is_run(place: Path) -> bool:
+    return (place / "config.yaml").is_file() or (place / "result.json").is_file()
+
+
+def listed(words: Any) -> list[str]:
+    """Words as a list, which may have come as a single one, or as none."""
+    return [] if words is None else [str(word) for word in (words if isinstance(words, list) else [words])]

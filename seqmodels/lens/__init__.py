@@ -1,0 +1,9 @@
+"""The lens: what a trained model has inside, in numbers.
+
+Hidden states over time and their principal components, gradients over a distance in time, the eigenvalues of the
+recurrent weights, and the share of saturated units. The pictures are in `seqmodels.report.lens`.
+"""
+
+from seqmodels.lens.look import Known, Lens, known_of, look
+
+__all__ = ["Known", "Lens", "known_of", "look"]

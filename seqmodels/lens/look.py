@@ -1,0 +1,84 @@
+"""A look through the lens: all its numbers for one model on one batch of test sequences."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqmodels.layers import RecurrentLayer
+from seqmodels.lens.components import Components, components_of
+from seqmodels.lens.eigenvalues import Spectrum, spectra_of
+from seqmodels.lens.gradients import gradient_norms
+from seqmodels.lens.saturation import Saturation, saturation_of
+from seqmodels.model import SequenceModel
+from seqmodels.tasks import Task
+from seqmodels.tasks.task import IGNORED
+
+WATCHED = 3
+"""Sequences whose states are kept, and whose gates are watched."""
+
+LAYERS, STEPS = 8, 200
+"""The most layers of a stack, and steps of a sequence, whose gates are watched: it takes about a millisecond each."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known about each step of the sequences, by which their states are coloured."""
+
+    values: Tensor
+    """(batch, time): whole numbers, or numbers; NaN where nothing is known."""
+    text: str
+    """What the values are, in a few words."""
+    names: tuple[str, ...] | None = None
+    """The names of the values 0, 1, ..., where they have some."""
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What a model has inside while it reads test sequences."""
+
+    states: Tensor
+    """The outputs (sequences, time, units) of the last layer, of a few sequences."""
+    components: Components
+    """Of the same outputs, of all sequences."""
+    known: Known
+    gradients: Tensor
+    """See `gradient_norms`; (batch, time)."""
+    spectra: list[Spectrum]
+    saturation: list[Saturation]
+
+
+def look(model: SequenceModel, inputs: Tensor, targets: Tensor, known: Known) -> Lens:
+    """Look into a model, in evaluation mode, that reads a batch of one length."""
+    with torch.no_grad():
+        sequence = model.encode(inputs)
+        states = model.layer(sequence)[0]
+    layer: Any = model.layer
+    watched = sequence[:WATCHED, :STEPS] if getattr(layer, "num_layers", 1) <= LAYERS else sequence[:0]
+    return Lens(
+        states[:WATCHED],
+        components_of(states),
+        known,
+        gradient_norms(model, inputs, targets),
+        spectra_of(layer),
+        saturation_of(layer, watched),
+    )
+
+
+def known_of(task: Task, inputs: Tensor, targets: Tensor) -> Known:
+    """What the task says has to be remembered; otherwise the target of each step, or of the whole sequence."""
+    states = task.states(inputs)
+    if states is not None:
+        return Known(states.double(), task.remembered)
+    values = targets[..., 0] if targets.is_floating_point() else targets
+    values = values.double().masked_fill(values == IGNORED, torch.nan)
+    names = None if task.symbols is None else tuple(task.symbols)
+    if task.every_step:
+        return Known(values, "the target of the step", names)
+    return Known(values.unsqueeze(1).expand(inputs.shape[:2]), "the target of the sequence", names)
+
+
+def is_recurrent(model: SequenceModel) -> bool:
+    """Whether the layer is one that carries a hidden state from step to step."""
+    return isinstance(model.layer, RecurrentLayer | torch.nn.RNNBase)

@@ -1,0 +1,351 @@
+"""The page of one run."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from seqmodels import __version__
+from seqmodels.lens import Lens
+from seqmodels.report import lens as lens_pictures
+from seqmodels.report.curves import draw_by_length, draw_losses, draw_scores
+from seqmodels.report.page.parts import ROWS, Plots, Section, grid_of
+from seqmodels.report.page.render import render, shown
+from seqmodels.report.predictions import fill
+from seqmodels.report.sheet import BLUE, GRAY, add_legend
+from seqmodels.report.tables import significant, span
+from seqmodels.tasks import Task
+from seqmodels.tasks.task import IGNORED
+from seqmodels.untrusted.reading import printable
+
+
+@dataclass
+class RunContent:
+    """What the page of a run shows. Whatever is None or empty is left out, and `notes` says why."""
+
+    name: str
+    """The folder as it was typed; the title, where there is neither a result nor a config."""
+    result: dict[str, Any] = field(default_factory=dict)
+    """The entries of result.json that have the types that a run writes."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Those of config.yaml, by their dotted names."""
+    command: str | None = None
+    metrics: pd.DataFrame | None = None
+    """Of metrics.csv, thinned out."""
+    predictions: tuple[Task, Tensor, Tensor] | None = None
+    """The task, the model's answers to test sequences, and the targets."""
+    lens: Lens | None = None
+    recurrent: bool = True
+    """Whether the layer carries a hidden state."""
+    files: list[tuple[str, int]] = field(default_factory=list)
+    """The names of the files in the folder, and their sizes in bytes."""
+    notes: list[str] = field(default_factory=list)
+
+
+def run_page(content: RunContent) -> str:
+    """The page as HTML."""
+    plots = Plots()
+    result = content.result
+    sections = [
+        training(content, plots),
+        predictions(content, plots),
+        lengths(content, plots),
+        inside(content, plots),
+        parity(result),
+        environment_of(result),
+    ]
+    names = [printable(result.get(name) or content.settings.get(f"{name}_name") or "") for name in ("model", "task")]
+    title = " on ".join(filter(None, names)) or printable(content.name)
+    settings = grid_of("config.yaml", ["setting", "value"], list(map(written, content.settings.items())), set())
+    return render(
+        "run.html",
+        version=__version__,
+        title=title,
+        verdict=verdict_of(result),
+        claim=printable(result["claim"]) if result.get("claim") else None,
+        scale=scale_of(result),
+        facts=facts_of(result, content.settings),
+        command=content.command,
+        sections=[section for section in sections if section is not None],
+        settings=settings if content.settings else None,
+        files=[file_of(*file) for file in content.files],
+        notes=[printable(note) for note in content.notes + plots.notes],
+    )
+
+
+def verdict_of(result: dict[str, Any]) -> dict[str, str]:
+    """The verdict in a word, with the more that is to be said."""
+    if not result:
+        return {"word": "No result", "kind": "", "more": "The run has not finished."}
+    if result.get("diverged_at") is not None:
+        more = f"A loss or a gradient was not finite at step {shown(result['diverged_at'])}."
+        return {"word": "Diverged", "kind": "bad", "more": more}
+    if result.get("solved"):
+        return {"word": "Solved", "kind": "good", "more": ""}
+    return {"word": "Not solved", "kind": "bad", "more": far_of(result)}
+
+
+def far_of(result: dict[str, Any]) -> str:
+    """How far the test is on the way from chance to solved."""
+    if result.get("verdict") == "chance":
+        return "It is no better than chance."
+    test, chance, solved = (result.get(name) for name in ("test", "chance", "solved_at"))
+    if test is None or chance is None or solved is None:
+        return ""
+    place = placing(result, [test, chance, solved])
+    way = place(solved) - place(chance)
+    if way <= 0:
+        return ""
+    share = (place(test) - place(chance)) / way
+    if share < 0.02:
+        return "It is no better than chance."
+    return f"It is {min(math.floor(100 * share), 99)} % of the way from chance to solved."
+
+
+def placing(result: dict[str, Any], values: list[float]) -> Callable[[float], float]:
+    """Where a score lies on a scale on which better is more: of errors that are all positive, the logarithm."""
+    if result.get("metric") == "accuracy":
+        return float
+    if min(values) > 0:
+        return lambda value: -math.log(value)
+    return lambda value: -value
+
+
+def scale_of(result: dict[str, Any]) -> dict[str, Any] | None:
+    """The scale from worse to better with the scores of the run, in percent of its width."""
+    scores: list[tuple[str, str, str, Any]] = [("chance", "chance", "bar", result.get("chance"))]
+    scores += [(printable(name, 40), "baseline", "bar", value) for name, value in result.get("baselines", {}).items()]
+    scores += [("solved", "solved", "bar", result.get("solved_at"))]
+    scores += [
+        ("test", "test", "dot", result.get("test")),
+        ("validation", "validation", "ring", result.get("validation")),
+    ]
+    known = [score for score in scores if score[3] is not None]
+    if len(known) < 2 or result.get("chance") is None:
+        return None
+    place = placing(result, [value for *_, value in known])
+    places = [place(value) for *_, value in known]
+    low, high = min(places), max(places)
+    margin = 0.08 * (high - low or 1)
+
+    def percent(value: float) -> float:
+        return round(100 * (place(value) - low + margin) / (high - low + 2 * margin), 2)
+
+    marks = [
+        {"name": name, "kind": kind, "shape": shape, "place": percent(value), "value": significant(value)}
+        for name, kind, shape, value in known
+    ]
+    logarithmic = result.get("metric") != "accuracy" and min(value for *_, value in known) > 0
+    unit = printable(result.get("metric", ""), 40) + (", logarithmic" if logarithmic else "")
+    goal = result.get("solved_at")
+    return {"marks": marks, "unit": unit, "goal": None if goal is None else percent(goal)}
+
+
+def facts_of(result: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """The few numbers that everybody asks for."""
+    facts = [
+        (f"test {printable(result.get('metric', ''), 20)}", result.get("test")),
+        ("validation", result.get("validation")),
+        ("unseen", result.get("unseen")),
+        ("seed", result.get("seed", settings.get("seed"))),
+        ("parameters", result.get("parameters")),
+        ("steps", result.get("steps")),
+        ("best step", result.get("best_step")),
+        ("seconds", result.get("seconds")),
+    ]
+    return [(name, shown(value)) for name, value in facts if value is not None]
+
+
+def training(content: RunContent, plots: Plots) -> Section | None:
+    """Losses, and scores between chance and solved."""
+    metrics, result = content.metrics, content.result
+    if metrics is None or metrics.empty:
+        return None
+
+    def losses(figure: Figure) -> None:
+        draw_losses(figure.subplots(), metrics)
+        add_legend(figure, columns=2)
+
+    def scores(figure: Figure) -> None:
+        draw_scores(figure.subplots(), result, metrics)
+        add_legend(figure, columns=1)
+
+    drawn = plots.draw("Loss", "How far the answers are from the targets, over the steps of training.", losses)
+    if all(
+        result.get(name) is not None for name in ("metric", "test", "best_step", "chance", "solved_at", "baselines")
+    ):
+        text = "The checkpoint that is best on validation is tested, once. At chance, nothing has been learned."
+        drawn += plots.draw("Score", text, scores, size=(4.6, 3.5))
+    return Section("Training", "", drawn)
+
+
+def predictions(content: RunContent, plots: Plots) -> Section | None:
+    """The answers beside the targets, and how good they are at each position."""
+    if content.predictions is None:
+        return None
+    task, outputs, targets = content.predictions
+    wide = task.every_step or (task.chronological and targets.is_floating_point())
+    if targets.is_floating_point():
+        text = (
+            "Where answer and target are one line, nothing is left to learn."
+            if wide
+            else "Right answers are on the line."
+        )
+    elif task.every_step:
+        text = "Targets of a few test sequences, and below them the model's answers."
+    else:
+        text = "Each row is a class, each column an answer: what lies off the diagonal is wrong."
+    drawn = plots.draw(
+        "Answers", text, lambda figure: fill(figure, task, outputs, targets), wide, None if wide else (4.6, 2.9)
+    )
+    if task.every_step:
+        name, rates, places = by_position(outputs, targets)
+        text = f"The {name} at each scored step, over {len(targets)} test sequences."
+        drawn += plots.draw("By position", text, partial(draw_positions, rates, places, name), True, (9.2, 2.4))
+    return Section("Predictions", "Answers to test sequences, with the checkpoint that was tested.", drawn)
+
+
+def by_position(outputs: Tensor, targets: Tensor) -> tuple[str, np.ndarray, np.ndarray]:
+    """Accuracy or squared error at each step where some target is scored: its name, the values and the steps."""
+    if targets.is_floating_point():
+        errors = ((outputs - targets) ** 2).mean(dim=-1).double().numpy()
+        scored = ~np.isnan(errors)
+    else:
+        errors = (outputs.argmax(dim=-1) == targets).double().numpy()
+        scored = targets.numpy() != IGNORED
+    counts = scored.sum(axis=0)
+    steps = np.flatnonzero(counts)
+    name = "squared error" if targets.is_floating_point() else "accuracy"
+    return name, np.where(scored, errors, 0).sum(axis=0)[steps] / counts[steps], steps
+
+
+def draw_positions(rates: np.ndarray, steps: np.ndarray, name: str, figure: Figure) -> None:
+    axes = figure.subplots()
+    axes.plot(steps, rates, color=BLUE, marker="." if len(steps) < 60 else "", linewidth=1.3)
+    axes.set(xlabel="step", ylabel=name)
+    if name == "accuracy":
+        axes.set_ylim(-0.03, 1.03)
+        axes.axhline(1, color=GRAY, linewidth=0.7, linestyle=":")
+    axes.margins(x=0.01)
+
+
+def lengths(content: RunContent, plots: Plots) -> Section | None:
+    """The test at each length."""
+    result = content.result
+    rows = result.get("lengths") or []
+    if not rows or result.get("test") is None or result.get("trained_lengths") is None:
+        return None
+
+    def draw(figure: Figure) -> None:
+        draw_by_length(figure.subplots(), result | {"lengths": rows[:ROWS]})
+        add_legend(figure, columns=1)
+
+    text = "Lengths beyond the shaded range are unseen: they show whether the rule was learned, or only these lengths."
+    drawn = plots.draw("Score by length", text, draw, size=(4.6, 3.5)) if len(rows) > 1 else []
+    cells = [[row["length"], row["test"], row["chance"], "unseen" if row["unseen"] else ""] for row in rows]
+    caption = f"Trained at length {span(*result['trained_lengths'])}."
+    head = ["length", f"test {printable(result.get('metric', ''), 40)}", "chance", ""]
+    return Section("Lengths", "", drawn, [grid_of(caption, head, cells, {1, 2})])
+
+
+def inside(content: RunContent, plots: Plots) -> Section | None:
+    """The lens."""
+    lens = content.lens
+    if lens is None:
+        return None
+    states = "hidden states" if content.recurrent else "outputs of the last layer"
+    count, steps = lens.components.places.shape[:2]
+    text = f"What the model has inside while it reads {count} test sequences of {steps} steps."
+    known = f"The {states} of all steps, coloured by {lens.known.text}."
+    known += " Separate groups mean that the model tells these apart; where colours mix, it does not."
+    drawn = plots.draw(
+        "Hidden states" if content.recurrent else "Outputs of the last layer",
+        "A row is a unit, a column a step. Stripes that last are memory; what changes at each step follows the input.",
+        partial(lens_pictures.draw_states, lens=lens),
+        True,
+        (9.2, 3.0),
+    )
+    drawn += plots.draw(
+        "Principal components", known, partial(lens_pictures.draw_components, lens=lens), size=(4.6, 3.7)
+    )
+    drawn += plots.draw(
+        "Gradient over distance in time",
+        "How much an input that lies this far back still changes the answer: a straight fall is a gradient that "
+        "vanishes, a rise one that explodes. The line is the median over the sequences, the band holds 80 % of them.",
+        partial(lens_pictures.draw_gradients, lens=lens),
+    )
+    if lens.spectra:
+        left_out = len(lens.spectra) - lens_pictures.PANELS
+        rows = math.ceil(min(len(lens.spectra), lens_pictures.PANELS) / 2)
+        drawn += plots.draw(
+            "Eigenvalues of the recurrent weights",
+            "On the circle a state would stay as large as it is; inside it fades, outside it grows, as long as no unit "
+            "saturates." + (f" {left_out} further matrices are not shown." if left_out > 0 else ""),
+            partial(lens_pictures.draw_eigenvalues, lens=lens),
+            size=(4.6, 3.6 if len(lens.spectra) == 1 else 1 + 2 * rows),
+        )
+    if lens.saturation:
+        drawn += plots.draw(
+            "Saturated units",
+            "Blue: within 0.05 of the lower end of the range (a closed gate, -1 of a tanh, 0 of a rectifier). Orange: "
+            "of the upper end (an open gate, 1). Saturated units pass no gradient, and keep what they hold.",
+            partial(lens_pictures.draw_saturation, lens=lens),
+            size=(4.6, 1.3 + 0.26 * min(len(lens.saturation), 16)),
+        )
+    return Section("The lens", text, drawn)
+
+
+def parity(result: dict[str, Any]) -> Section | None:
+    """The layer against its reference, before training."""
+    report = result.get("parity")
+    if isinstance(report, str) and report:
+        words = {"off": "It was switched off.", "no reference": "The layer names no reference to be compared with."}
+        return Section("Parity", words.get(report, printable(report)))
+    if not isinstance(report, dict):
+        return None
+    text = (
+        f"{printable(report['layer'])} against {printable(report['reference'])} in float64, before training: the "
+        f"largest relative error is {shown(report['worst'], 2)}, and {shown(report['tolerance'], 2)} would be allowed."
+    )
+    rows = [
+        [row["tensor"], shown(row["absolute"], 2), shown(row["relative"], 2), row["note"]]
+        for row in report["deviations"]
+    ]
+    head = ["tensor", "largest error", "relative", ""]
+    return Section("Parity", text, [], [grid_of("Largest errors of each tensor.", head, rows, {1, 2})])
+
+
+def environment_of(result: dict[str, Any]) -> Section | None:
+    """Speed, versions, threads and commit."""
+    speed = result.get("steps_per_second")
+    rows = [
+        ("steps per second", None if speed is None else f"{speed:.0f}" if speed >= 10 else significant(speed, 2)),
+        ("threads", result.get("threads")),
+        ("processes", result.get("processes")),
+        ("finished", result.get("finished")),
+        *result.get("versions", {}).items(),
+        ("commit", result.get("git")),
+    ]
+    known = [row for row in rows if row[1] is not None]
+    grid = grid_of("Where the run was made.", [], known, set())
+    return Section("Speed and environment", "", [], [grid]) if known else None
+
+
+def written(item: tuple[str, Any]) -> tuple[str, str]:
+    """A setting, with its value as YAML would have it."""
+    name, value = item
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return printable(name), printable(text)
+
+
+def file_of(name: str, size: int) -> dict[str, str]:
+    """A file of the folder, as the page links to it."""
+    unit = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB" if size >= 1e3 else f"{size} B"
+    return {"name": printable(name), "link": "./" + quote(name), "size": unit}

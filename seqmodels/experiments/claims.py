@@ -26,7 +26,7 @@ from yaml import YAMLError
 from seqmodels.checks import UserError, check_choice, check_seed
 from seqmodels.config import CONF
 from seqmodels.config.folders import override
-from seqmodels.experiments.sweep import Composer, Run
+from seqmodels.experiments.sweep import QUIET, Composer, Run
 from seqmodels.report.tables import markdown_table, significant
 from seqmodels.untrusted.reading import RunFolderError, printable, without_markup
 
@@ -38,8 +38,6 @@ RULES: dict[str, tuple[str, Callable[[list[float], float, Any], bool]]] = {
 """How a rule reads, and whether scores satisfy it."""
 
 VERDICTS = {True: "holds", False: "does not hold", None: "missing"}
-
-QUIET = ("logger=none", "trainer.enable_progress_bar=false")
 
 COLUMNS = ["claim", "arm", "metric", "published", "ours (runs)", "holds if", "verdict", "minutes"]
 

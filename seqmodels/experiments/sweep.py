@@ -23,6 +23,9 @@ from seqmodels.files import write_whole
 from seqmodels.processes import number_of_processes
 from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config
 
+QUIET = ("logger=none", "trainer.enable_progress_bar=false")
+"""Overrides for runs that nobody watches."""
+
 STATES = ("waiting", "running", "done", "failed", "interrupted")
 
 

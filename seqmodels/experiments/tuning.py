@@ -40,6 +40,7 @@ from seqmodels.checks import UserError
 from seqmodels.config import compose
 from seqmodels.config.identity import decisive
 from seqmodels.experiments.space import contains, corners, words_of
+from seqmodels.experiments.sweep import QUIET
 from seqmodels.experiments.width import name_in, parameters_of, width_for
 from seqmodels.files import FolderInUseError, has_writer, only_writer
 from seqmodels.learner import Diverged
@@ -57,8 +58,6 @@ UNDISTURBED = 5
 
 SETTLED = 1 / 3
 """The part of its steps for which a trial is never stopped: many tasks are learned suddenly, after a plateau."""
-
-QUIET = ("logger=none", "trainer.enable_progress_bar=false")
 
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
 

@@ -10,14 +10,11 @@ from seqmodels.config import compose
 from seqmodels.config.again import NOT_OF_A_RUN, command_of, overrides_of
 
 TYPED = [
-    "",
     "model=nn_rnn task=adding seed=7 trainer=smoke",
     "model=irnn task=text 'task.path=\"it'\\''s $HOME\"' optimizer=sgd optimizer.lr=1e-5",
     'task=csv \'task.path="a\\"b\\\\c"\' \'task.target="<b>"\' task.window=3 embedding_size=null',
-    "scheduler=cosine trainer.max_steps=70 data.num_workers=1 logger=none",
     "scheduler=one_cycle optimizer.lr=0.02 scheduler.max_lr=0.5",
     "experiment=adding_gru model=manual_lstm task.length=50",
-    "experiment=parity_uniform",
     "model._target_=torch.nn.RNN ~model.backend 'task.test_lengths=[40,80]' parity=off",
     "model=transformer +trainer.deterministic=true trainer.devices=1 '+optimizer.betas=[0.8,0.99]'",
 ]

@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,28 @@ IN_USE = "in use"
 """The state of a run that another process goes on with."""
 
 
-def work(settings: dict[str, Any], folder: Path, place: tuple[str, Mapping[str, str]], sender: Connection) -> None:
+@dataclass(frozen=True)
+class Surroundings:
+    """What the process of a run takes over from its parent."""
+
+    folder: str
+    """The working directory."""
+    environment: Mapping[str, str]
+    start_method: str
+    """How it starts processes of its own, such as those that draw batches."""
+
+    @classmethod
+    def here(cls) -> "Surroundings":
+        return cls(str(Path.cwd()), dict(os.environ), multiprocessing.get_start_method())
+
+
+def work(settings: dict[str, Any], folder: Path, place: Surroundings, sender: Connection) -> None:
     """Do the run of these settings in a folder; sends its state and the reason for it."""
     with alone_but_for_the_parent(place), suppress(OSError):
         sender.send(outcome(OmegaConf.create(settings), folder))
 
 
-def check(settings: list[dict[str, Any]], place: tuple[str, Mapping[str, str]], sender: Connection) -> None:
+def check(settings: list[dict[str, Any]], place: Surroundings, sender: Connection) -> None:
     """Build what each of the settings describes, and train nothing; sends a message for each, empty if it is right."""
     with alone_but_for_the_parent(place), printing_to(Path(os.devnull)), stop_signals.caught():
         from seqmodels.runs.build import build
@@ -65,16 +81,17 @@ def job(config: DictConfig) -> tuple[str, str]:
 
 
 @contextmanager
-def alone_but_for_the_parent(place: tuple[str, Mapping[str, str]]) -> Iterator[None]:
-    """Run in the parent's working directory and environment, and in a session of its own, until the parent ends.
+def alone_but_for_the_parent(place: Surroundings) -> Iterator[None]:
+    """Run in the surroundings of the parent, but in a session of its own, until the parent ends.
 
     In the session of the parent, Ctrl-C would reach this process, too; the SIGTERM of the parent would then be its
     second signal.
     """
-    folder, environment = place
-    os.chdir(folder)
+    os.chdir(place.folder)
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(place.environment)
+    # Otherwise it would be that by which this process was started, and data workers might outlive a run that is killed.
+    multiprocessing.set_start_method(place.start_method, force=True)
     if hasattr(os, "setsid") and os.getsid(0) != os.getpid():
         os.setsid()
     threading.Thread(target=end_with_parent, daemon=True).start()

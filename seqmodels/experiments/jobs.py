@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from seqmodels.checks import UserError
-from seqmodels.experiments.child import IN_USE, check, work
+from seqmodels.experiments.child import IN_USE, Surroundings, check, work
 from seqmodels.experiments.sweep import Run, Sweep, refuse_if_all_failed
 from seqmodels.experiments.watch import Watch
 from seqmodels.files import FolderInUseError, has_writer, only_writer
@@ -127,7 +127,7 @@ def find_mistakes(runs: list[Run], jobs: int) -> None:
             for part in (groups[start::jobs] for start in range(min(jobs, len(groups)))):
                 receiver, sender = context.Pipe(duplex=False)
                 settings = [OmegaConf.to_container(group[0].config) for group in part]
-                process = context.Process(target=check, args=(settings, here(), sender))
+                process = context.Process(target=check, args=(settings, Surroundings.here(), sender))
                 process.start()
                 sender.close()
                 checks.append((part, process, receiver))
@@ -197,7 +197,7 @@ def start(run: Run, context: Any) -> Going:
     """Start the process of a run."""
     receiver, sender = context.Pipe(duplex=False)
     settings = OmegaConf.to_container(run.config)
-    process = context.Process(target=work, args=(settings, run.folder, here(), sender))
+    process = context.Process(target=work, args=(settings, run.folder, Surroundings.here(), sender))
     process.start()
     sender.close()
     run.state = "running"
@@ -264,8 +264,3 @@ def shared_environment() -> Iterator[None]:
             os.environ.pop(name)
             if value is not None:
                 os.environ[name] = value
-
-
-def here() -> tuple[str, dict[str, str]]:
-    """The working directory and the environment that a process is to have."""
-    return str(Path.cwd()), dict(os.environ)

@@ -311,7 +311,7 @@ def start(words, folder, **others):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_is_stopped_goes_on_and_ends_with_the_same_bits(stop, tmp_path):
     words = ["-m", "model=manual_rnn,nn_gru", "seed=1,2", "task=adding", "task.length=30", "logger=none", "jobs=2"]
-    words += ["trainer.max_steps=300", "trainer.val_check_interval=50", "checkpoint.steps=20"]
+    words += ["trainer.max_steps=300", "trainer.val_check_interval=50", "checkpoint.steps=20", "data.num_workers=1"]
     for name in ("stopped", "whole"):
         (tmp_path / name).mkdir()
     with start(words, tmp_path / "whole") as whole:

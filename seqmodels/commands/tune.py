@@ -81,7 +81,8 @@ def tune(config: DictConfig, folder: Path) -> None:
         stop.message += f"; the same command continues in {root}"
         raise
     with database_errors(root):
-        pd.DataFrame([row for search in searches for row in search.rows()]).to_csv(root / "trials.csv", index=False)
+        trials = pd.DataFrame([row for search in searches for row in search.rows()])
+        write_whole(root / "trials.csv", trials.to_csv(index=False, lineterminator="\n").encode())
         console.print(table_of(searches))
         (root / "experiment").mkdir(exist_ok=True)
         for search in searches:

@@ -267,6 +267,7 @@ def test_what_cannot_change_a_number_does_not_change_the_folder():
     for word in ("trainer.max_steps=9", "threads=auto", "embedding_size=4", "task.length=9", "optimizer.lr=0.1"):
         assert identity(compose("task=adding", word)) != identity(config), word
     assert identity(compose("task=adding", "model.dropout=0")) == identity(compose("task=adding", "model.dropout=0.0"))
+    assert identity(compose("task=adding", "trainer.gradient_clip_val=1")) == identity(config)
     limit = "trainer.limit_val_batches=1"
     assert identity(compose("task=adding", limit)) != identity(compose("task=adding", f"{limit}.0"))
     assert identity(OmegaConf.create(OmegaConf.to_yaml(config))) == identity(config)

@@ -355,6 +355,17 @@ def test_a_sweep_compares_the_runs_that_it_names(tmp_path):
     )
 
 
+def test_the_trials_of_a_tuning_are_no_unfinished_runs(tmp_path):
+    good = leave_run(tmp_path / "runs")
+    trial = tmp_path / "tune" / "rates" / "rnn_parity" / "001" / "101"
+    trial.mkdir(parents=True)
+    (trial / "config.yaml").write_text("seed: 101\n")
+    assert runs_in(tmp_path)[2] == [str(trial)]
+    (tmp_path / "tune" / "rates" / "study.db").touch()
+    table, errors, unfinished = runs_in(tmp_path)
+    assert (table["folder"].tolist(), errors, unfinished) == ([str(good)], [], [])
+
+
 def test_a_sweep_may_name_folders_that_cannot_be(tmp_path):
     good = leave_run(tmp_path)
     named = ["x" * 5000, "a\0b", good.relative_to(tmp_path).as_posix()]

@@ -102,6 +102,7 @@ def test_mistakes_of_some_runs_do_not_stop_the_others(type_command, tmp_path):
         (["seed=1,2", "hydra/launcher=jolib"], "no such hydra/launcher; did you mean 'joblib'?"),
         (["seed=1,2", "hydra/launcher=submitit_slurm", "threads=auto"], "threads=auto: name a number of threads"),
         (["sweep=frist"], "sweep=frist: there is no such sweep; did you mean 'first'?"),
+        (["sweep=first,eight_tasks"], "sweep should be one name"),
         (["--config-dir", "my_conf", "sweep=empty"], "sweep=empty: expected hydra.sweeper.params with what is to be"),
     ],
 )

@@ -25,6 +25,7 @@ from seqmodels.stops import Stopped
 from seqmodels.untrusted.reading import printable
 
 if TYPE_CHECKING:
+    from seqmodels.experiments.child import Surroundings
     from seqmodels.experiments.tuning import Search
 
 SEVERAL = {"model": "models", "task": "tasks"}
@@ -80,7 +81,8 @@ def tune(config: DictConfig, folder: Path) -> None:
         stop.message += f"; the same command continues in {root}"
         raise
     with database_errors(root):
-        pd.DataFrame([row for search in searches for row in search.rows()]).to_csv(root / "trials.csv", index=False)
+        trials = pd.DataFrame([row for search in searches for row in search.rows()])
+        write_whole(root / "trials.csv", trials.to_csv(index=False, lineterminator="\n").encode())
         console.print(table_of(searches))
         (root / "experiment").mkdir(exist_ok=True)
         for search in searches:
@@ -194,7 +196,8 @@ def announce(config: DictConfig, searches: "list[Search]", console: Console) -> 
 @contextmanager
 def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
     """Run `jobs - 1` further processes of the same command, which share the studies; they end when this one does."""
-    from seqmodels.experiments.jobs import end, here, shared_environment
+    from seqmodels.experiments.child import Surroundings
+    from seqmodels.experiments.jobs import end, shared_environment
 
     words = [*(word for word in words if not word.startswith("jobs=")), "jobs=1"]
     logs = [root / f"process-{number}.log" for number in range(2, jobs + 1)]
@@ -203,7 +206,8 @@ def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
         with shared_environment():
             for log in logs:
                 log.unlink(missing_ok=True)
-                process: BaseProcess = get_context("spawn").Process(target=work, args=(words, log, here()))
+                arguments = (words, log, Surroundings.here())
+                process: BaseProcess = get_context("spawn").Process(target=work, args=arguments)
                 process.start()
                 processes.append(process)
         yield
@@ -216,7 +220,7 @@ def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
         end(processes)
 
 
-def work(words: list[str], log: Path, place: tuple[str, dict[str, str]]) -> None:
+def work(words: list[str], log: Path, place: "Surroundings") -> None:
     """The command in a process of its own, which prints to a file."""
     from seqmodels.experiments.child import alone_but_for_the_parent, printing_to
 

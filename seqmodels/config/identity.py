@@ -18,9 +18,12 @@ WITHOUT_EFFECT = (
 )  # fmt: skip
 """Settings, and groups of settings, that cannot change the numbers of a run."""
 
+SHARES = ("trainer.limit_", "trainer.overfit_batches")
+"""What the settings begin with of which Lightning reads 1.0 as a share and 1 as a number of batches."""
+
 
 def identity(config: DictConfig | Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that two runs have in common if at most their seeds and their names can differ.
+    """Eight hexadecimal digits that two runs have in common if they differ at most in their seeds.
 
     They stand for the version of the package and all settings that can change a run's numbers, except the seed.
     """
@@ -31,13 +34,11 @@ def identity(config: DictConfig | Mapping[str, Any]) -> str:
 def decisive(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The settings that can change a run's numbers, by their dotted names.
 
-    1.0 is the same as 1, except to Lightning's trainer, for which 1.0 is a share and 1 a number of batches.
+    1.0 is the same as 1, except for `SHARES`.
     """
     settings = {name: value for name, value in flat(config).items() if not without_effect(name)}
     return {
-        name: int(value)
-        if isinstance(value, float) and value.is_integer() and not name.startswith("trainer.")
-        else value
+        name: int(value) if isinstance(value, float) and value.is_integer() and not name.startswith(SHARES) else value
         for name, value in settings.items()
     }
 
@@ -48,7 +49,7 @@ def without_effect(name: str) -> bool:
 
 
 def flat(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by their dotted names, such as optimizer.lr."""
+    """The settings by their dotted names, such as optimizer.lr; lists and empty mappings are values."""
     plain: Any = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
     return dict(named(plain))
 

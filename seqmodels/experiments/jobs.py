@@ -137,7 +137,7 @@ def find_mistakes(runs: list[Run], jobs: int) -> None:
                         pass
                     try:
                         message = receiver.recv() if receiver.poll() else ""
-                    except EOFError:  # the process was killed; the runs themselves will show the reason
+                    except (OSError, EOFError):  # the process was killed; the runs themselves will show the reason
                         message = ""
                     for run in group:
                         run.state, run.message = ("failed", message) if message else (run.state, "")

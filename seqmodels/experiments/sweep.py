@@ -21,12 +21,13 @@ from seqmodels.config.experiment import claim_of
 from seqmodels.config.identity import OF_SWEEPS, decisive, identity
 from seqmodels.files import write_whole
 from seqmodels.processes import number_of_processes
-from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config
+from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config, read_result
 
 QUIET = ("logger=none", "trainer.enable_progress_bar=false")
 """Overrides for runs that nobody watches."""
 
-STATES = ("waiting", "running", "done", "failed", "interrupted")
+LARGEST = 2**25
+"""Bytes of a sweep.json that is read: up to 100,000 runs, or 20,000 that have failed with a long message."""
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Run:
     """The longest time that it may take at once."""
     folder: Path | None = None
     state: str = "waiting"
+    """waiting, running, done, failed or interrupted."""
     message: str = ""
     """Why it failed, or why it is not done."""
 
@@ -80,6 +82,15 @@ class Sweep:
 
     def count(self, state: str) -> int:
         return sum(run.state == state for run in self.runs)
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    """The content of the sweep.json in a folder, which may come from anyone.
+
+    Raises:
+        RunFolderError: it is missing, too large, or not a JSON object.
+    """
+    return read_result(folder / "sweep.json", LARGEST)
 
 
 class Composer:

@@ -107,6 +107,8 @@ class TypedSweep:
         overrides = OverridesParser.create(self.context.config_loader).parse_overrides(params + arguments)
         swept = list(dict.fromkeys(each.get_key_element() for each in overrides if each.is_sweep_override()))
         self.swept = swept
+        if "sweep" in swept:
+            raise UserError("sweep should be one name (--help lists them): each file is a sweep of its own")
         if self.file is not None and not swept:
             raise UserError(f"sweep={self.file}: expected hydra.sweeper.params with what is to be swept, found none")
         (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)

@@ -1,6 +1,5 @@
 """`seqmodels tune`: search the settings with the best validation score, for one model and task or for several."""
 
-import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from rich.text import Text
 from seqmodels.checks import UserError, as_user_errors, check_flag, check_whole
 from seqmodels.commands.door import command, quick_imports
 from seqmodels.config.folders import override
+from seqmodels.processes import available_cores
 from seqmodels.stops import Stopped
 from seqmodels.untrusted.reading import printable
 
@@ -120,7 +120,7 @@ def check(config: DictConfig) -> None:
                 )
         if config.resume is not None:
             raise ValueError("resume= continues a single run; the same tune command continues a search")
-        cores, threads = os.cpu_count() or 1, config.threads
+        cores, threads = available_cores(), config.threads
         if config.jobs > 1 and (threads == "auto" or config.jobs * threads > cores):
             raise ValueError(f"jobs={config.jobs} with threads={threads} needs more than the {cores} cores there are")
         if config.trainer.get("devices") != 1:

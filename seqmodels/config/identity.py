@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -25,9 +26,13 @@ SHARES = ("trainer.limit_", "trainer.overfit_batches")
 def identity(config: DictConfig | Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that two runs have in common if they differ at most in their seeds.
 
-    They stand for the version of the package and all settings that can change a run's numbers, except the seed.
+    They stand for the version of the package and all settings that can change a run's numbers, except the seed. A file
+    of data counts by its name and its content.
     """
     settings = {name: value for name, value in decisive(config).items() if name != "seed"}
+    data = Path(str(settings.get("task.path")))
+    if data.is_file():
+        settings["content of task.path"] = digest_of(data.read_bytes())
     return digest_of(json.dumps([__version__, settings], sort_keys=True, default=str).encode())[:8]
 
 

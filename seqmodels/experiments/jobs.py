@@ -6,7 +6,6 @@ fails ends no other, and one that another process goes on with is waited for.
 
 import multiprocessing
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -51,7 +50,7 @@ class Going:
         except (OSError, EOFError):
             pass
         code = self.process.exitcode
-        ended = f"with exit code {code}" if code is None or code >= 0 else f"by {signal.Signals(-code).name}"
+        ended = f"with exit code {code}" if code is None or code >= 0 else f"by signal {-code}"
         return "failed", f"its process was ended {ended}, which may be due to a lack of memory (log.txt)"
 
 

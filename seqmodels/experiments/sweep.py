@@ -20,7 +20,7 @@ from seqmodels.config.compose import settings_of, unchecked
 from seqmodels.config.experiment import claim_of
 from seqmodels.config.identity import OF_SWEEPS, decisive, identity
 from seqmodels.files import write_whole
-from seqmodels.processes import number_of_processes
+from seqmodels.processes import available_cores, number_of_processes
 from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config, read_result
 
 QUIET = ("logger=none", "trainer.enable_progress_bar=false")
@@ -173,15 +173,16 @@ def share_cores(jobs: Any, runs: list[Run]) -> int:
     Raises:
         UserError: `jobs` is not a positive whole number, or the runs would need more cores than there are.
     """
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     if jobs is not None:
         with as_user_errors():
             check_whole("jobs", jobs, 1)
     configs = [run.config for run in runs if run.config is not None]
     most = max((config.threads for config in configs if type(config.threads) is int), default=1)
+    workers = max((config.data.num_workers for config in configs if type(config.data.num_workers) is int), default=0)
     if jobs is not None and jobs * most > cores:
         raise UserError(f"jobs={jobs} with threads={most} would need {jobs * most} cores, and there are {cores}")
-    jobs = jobs or max(cores // most, 1)
+    jobs = jobs or max(cores // (most + workers), 1)
     for config in configs:
         if config.threads == "auto":
             config.threads = cores // jobs

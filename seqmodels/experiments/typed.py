@@ -94,8 +94,10 @@ class TypedSweep:
             raise
         from seqmodels.experiments.conclusion import conclude  # which imports pandas and matplotlib
 
-        conclude(sweep, console, self.swept, self.config.baseline)
-        report_failures(sweep)
+        try:
+            conclude(sweep, console, self.swept, self.config.baseline)
+        finally:
+            report_failures(sweep)
 
     def planned(self, arguments: list[str]) -> tuple[Sweep, int]:
         """The sweep with all of its runs, and how many of them go on at a time.

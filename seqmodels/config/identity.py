@@ -1,4 +1,4 @@
-"""Which settings decide a run's numbers, and the digest by which a run with the same ones is found again."""
+"""The settings that determine a run's numbers, and their digest, by which an equal run is found again."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,9 +20,9 @@ WITHOUT_EFFECT = (
 
 
 def identity(config: DictConfig | Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that two runs have in common if at most their seeds and their names can differ.
+    """Eight hexadecimal digits that are the same for all runs whose numbers can only differ because of their seeds.
 
-    They stand for the version of the package and all settings that can change a run's numbers, except the seed.
+    They are a digest of the package version and of all settings that can change a run's numbers, except the seed.
     """
     settings = {name: value for name, value in decisive(config).items() if name != "seed"}
     return digest_of(json.dumps([__version__, settings], sort_keys=True, default=str).encode())[:8]
@@ -31,7 +31,7 @@ def identity(config: DictConfig | Mapping[str, Any]) -> str:
 def decisive(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The settings that can change a run's numbers, by their dotted names.
 
-    1.0 is the same as 1, except to Lightning's trainer, for which 1.0 is a share and 1 a number of batches.
+    1.0 counts as 1, except in the settings of Lightning's trainer, where 1.0 is a fraction and 1 a number of batches.
     """
     settings = {name: value for name, value in flat(config).items() if not without_effect(name)}
     return {

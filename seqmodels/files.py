@@ -133,14 +133,14 @@ def lock_exclusively(file: IO[str]) -> None:
 
 
 def has_writer(folder: Path) -> bool:
-    """Whether a process has locked a folder by `only_writer`. This process must not have done so itself."""
+    """Whether another process has locked a folder with `only_writer`. This process must not hold the lock itself."""
     try:
         with (folder / ".lock").open("r+") as file:
             if fcntl:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # there is no lock, or it cannot be opened, which is for the next writer to report
+    except OSError:  # there is no lock, or it cannot be opened: the next writer reports that
         return False
     return False
 

@@ -107,11 +107,11 @@ class SequenceModel(nn.Module):
         return self.packs or self.directions == 1
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """What the layer reads, (batch, time, features)."""
+        """The encoded inputs, which the layer reads, (batch, time, features)."""
         return self.encoder(inputs).to(self.head.weight.dtype)
 
     def answer(self, output: Tensor, state: Any) -> Tensor:
-        """The answers to what the layer returned."""
+        """The model's answers, from the output and the final state of the layer."""
         if self.every_step:
             return self.head(output)
         last_layer = last_hidden(state)[-self.directions :]  # (directions, batch, hidden)

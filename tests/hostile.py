@@ -148,7 +148,7 @@ def a_billion_laughs(folder):
     return "\n".join([*lines, "model: *a11"])
 
 
-@case("line 4: the key model is there twice, which no run writes", CONFIG)
+@case("line 4: the key model occurs twice, which no run writes", CONFIG)
 def a_config_with_two_models(folder):
     untie(folder)
     return "model:\n  _target_: torch.nn.RNN\n  hidden_size: 4\nmodel:\n  _target_: torch.nn.GRU\n"

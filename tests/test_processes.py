@@ -100,7 +100,7 @@ def test_only_what_starts_all_processes_builds_a_run_of_several(train):
 def test_a_sweep_over_several_processes_is_refused(type_command, tmp_path):
     code, _, err = type_command("-m", "trainer=ddp", "seed=1,2")
     assert code == 1
-    assert err.count("-m starts runs of one process") == 2
+    assert err.count("-m trains each run in one process") == 2
     assert not (tmp_path / "outputs" / "parity_check").exists()
 
 

@@ -98,7 +98,7 @@ def check(settings: dict[str, Any]) -> None:
             check_flag(name, settings[name])
         if settings["seeds"] == []:
             raise ValueError("seeds should be a list with at least one seed, got []")
-        if settings["jobs"] is not None:  # again in share_cores, but here before anything is composed
+        if settings["jobs"] is not None:  # share_cores checks it again, but only after everything is composed
             check_whole("jobs", settings["jobs"], 1)
         for name in ("seeds", "overrides"):
             if not isinstance(settings[name], list | None):

@@ -1,4 +1,4 @@
-"""`seqmodels compare`: finished runs compared over their seeds."""
+"""`seqmodels compare`: compare finished runs over their seeds."""
 
 import sys
 from pathlib import Path

@@ -100,7 +100,7 @@ class Command:
         if self.named:
             bare = [word for word in overrides if "=" not in word and not word.startswith("~")]
             overrides = [word for word in overrides if word not in bare] + [f"name=[{','.join(bare)}]"] * bool(bare)
-        for number, word in enumerate(overrides):  # without brackets, Hydra would read several runs
+        for number, word in enumerate(overrides):  # Hydra would read a list without brackets as several runs
             name, _, value = word.partition("=")
             if name in self.lists and value and value[0] not in "['\"":
                 overrides[number] = f"{name}=[{value}]"
@@ -142,7 +142,7 @@ def command(
 
     With `named`, words without a value are a list of names: `seqmodels layers lru` is `seqmodels layers name=[lru]`.
     The settings in `lists` may be typed without brackets: `by=model,task` is `by=[model,task]`.
-    Within `sweeps()`, Hydra has a sweeper for `-m`.
+    `sweeps()` returns a context in which Hydra has a sweeper for `-m`; without one, `-m` is refused.
     """
     return lambda function: Command(verb, function, named, lists, sweeps)
 

@@ -1,4 +1,4 @@
-"""`seqmodels page FOLDER`: what a run, or a comparison of runs, came to, as one HTML file."""
+"""`seqmodels page FOLDER`: write an HTML page for a run, or for a comparison of runs."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def main(config: DictConfig, folder: Path) -> None:
     trusted = tuple(listed(settings["trusted"]))
     places = [Path(name) for name in listed(settings["name"])]
     if not places:
-        raise UserError("page needs a folder, of a run or with runs below it: seqmodels page outputs/TASK/MODEL/...")
+        raise UserError("page needs a run folder, or a folder with runs below it: seqmodels page outputs/TASK/...")
     for place in places:
         if not place.is_dir():
             raise UserError(f"there is no folder {place}")
@@ -40,7 +40,7 @@ def main(config: DictConfig, folder: Path) -> None:
 
 
 def write_comparison(place: Path) -> Path:
-    """Compare the runs of a folder by model and task, and write the page of that into its folder `comparison`."""
+    """Compare the runs of a folder by model and task, and write the page into its subfolder `comparison`."""
     from seqmodels.experiments.comparison import compare, runs_in
     from seqmodels.experiments.page import write_comparison_page
 
@@ -55,5 +55,5 @@ def is_run(place: Path) -> bool:
 
 
 def listed(words: Any) -> list[str]:
-    """Words as a list, which may have come as a single one, or as none."""
+    """The words of a setting as a list; the setting may be a list, a single word, or null."""
     return [] if words is None else [str(word) for word in (words if isinstance(words, list) else [words])]

@@ -10,7 +10,7 @@ from seqmodels.checks import UserError, as_user_errors, check_flag
 from seqmodels.commands.door import command, quick_imports
 
 LEAST_NEEDED = ("steps/s", "parameters", "metric", "chance", "steps", "date", "folder")
-"""Columns that a narrow terminal does without, the least needed first."""
+"""Columns that are left out on a narrow terminal, the least needed first."""
 
 
 @command("results")

@@ -38,10 +38,10 @@ def main(config: DictConfig, folder: Path) -> None:
 
 
 def carried(config: DictConfig) -> str | None:
-    """The claim that the run may carry; says so if it is not that of its experiment."""
+    """The claim of the experiment; None, and a message, if the run is about another task or model."""
     claim = claim_of(config)
     if claim is None and config.claim is not None:
-        print("This run carries no claim: the experiment's is about another task or model.")
+        print("This run carries no claim: the claim of its experiment is about another task or model.")
     return claim
 
 

@@ -1,4 +1,4 @@
-"""`seqmodels tune`: search the settings with the best validation score, for one model and task or for several."""
+"""`seqmodels tune`: search for the settings with the best validation score, of one or several models and tasks."""
 
 import shlex
 import sys
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from seqmodels.experiments.tuning import Search
 
 SEVERAL = {"model": "models", "task": "tasks"}
-"""The choices of which several may be typed, with the settings that hold them."""
+"""Groups of which several choices may be typed, and the settings that hold these choices."""
 
 OWN = ("trials", "models", "tasks", "seeds", "prune", "match", "jobs", "folder", "space")
 """The settings of tuning itself; all others are those of train.py."""
@@ -41,7 +41,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 def spelt_out(word: str) -> list[str]:
-    """A word as Hydra understands it: of several models or tasks, the first is chosen, and all are listed."""
+    """A word in a form that Hydra accepts: of several models or tasks, the first is chosen, and all are listed."""
     name, _, value = word.partition("=")
     names = [part.strip(" '\"") for part in value.strip("[] ").split(",") if part.strip()]
     if name in SEVERAL and len(names) > 1:
@@ -92,7 +92,7 @@ def tune(config: DictConfig, folder: Path) -> None:
         console.print(f"All trials are in [bold]{escape(str(root / 'trials.csv'))}[/bold]", soft_wrap=True)
         without = [f"{search.model} on {search.task}" for search in searches if search.best is None]
     if without:
-        raise UserError(f"no trial has finished of {' and of '.join(without)}, so there are no best settings")
+        raise UserError(f"no trial has finished for {' or for '.join(without)}, so there are no best settings")
 
 
 def check(config: DictConfig) -> None:
@@ -109,30 +109,32 @@ def check(config: DictConfig) -> None:
             if name != "seeds" and several is None:
                 continue
             if not isinstance(several, list) or not several:
-                raise ValueError(f"{name} should be a list of at least one, got {several!r}")
+                raise ValueError(f"{name} should be a list with at least one entry, got {several!r}")
             if len(set(map(str, several))) < len(several):
-                raise ValueError(f"{name} should differ, got {several}")
+                raise ValueError(f"{name} should all be different, got {several}")
         for seed in config.seeds:
             check_whole("seeds", seed, 0)
             if not 100 < seed < 2**32:
                 raise ValueError(
-                    f"seeds should be above 100 and below 2^32: results are reported with others, got {seed}"
+                    f"seeds should be above 100 and below 2^32, got {seed}: results are reported with lower seeds"
                 )
         if config.resume is not None:
             raise ValueError("resume= continues a single run; the same tune command continues a search")
         cores, threads = available_cores(), config.threads
         if config.jobs > 1 and (threads == "auto" or config.jobs * threads > cores):
-            raise ValueError(f"jobs={config.jobs} with threads={threads} needs more than the {cores} cores there are")
+            raise ValueError(
+                f"jobs={config.jobs} with threads={threads} needs more than the {cores} cores of this machine"
+            )
         if config.trainer.get("devices") != 1:
             raise ValueError(
-                f"trainer.devices should be 1, got {config.trainer.get('devices')}: a trial is one process"
+                f"trainer.devices should be 1, got {config.trainer.get('devices')}: a trial runs in one process"
             )
         root = Path(str(config.folder))
         for part in (root, *root.parents):
             if part.exists() and not part.is_dir():
                 raise ValueError(f"folder={root}: {part} is a file")
         if "?" in str(root.resolve()):
-            raise ValueError(f"folder={root} should be a path without ?, which the database cannot open")
+            raise ValueError(f"folder={root} should not contain a question mark: the database cannot open such a path")
 
 
 def plain(value: Any) -> Any:
@@ -140,7 +142,7 @@ def plain(value: Any) -> Any:
 
 
 def searched(settings: Any) -> list[str]:
-    """The override that names the folders of configs that this command was given."""
+    """The override that names the config folders given to this command, as a list; empty if there are none."""
     sources = [
         source for source in settings.runtime.config_sources if source.provider not in ("hydra", "main", "schema")
     ]
@@ -150,10 +152,10 @@ def searched(settings: Any) -> list[str]:
 
 
 def searches_of(config: DictConfig, settings: Any, root: Path) -> "list[Search]":
-    """A search for each model on each task, in this order: all models on the first task, then on the next.
+    """A search for each model on each task: all models on the first task, then all models on the next.
 
     Raises:
-        UserError: a setting is wrong, for any of them.
+        UserError: a setting is wrong for one of them.
     """
     from seqmodels.config import compose
     from seqmodels.experiments.space import distributions
@@ -163,12 +165,12 @@ def searches_of(config: DictConfig, settings: Any, root: Path) -> "list[Search]"
     words = list(settings.overrides.task)
     for word in words:
         if word.startswith("~"):
-            raise UserError(f"{word}: tune leaves no settings out, because an experiment could not say so")
+            raise UserError(f"{word}: tune cannot leave out a setting, because an experiment cannot do so either")
         if name_in(word) == "seed":
-            raise UserError(f"{word}: trials are made with tuning seeds, seeds={plain(config.seeds)}")
+            raise UserError(f"{word}: trials use the tuning seeds, seeds={plain(config.seeds)}")
     space = distributions(settings.runtime.choices.space, plain(config.space))
     if config.match is not None and "model.hidden_size" in space:
-        raise UserError("match sets model.hidden_size, which the space searches: leave out one of them")
+        raise UserError("match sets model.hidden_size, which the space searches, too: leave out one of the two")
     budget = Budget(config.trials, tuple(config.seeds), config.prune)
     words = [word for word in words if name_in(word) not in OWN]
     searches: list[Search] = []
@@ -187,15 +189,15 @@ def searches_of(config: DictConfig, settings: Any, root: Path) -> "list[Search]"
 def announce(config: DictConfig, searches: "list[Search]", console: Console) -> None:
     first = searches[0]
     console.print(
-        f"{config.trials} trials for each model on each task, of at most {first.config.trainer.max_steps} steps "
-        f"with {first.budget.seeds_text}, judged by validation alone",
+        f"{config.trials} trials for each model on each task, each of at most {first.config.trainer.max_steps} steps "
+        f"with {first.budget.seeds_text}, scored on validation alone",
         soft_wrap=True,
     )
 
 
 @contextmanager
 def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
-    """Run `jobs - 1` further processes of the same command, which share the studies; they end when this one does."""
+    """Run `jobs - 1` further processes of the same command, which share the database; they end when this one does."""
     from seqmodels.experiments.child import Surroundings
     from seqmodels.experiments.jobs import end, shared_environment
 
@@ -221,7 +223,7 @@ def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
 
 
 def work(words: list[str], log: Path, place: "Surroundings") -> None:
-    """The command in a process of its own, which prints to a file."""
+    """Run the command in a separate process, which prints to a file."""
     from seqmodels.experiments.child import alone_but_for_the_parent, printing_to
 
     with alone_but_for_the_parent(place), printing_to(log):
@@ -254,7 +256,7 @@ def table_of(searches: "list[Search]") -> Table:
 
 
 def command_for(search: "Search", folders: list[str]) -> str:
-    """The command that trains with the best settings, on seeds that tuning has not seen."""
+    """The command that trains with the best settings, with seeds that tuning has not used."""
     program = "python train.py" if Path("train.py").exists() else "seqmodels train"
     own = [shlex.quote(word) for word in folders]
     folder = override("--config-dir", search.root).partition("=")[2]

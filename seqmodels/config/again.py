@@ -1,4 +1,4 @@
-"""The command that makes a run again, from the config that it stored."""
+"""The command that reproduces a run, derived from the config that the run stored."""
 
 import math
 import re
@@ -15,27 +15,27 @@ from seqmodels.config.folders import CONF
 from seqmodels.config.identity import OF_SWEEPS, flat
 
 NOT_OF_A_RUN = {"resume", "claim", "published", "model_name", "task_name", "page", *OF_SWEEPS}
-"""Settings that a command does not need: of a sweep, about a run, or about what is done with it."""
+"""Settings that the command does not need: they belong to a sweep, describe the run, or do not affect it."""
 
 PLAIN = re.compile(r"[A-Za-z_/][\w./+-]*(?: [\w./+-]+)*")
-"""Strings that Hydra's grammar reads as they are, unless they stand for something else."""
+"""Strings that need no quotes in Hydra's grammar, apart from words such as null and true."""
 
 
 def command_of(stored: dict[str, Any]) -> str:
-    """The command that composes a stored config again, quoted for a shell: what differs from conf/train.yaml.
+    """The command that composes a stored config again, quoted for a shell. It names what differs from conf/train.yaml.
 
     Raises:
-        UserError: no command of this version composes it. The message says which setting is in the way.
+        UserError: no command of this version composes it. The message names the setting that prevents it.
     """
     words = overrides_of(stored)
     return " ".join(["python train.py", *map(shlex.quote, words)])
 
 
 def overrides_of(stored: dict[str, Any]) -> list[str]:
-    """The overrides that compose a stored config, of plain containers, again.
+    """The overrides that compose a stored config, in plain containers, again.
 
-    The choices come first, found by their names or by the class that they name, then each setting that still differs.
-    Settings that follow another one are written only if they do not follow it here.
+    Choices come first, identified by their names or by their classes, then each setting that still differs. A setting
+    that follows from another one is written only if the stored value does not.
 
     Raises:
         UserError: as `command_of`.
@@ -52,7 +52,7 @@ def overrides_of(stored: dict[str, Any]) -> list[str]:
 
 
 def composed(words: list[str]) -> dict[str, Any]:
-    """The dotted settings that overrides compose."""
+    """The settings that overrides compose, by their dotted names."""
     config: Any = OmegaConf.to_container(compose(*words))
     return flat({name: value for name, value in config.items() if name not in NOT_OF_A_RUN})
 
@@ -79,9 +79,9 @@ def choices_of(stored: dict[str, Any]) -> Iterator[str]:
 
 
 def choice_of(group: str, settings: dict[str, Any], named: str, default: str) -> str:
-    """The file of a group that a run chose: the one named, or the default, or any other, that names the run's class.
+    """The choice of a group that a run made: the named one, the default, or any other one that has the run's class.
 
-    The default, if none does.
+    If none has it, the default.
     """
     targets = {file.stem: target_in(file) for file in sorted((CONF / group).glob("*.yaml"))}
     candidates = [name for name in (named, default, *targets) if name in targets]
@@ -89,7 +89,7 @@ def choice_of(group: str, settings: dict[str, Any], named: str, default: str) ->
 
 
 def target_in(file: Path) -> Any:
-    """The class that a file of a group names, or the file that it starts from."""
+    """The class that a file of a group names, or that the file which it extends names."""
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
     if "_target_" not in content:
         for entry in content.get("defaults", []):
@@ -142,5 +142,5 @@ def written(value: Any) -> str:
     text = str(value)
     if PLAIN.fullmatch(text) and text.lower() not in ("null", "true", "false", "nan", "inf"):
         return text
-    # A backslash counts as one unless a quote follows.
+    # A backslash is literal unless a quote follows it.
     return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text) + '"'

@@ -17,7 +17,7 @@ from seqmodels.processes import rank_in
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:
     """The config that `python train.py <overrides>` would run with, checked.
 
-    Within a command, the folders of configs are those of the command, including its --config-dir.
+    Within a command, configs are taken from the folders of that command, including its --config-dir.
 
     Raises:
         UserError: an override is wrong.
@@ -26,7 +26,7 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
 
 
 def unchecked(*overrides: str, config_name: str = "train") -> DictConfig:
-    """What is composed from the files and the overrides, with interpolations, and with Hydra's own settings."""
+    """The config composed from files and overrides, with unresolved interpolations and Hydra's own settings."""
     running = GlobalHydra.instance().is_initialized()
     with user_errors(), nullcontext() if running else hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(config_name, list(overrides), return_hydra_config=True)
@@ -38,7 +38,7 @@ def settings_of(composed: DictConfig, verb: str) -> DictConfig:
     Raises:
         UserError: a setting is unknown, missing or left out.
     """
-    HydraConfig.instance().set_config(composed)  # from which interpolations read
+    HydraConfig.instance().set_config(composed)  # interpolations read it
     with user_errors():
         return checked(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]), verb)
 

@@ -23,7 +23,7 @@ def claim_of(config: DictConfig) -> str | None:
 
 
 def config_folders() -> list[Path]:
-    """The folders in which the present command finds its configs: --config-dir and other ones of the user's first."""
+    """The folders in which the current command finds its configs; the user's, such as --config-dir, come first."""
     sources = [source.path for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
     return sorted(map(Path, sources), key=lambda folder: folder == CONF)
 

@@ -1,4 +1,4 @@
-"""Which settings decide a run's numbers, and the digest by which a run with the same ones is found again."""
+"""The settings that determine a run's numbers, and their digest, by which an equal run is found again."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,14 +20,14 @@ WITHOUT_EFFECT = (
 """Settings, and groups of settings, that cannot change the numbers of a run."""
 
 SHARES = ("trainer.limit_", "trainer.overfit_batches")
-"""What the settings begin with of which Lightning reads 1.0 as a share and 1 as a number of batches."""
+"""The beginnings of settings for which Lightning reads 1.0 as a fraction and 1 as a number of batches."""
 
 
 def identity(config: DictConfig | Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that two runs have in common if they differ at most in their seeds.
+    """Eight hexadecimal digits that are the same for all runs whose numbers can only differ because of their seeds.
 
-    They stand for the version of the package and all settings that can change a run's numbers, except the seed. A file
-    of data counts by its name and its content.
+    They are a digest of the package version and of all settings that can change a run's numbers, except the seed. The
+    content of a data file counts as well as its name.
     """
     settings = {name: value for name, value in decisive(config).items() if name != "seed"}
     data = Path(str(settings.get("task.path")))
@@ -39,7 +39,7 @@ def identity(config: DictConfig | Mapping[str, Any]) -> str:
 def decisive(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The settings that can change a run's numbers, by their dotted names.
 
-    1.0 is the same as 1, except for `SHARES`.
+    1.0 counts as 1, except in `SHARES`.
     """
     settings = {name: value for name, value in flat(config).items() if not without_effect(name)}
     return {

@@ -16,7 +16,7 @@ EXPECTED = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
 """The errors that constructors raise about their arguments."""
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit"}
-"""Hydra's launchers that packages bring, with the extras that install these packages."""
+"""Hydra's launchers that need another package, and the extras that install it."""
 
 
 @contextmanager

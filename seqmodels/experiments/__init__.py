@@ -1,1 +1,1 @@
-"""Many runs: sweeps, a table of finished runs, and published claims repeated."""
+"""Many runs: sweeps, tables and comparisons of finished runs, tuning, and published claims."""

@@ -1,4 +1,4 @@
-"""What a reader has to know before believing a comparison: a sentence for each doubt, in plain words."""
+"""Warnings about a comparison: what a reader should know before believing it, one sentence each."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -25,13 +25,13 @@ def about_missing(
         yield f"{counted(len(errors), 'result')} could not be read, and {are(errors)} left out."
     if left_out:
         yield (
-            f"{counted(len(left_out), 'run')} {has(left_out)} no finite score on {score}, chance or solved, and "
+            f"{counted(len(left_out), 'run')} {has(left_out)} no finite value of {score}, chance or solved, and "
             f"{are(left_out)} left out: {listed(left_out)}."
         )
     if without_curve:
         yield (
-            f"{counted(len(without_curve), 'run')} {has(without_curve)} no metrics.csv that can be read, "
-            "and no learning curve."
+            f"{counted(len(without_curve), 'run')} {has(without_curve)} no readable metrics.csv, "
+            "and therefore no learning curve."
         )
 
 
@@ -41,8 +41,8 @@ def about_seeds(runs: pd.DataFrame, groups: pd.DataFrame, pairs: pd.DataFrame, p
     if fewest == 1:
         alone = list(groups.loc[groups["seeds"] == 1, "label"])
         yield (
-            f"{len(alone)} of {counted(len(groups), 'group')} {has(alone)} one seed, which says nothing about "
-            f"other seeds: there is no interval. {ENOUGH} seeds are needed."
+            f"{len(alone)} of {counted(len(groups), 'group')} {has(alone)} only one seed, which says nothing "
+            f"about other seeds, so there is no interval: {ENOUGH} seeds are needed."
         )
     few = groups.loc[groups["seeds"].between(2, ENOUGH - 1), "seeds"]
     if len(few) and not pooled:
@@ -52,7 +52,7 @@ def about_seeds(runs: pd.DataFrame, groups: pd.DataFrame, pairs: pd.DataFrame, p
             f"{ENOUGH} seeds are needed."
         )
     if fewest < most:
-        yield f"The groups have different numbers of seeds, {fewest} to {most}."
+        yield f"The groups have different numbers of seeds, from {fewest} to {most}."
     seeds = [frozenset(part) for _, part in runs.groupby(["task", "label"])["seed"]]
     if len(set(seeds)) > 1 and fewest == most:
         yield "The groups have different seeds, so they were not trained and tested on the same data."
@@ -61,15 +61,15 @@ def about_seeds(runs: pd.DataFrame, groups: pd.DataFrame, pairs: pd.DataFrame, p
         every = frozenset(runs["task"])
         lacking = [f"{label} ({listed(sorted(every - own))})" for label, own in tasks.items() if own != every]
         if lacking:
-            yield f"The means are not over the same tasks. Without runs on some: {listed(lacking)}."
+            yield f"The means are not over the same tasks. Groups without runs on some tasks: {listed(lacking)}."
     if len(pairs):
         needed = fewest_pairs(comparisons := max(1, int((pairs["pairs"] > 0).sum())))
         if (pairs["pairs"] < needed).any():
             few_pairs = "pair" if (least := int(pairs["pairs"].min())) == 1 else "pairs"
-            pool = "" if pooled or runs["task"].nunique() == 1 else "; leaving task out of by= pools the tasks"
+            pool = "" if pooled or runs["task"].nunique() == 1 else "; without task in by=, the tasks are pooled"
             yield (
-                f"{least} {few_pairs} of runs can never show that two groups differ, among "
-                f"{counted(comparisons, 'comparison')}: {needed} are needed{pool}."
+                f"With {counted(comparisons, 'comparison')}, {least} {few_pairs} of runs can never show that two "
+                f"groups differ: {needed} are needed{pool}."
             )
         sizes = runs.groupby("label").apply(lambda part: len(part[["task", "seed"]].drop_duplicates()))
         if not pooled and "task" in pairs:
@@ -80,7 +80,7 @@ def about_seeds(runs: pd.DataFrame, groups: pd.DataFrame, pairs: pd.DataFrame, p
         unpaired = sum(int(sizes[key]) - count for key, count in zip(keys, pairs["pairs"], strict=True))
         if unpaired:
             yield (
-                f"{counted(unpaired, 'run')} {has(range(unpaired))} no partner of the same seed in the baseline, and "
+                f"{counted(unpaired, 'run')} {has(range(unpaired))} no partner with the same seed in the baseline, and "
                 f"{are(range(unpaired))} left out of the differences."
             )
     if diverged := int(runs["diverged"].sum()):
@@ -89,9 +89,9 @@ def about_seeds(runs: pd.DataFrame, groups: pd.DataFrame, pairs: pd.DataFrame, p
 
 
 def about_settings(runs: pd.DataFrame, settings: list[str], by: list[str]) -> Iterator[str]:
-    """Settings that differ besides those that are compared and the seed, and different budgets.
+    """Differences in settings other than the seed and those compared, and different budgets.
 
-    The settings of a model belong to it where models are compared, and those of a task where tasks are.
+    Where models are compared, their own settings may differ, and so may those of tasks between tasks.
     """
     settings = [name for name in ("model", *settings) if name not in by and name != "seed"]
     budget = "trainer.max_steps"
@@ -110,14 +110,15 @@ def about_settings(runs: pd.DataFrame, settings: list[str], by: list[str]) -> It
         yield f"The groups differ in more than what is compared: {names}."
     if budget in within | between:
         steps = pd.to_numeric(runs[budget], errors="coerce")
-        yield f"The runs had different budgets: {budget} was {steps.min():.0f} to {steps.max():.0f} on the same task."
+        ends = f"from {steps.min():.0f} to {steps.max():.0f}"
+        yield f"Runs on the same task had different budgets: {budget} ranges {ends}."
 
 
 def about_repeats(repeated: int) -> Iterator[str]:
     if repeated:
         yield (
             f"{counted(repeated, 'run')} {'was' if repeated == 1 else 'were'} repeated later with the same settings "
-            "and seed: the latest counts."
+            "and seed: only the latest counts."
         )
 
 
@@ -126,10 +127,10 @@ def about_versions(runs: pd.DataFrame, by: list[str]) -> Iterator[str]:
     for name, what in {"version": "seqmodels", "torch": "torch", "commit": "the code (commits)"}.items():
         found = sorted(set(runs[name].str.removesuffix("-dirty")))
         if len(found) > 1 and name not in by:
-            yield f"The runs were made by different versions of {what}: {listed([one[:12] for one in found])}."
+            yield f"The runs were made with different versions of {what}: {listed([one[:12] for one in found])}."
     dirty = int(runs["commit"].str.endswith("-dirty").sum())
     if dirty:
-        yield f"{counted(dirty, 'run')} ran code with changes that were not committed."
+        yield f"{counted(dirty, 'run')} used code with changes that were not committed."
 
 
 def unequal(runs: pd.DataFrame, settings: Iterable[str]) -> list[str]:

@@ -1,7 +1,6 @@
-"""One run in a process of its own, which ends when its parent does, as if by SIGTERM.
+"""One run in a separate process, which ends when its parent does, as if by SIGTERM.
 
-What it prints goes to log.txt in its folder. A run that has finished is left alone, and one that was interrupted is
-continued.
+Its output goes to log.txt in the run folder. A finished run is left alone, and an interrupted one is resumed.
 """
 
 import atexit
@@ -30,18 +29,18 @@ from seqmodels.files import FolderInUseError, only_writer
 from seqmodels.stops import Stopped, stop_signals
 
 IN_USE = "in use"
-"""The state of a run that another process goes on with."""
+"""The state of a run that another process is working on."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the process of a run takes over from its parent."""
+    """What the process of a run inherits from its parent."""
 
     folder: str
     """The working directory."""
     environment: Mapping[str, str]
     start_method: str
-    """How it starts processes of its own, such as those that draw batches."""
+    """How it starts further processes, such as data workers."""
 
     @classmethod
     def here(cls) -> "Surroundings":
@@ -49,13 +48,13 @@ class Surroundings:
 
 
 def work(settings: dict[str, Any], folder: Path, place: Surroundings, sender: Connection) -> None:
-    """Do the run of these settings in a folder; sends its state and the reason for it."""
+    """Train the run with these settings in a folder; send its state and the reason for it."""
     with alone_but_for_the_parent(place), suppress(OSError):
         sender.send(outcome(OmegaConf.create(settings), folder))
 
 
 def check(settings: list[dict[str, Any]], place: Surroundings, sender: Connection) -> None:
-    """Build what each of the settings describes, and train nothing; sends a message for each, empty if it is right."""
+    """Build the parts of each run without training; send a message for each, empty if its settings are right."""
     with alone_but_for_the_parent(place), printing_to(Path(os.devnull)), stop_signals.caught():
         from seqmodels.runs.build import build
 
@@ -73,7 +72,7 @@ def check(settings: list[dict[str, Any]], place: Surroundings, sender: Connectio
 
 
 def job(config: DictConfig) -> tuple[str, str]:
-    """Do the run of a config, as the task of one of Hydra's launchers; returns its state and the reason for it."""
+    """Train the run of a config, as a job of one of Hydra's launchers; return its state and the reason for it."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     config = checked(config, "train")
     config.claim = claim_of(config)
@@ -82,15 +81,15 @@ def job(config: DictConfig) -> tuple[str, str]:
 
 @contextmanager
 def alone_but_for_the_parent(place: Surroundings) -> Iterator[None]:
-    """Run in the surroundings of the parent, but in a session of its own, until the parent ends.
+    """Run in the surroundings of the parent, but in a new session, until the parent ends.
 
-    In the session of the parent, Ctrl-C would reach this process, too; the SIGTERM of the parent would then be its
-    second signal.
+    In the session of the parent, Ctrl-C would reach this process as well, and the SIGTERM of the parent would then be
+    its second signal.
     """
     os.chdir(place.folder)
     os.environ.clear()
     os.environ.update(place.environment)
-    # Otherwise it would be that by which this process was started, and data workers might outlive a run that is killed.
+    # By default it is the one that started this process, and then data workers may outlive a run that is killed.
     multiprocessing.set_start_method(place.start_method, force=True)
     if hasattr(os, "setsid") and os.getsid(0) != os.getpid():
         os.setsid()
@@ -98,7 +97,7 @@ def alone_but_for_the_parent(place: Surroundings) -> Iterator[None]:
     try:
         yield
     finally:
-        atexit._run_exitfuncs()  # multiprocessing would not; loggers such as wandb's rely on it
+        atexit._run_exitfuncs()  # multiprocessing does not call them, and loggers such as wandb's need them
 
 
 def end_with_parent() -> None:
@@ -109,7 +108,7 @@ def end_with_parent() -> None:
 
 
 def outcome(config: DictConfig, folder: Path) -> tuple[str, str]:
-    """Do the run of a config in a folder; returns its state and the reason for it.
+    """Train the run of a config in a folder; return its state and the reason for it.
 
     The state is that of a `Run`, or IN_USE.
     """
@@ -144,7 +143,7 @@ def said(train: Any, config: DictConfig, folder: Path) -> tuple[str, str]:
 
 
 def train(config: DictConfig, folder: Path) -> None:
-    """Begin the run of a config in a folder, or continue it, unless it has finished."""
+    """Start or resume the run of a config in a folder, unless it has finished."""
     from seqmodels.runs.build import build
     from seqmodels.runs.resume import check_entries
     from seqmodels.runs.run import run
@@ -159,7 +158,7 @@ def train(config: DictConfig, folder: Path) -> None:
 
 @contextmanager
 def printing_to(log: Path) -> Iterator[None]:
-    """Append all that this process prints to a file, also what compiled code prints."""
+    """Append all output of this process to a file, including the output of compiled code."""
     streams = [sys.stdout, sys.stderr]
     kept = [os.dup(number) for number in (1, 2)]
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)

@@ -9,8 +9,8 @@ the published `value`, and one rule that decides whether it holds:
     at_most: 0.01      every seed scores this or less
     within: 0.05       the mean over the seeds is this close to the published value
 
-A claim holds if all of its arms do. One that does not hold is a finding, not an error. The runs of claims are those of
-a sweep, whose folder is that of the claims.
+A claim holds if all of its arms do. One that does not hold is a finding, not an error. The runs of all claims form a
+sweep, in the folder of the claims.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -90,7 +90,7 @@ class Claim:
 
     @classmethod
     def read(cls, name: str, node: Any, sentence: Any) -> "Claim":
-        """The claim of an experiment, from what is below its `published` and its `claim`.
+        """The claim of an experiment, from the values of its `published` and its `claim`.
 
         Raises:
             ValueError: something is missing, or not as expected.
@@ -135,7 +135,7 @@ def texts(name: str, value: Any) -> list[str]:
 
 
 def read_claims(folders: Sequence[Path] = (CONF,)) -> dict[str, Claim]:
-    """The experiments in folders of configs that say what was published, by name. An earlier folder counts.
+    """The experiments in config folders that say what was published, by name. The first folder with a name counts.
 
     Raises:
         UserError: an experiment does not say all that is needed to judge its claim.
@@ -173,7 +173,7 @@ def table_of(claim: Claim, runs: dict[str, list[Run]]) -> tuple[list[dict[str, A
 
 
 def score_of(claim: Claim, run: Run, result: dict[str, Any]) -> float | None:
-    """What is compared of a run; None if its training diverged.
+    """The score of a run by the metric of the claim; None if its training diverged.
 
     Raises:
         RunFolderError: it was not measured.

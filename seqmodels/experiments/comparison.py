@@ -5,13 +5,14 @@
     comparison.groups, comparison.pairs, comparison.warnings         # tables (pandas), and sentences
     write_comparison(comparison, folder)
 
-What intervals and tests mean: `seqmodels.experiments.statistics`.
+The intervals and tests are explained in `seqmodels.experiments.statistics`.
 
-Different metrics cannot be averaged. Where a group holds several tasks, or metrics, each score is replaced by its
-**place** between chance, 0, and solved, 1: linear for accuracy; for errors linear in their logarithm, if both ends are
-positive. Scores below chance have the place 0, and those beyond solved 1.
+Different metrics cannot be averaged. Where a group contains several tasks or metrics, each score is replaced by its
+**place** between chance (0) and solved (1), on a linear scale for accuracy, and for errors on a logarithmic scale if
+both ends are positive. Scores worse than chance have the place 0, and those better than solved have the place 1.
 
-A run that diverged counts as chance and as unsolved. Of several runs with the same settings and seed the latest counts.
+A run that diverged counts as chance and as unsolved. Of several runs with the same settings and seed, only the latest
+counts.
 """
 
 import io
@@ -35,7 +36,7 @@ from seqmodels.experiments.sweep import read_sweep
 from seqmodels.files import write_whole
 from seqmodels.report.comparisons import pictures
 from seqmodels.report.folder import write_picture
-from seqmodels.report.tables import latex_table, markdown_table, significant, with_interval
+from seqmodels.report.tables import counted, latex_table, markdown_table, significant, with_interval
 from seqmodels.untrusted.reading import (
     RunFolderError,
     printable,
@@ -50,13 +51,13 @@ FACTS = ("model", "task", "version", "commit")
 """What runs can be grouped by besides their settings."""
 
 LARGEST = 1e100
-"""A score of this size is no measurement, and its square would not be a number."""
+"""A score of this size is not a measurement, and powers of it would overflow."""
 
 ROUNDING = 1e-6
-"""Scores whose relative difference is smaller are the same: single precision has no more digits."""
+"""Scores with a smaller relative difference count as equal: single precision has no more digits."""
 
 METRICS_LIMIT = 2**26
-"""Bytes of a metrics.csv that is read: about a million rows."""
+"""The size in bytes of the largest metrics.csv that is read: about a million rows."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,10 @@ class Comparison:
 
     Attributes:
         by: what the runs are grouped by, such as ["model", "task"].
-        baseline: the value of one of these that the other groups are compared with; None for no comparison.
+        baseline: the value of one of these with which the other groups are compared; None for no comparison.
         score: "test", "unseen" or "validation".
-        pooled: whether means are of places between chance and solved, because a group holds several tasks or metrics.
+        pooled: whether means are of places between chance and solved, as where a group contains several tasks or
+            metrics.
         runs: a row for each run that counts: the columns of `by`, `label`, model, task, seed, metric, score, place,
             solved, diverged, chance, solved_at, validation, test, unseen, steps, seconds, parameters, version, commit,
             finished, folder.
@@ -80,7 +82,7 @@ class Comparison:
         curves: a row for each validation of each run: label, task, metric, seed, step, value.
         lengths: a row for each tested length of each run of a task tested at several: label, task, metric, seed,
             length, value, chance, unseen, solved_at.
-        warnings: what the reader has to know before believing the rest, a sentence each.
+        warnings: sentences about what a reader should know before believing the rest.
     """
 
     by: list[str]
@@ -99,7 +101,8 @@ class Comparison:
         """What the table shows."""
         what = "place between chance (0) and solved (1; errors on a logarithmic scale)" if self.pooled else self.score
         over = "tasks and seeds" if self.pooled else "seeds"
-        against = f"; differences from {self.baseline}, corrected for {len(self.pairs)}" if len(self.pairs) else ""
+        corrected = f", corrected for {counted(len(self.pairs), 'comparison')}"
+        against = f"; differences from {self.baseline}{corrected}" if len(self.pairs) else ""
         return f"{'' if not self.pooled else self.score + ': '}{what}, mean over {over} [95 % interval]{against}"
 
 
@@ -115,8 +118,8 @@ def compare(
 
     Args:
         runs: as `read_runs` returns them.
-        by: the settings, by their dotted names, that make a group; also model, task, version and commit.
-        baseline: a value of one of these. A group is compared with the one that differs from it in that value only.
+        by: the settings that define a group, by their dotted names; also model, task, version and commit.
+        baseline: a value of one of these. A group is compared with the one that differs from it only in this value.
         score: what is compared: "test", "unseen" (the mean over test lengths that training did not have) or
             "validation".
         unfinished: the folders of runs that have not finished, for a warning.
@@ -129,9 +132,9 @@ def compare(
     settings = [name for name in settings_in(runs) if name not in ADDED]
     check(runs, settings, by, score)
     table, repeated = without_repeats(described(runs, settings, by, score), [*settings, *by])
-    usable = table[(table[["score", "chance"]].abs() < LARGEST).all(axis=1)]  # not so if one is NaN
+    usable = table[(table[["score", "chance"]].abs() < LARGEST).all(axis=1)]  # false if one of them is NaN
     if usable.empty:
-        raise UserError(f"none of the {len(table)} runs has a finite score on {score}, and a finite chance")
+        raise UserError(f"none of the {len(table)} runs has a finite {score} score and a finite chance")
     pooled = ("task" not in by and usable["task"].nunique() > 1) or usable.groupby(by)["metric"].nunique().max() > 1
     kept = usable[np.isfinite(usable["place"])] if pooled else usable
     if kept.empty:
@@ -170,7 +173,7 @@ RUN_COLUMNS = [
 ]  # fmt: skip
 
 ADDED = {*RUN_COLUMNS, "torch"}
-"""Names that a setting cannot have here."""
+"""The names of columns that are not settings."""
 
 
 def check(runs: pd.DataFrame, settings: list[str], by: list[str], score: str) -> None:
@@ -183,10 +186,10 @@ def check(runs: pd.DataFrame, settings: list[str], by: list[str], score: str) ->
         raise UserError(str(error)) from error
     known = [*FACTS, *settings]
     if not by or len(set(by)) < len(by):
-        raise UserError(f"by should name one setting or more, each once, got {by}")
+        raise UserError(f"by should name at least one setting, each only once, got {by}")
     for name in by:
         if name == "seed":
-            raise UserError("by=seed would compare runs with themselves: groups are compared over their seeds")
+            raise UserError("by=seed would compare single runs: groups are compared over their seeds")
         if name not in known:
             ends = [setting for setting in known if setting.endswith(f".{name}")]
             hint = f"; did you mean {' or '.join(map(repr, ends))}?" if ends else nearest(name, known)
@@ -194,7 +197,7 @@ def check(runs: pd.DataFrame, settings: list[str], by: list[str], score: str) ->
 
 
 def described(runs: pd.DataFrame, settings: list[str], by: list[str], score: str) -> pd.DataFrame:
-    """The runs with the columns that a comparison adds to them, and those of `by` as short text."""
+    """The runs with the columns that a comparison adds, and with the columns of `by` as short text."""
     table = runs.copy()
     for name in {"model", "task", "metric", *settings}:
         table[name] = [None if value is None else printable(value, 60) for value in table[name]]
@@ -223,7 +226,7 @@ def described(runs: pd.DataFrame, settings: list[str], by: list[str], score: str
 
 
 def place_of(score: float, chance: float, solved_at: float, metric: str) -> float:
-    """Where a score lies between chance, 0, and solved, 1; NaN if that cannot be said.
+    """The place of a score between chance (0) and solved (1); NaN if it is not defined.
 
     >>> place_of(0.745, 0.5, 0.99, "accuracy"), place_of(0.2, 0.1, 0.001, "mse"), place_of(0.25, 4, 1, "mse")
     (0.5, 0.0, 1.0)
@@ -241,14 +244,14 @@ def place_of(score: float, chance: float, solved_at: float, metric: str) -> floa
 
 
 def without_repeats(table: pd.DataFrame, settings: list[str]) -> tuple[pd.DataFrame, int]:
-    """The latest of the runs with the same settings and seed, and how many others there were."""
+    """The latest of all runs with the same settings and seed, and the number of runs left out."""
     same = list(dict.fromkeys(["task", "model", "seed", *settings]))
     latest = table.sort_values("finished", kind="stable").drop_duplicates(same, keep="last").sort_index()
     return latest, len(table) - len(latest)
 
 
 def grouped(runs: pd.DataFrame, by: list[str]) -> list[pd.DataFrame]:
-    """The groups, in an order that no score decides: by task, then by the values, numbers as numbers."""
+    """The groups, sorted by task, then by the values, with numbers as numbers; never by their scores."""
 
     def key(values: tuple[str, ...]) -> list[tuple[float, str]]:
         named = dict(zip(by, values, strict=True))
@@ -309,10 +312,10 @@ def group_of(rows: pd.DataFrame, by: list[str], value: str) -> dict[str, Any]:
 
 
 def column_of(baseline: str | None, groups: pd.DataFrame, by: list[str]) -> str | None:
-    """Which column of `by` has the baseline among its values.
+    """The column of `by` that has the baseline among its values; None without a baseline.
 
     Raises:
-        UserError: none has.
+        UserError: no column has it.
     """
     if baseline is None:
         return None
@@ -368,7 +371,7 @@ def pairs_of(
 
 
 def curves_of(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The metric on validation over the steps of each run, and the folders of the runs that have none to be read."""
+    """The validation metric of each run over the steps, and the folders of runs without a readable metrics.csv."""
     parts, missing = [], []
     for run in records(runs):
         try:
@@ -382,21 +385,21 @@ def curves_of(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def validations(file: Path, column: str) -> pd.DataFrame:
-    """The steps done and the values of a column of a metrics.csv.
+    """The numbers of completed steps, and the values of a column, of a metrics.csv.
 
     Raises:
-        RunFolderError: the file cannot be read as one.
+        RunFolderError: the file is not a metrics.csv with this column.
     """
     content = read_file(file, METRICS_LIMIT)
     with run_folder_errors(file):
         table = pd.read_csv(io.BytesIO(content), usecols=["step", column]).apply(pd.to_numeric)
         table = table[(table.abs() < LARGEST).all(axis=1)].astype(float)
-    # The logger counts steps from 0, checkpoints count the steps done.
+    # The logger counts steps from 0; checkpoints count completed steps.
     return pd.DataFrame({"step": table["step"] + 1, "value": table[column]})
 
 
 def lengths_of(runs: pd.DataFrame) -> pd.DataFrame:
-    """The tests of each run at each length, of tasks that are tested at several."""
+    """The test scores of each run at each length, for tasks that are tested at several lengths."""
     rows = [
         {name: run[name] for name in ("label", "task", "metric", "seed", "solved_at")}
         | {"length": row["length"], "value": row["test"], "chance": row["chance"], "unseen": row["unseen"]}
@@ -444,7 +447,7 @@ def folders_of(sweep: Path) -> list[Path]:
             isinstance(run, dict) and isinstance(run.get("folder"), str | None) for run in runs
         ):
             raise ValueError("runs should be a list of runs with their folders")
-        named = [run["folder"] for run in runs if run.get("folder") is not None]  # null: its settings made no run
+        named = [run["folder"] for run in runs if run.get("folder") is not None]  # null: its settings are wrong
         return list(dict.fromkeys(Path(os.path.normpath(sweep / folder)) for folder in named))
 
 
@@ -472,7 +475,7 @@ def cells_of(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def pair_cells(pair: dict[str, Any] | None) -> dict[str, str]:
-    """The difference from the baseline, its corrected p-value, the verdict, and what it would take to decide."""
+    """The difference from the baseline, its corrected p-value, the verdict, and the seeds needed for one."""
     cells = {"difference [95 %]": "", "p": "", "verdict": "baseline", "seeds needed": ""}
     if pair is None:
         return cells

@@ -14,13 +14,14 @@ from seqmodels.report.tables import fitted, significant
 from seqmodels.untrusted.reading import printable
 
 LEAST_NEEDED = ("parameters", "metric", "p", "diverged", "seeds", "seeds needed")
-"""Columns of a comparison that a narrow terminal does without, the least needed first."""
+"""Columns of a comparison that are left out on a narrow terminal, the least needed first."""
 
 
 def conclude(sweep: Sweep, console: Console, swept: list[str], baseline: str | None) -> None:
-    """Print a table of all runs, and compare those that have finished: models and tasks, and what else was swept.
+    """Print a table of all runs, and compare those that have finished by model, task and the other swept settings.
 
-    The comparison is written into comparison/ in the sweep's folder. `swept` are the names that had several values.
+    The comparison is written to comparison/ in the sweep's folder. `swept` are the names of the settings that had
+    several values.
     """
     table = Table("run", "state", "validation", "test", "solved", "seconds")
     for run in sweep.runs:
@@ -30,7 +31,7 @@ def conclude(sweep: Sweep, console: Console, swept: list[str], baseline: str | N
         runs, errors, unfinished = runs_in(sweep.folder)
         names = [
             name for each in swept for name in (each.lstrip("+~"), f"{each}._target_")
-        ]  # of values, and of choices
+        ]  # of a value, or of a choice
         settings = set(settings_in(runs)) - {"seed"}
         by = list(dict.fromkeys(["model", "task", *(name for name in names if name in settings)]))
         comparison = compare(runs, by, baseline, unfinished=unfinished, errors=errors)

@@ -1,7 +1,7 @@
-"""Runs in processes of their own, several at a time.
+"""Runs in separate processes, several at the same time.
 
-A run that has finished is not repeated, one that was interrupted is continued, and none is ever removed. A run that
-fails ends no other, and one that another process goes on with is waited for.
+Finished runs are not repeated, interrupted ones are resumed, and none is ever removed. A run that fails does not stop
+the others. A run that another process is working on is waited for.
 """
 
 import multiprocessing
@@ -30,12 +30,12 @@ PATIENCE = 60
 """Seconds that a run has to save its state before it is killed."""
 
 TICK = 0.25
-"""Seconds between two looks at runs that go on elsewhere, and at signals."""
+"""Seconds between two checks for signals, and for runs of other processes that have ended."""
 
 
 @dataclass
 class Going:
-    """A run that goes on in a process."""
+    """A run in progress, and its process."""
 
     run: Run
     process: BaseProcess
@@ -50,14 +50,14 @@ class Going:
         except (OSError, EOFError):
             pass
         code = self.process.exitcode
-        ended = f"with exit code {code}" if code is None or code >= 0 else f"by signal {-code}"
-        return "failed", f"its process was ended {ended}, which may be due to a lack of memory (log.txt)"
+        ended = f"exit code {code}" if code is None or code >= 0 else f"signal {-code}"
+        return "failed", f"its process was ended by {ended}, perhaps for lack of memory (see log.txt)"
 
 
 def do_missing(
     sweep: Sweep, jobs: int, console: Console, launch: Callable[[list[Run], Sweep, int], None] | None = None
 ) -> None:
-    """Do the runs of a sweep that have not finished; `launch` does so by other means than processes of this one.
+    """Train the runs of a sweep that have not finished, by `launch` if there is one, otherwise in child processes.
 
     Raises:
         UserError: all runs fail before they start, or the sweep is running already.
@@ -78,28 +78,28 @@ def do_missing(
 
 @contextmanager
 def own_folder(sweep: Sweep) -> Iterator[None]:
-    """Make the folder of a sweep, and lock it.
+    """Create the folder of a sweep, and lock it.
 
     Raises:
-        UserError: it cannot be made, or the sweep is running already.
+        UserError: it cannot be created, or the sweep is running already.
     """
     try:
         sweep.folder.mkdir(parents=True, exist_ok=True)
         with only_writer(sweep.folder):
             yield
     except FolderInUseError as error:
-        raise UserError(f"this sweep is running already, in another process ({sweep.folder})") from error
+        raise UserError(f"this sweep is already running in another process ({sweep.folder})") from error
 
 
 def find_finished(sweep: Sweep) -> None:
-    """Update the states of the runs by what is in their folders."""
+    """Update the states of the runs from their folders."""
     for run in sweep.runs:
         if run.config is not None:
             look(run)
 
 
 def look(run: Run) -> bool:
-    """Update the state of a run by what is in its folder; returns whether it needs no process, or none any more."""
+    """Update the state of a run from its folder; return whether it is done or has failed."""
     try:
         if run.result() is not None:
             run.state, run.message = "done", ""
@@ -109,9 +109,9 @@ def look(run: Run) -> bool:
 
 
 def find_mistakes(runs: list[Run], jobs: int) -> None:
-    """Build the parts of each run before the first one starts, and let those fail whose settings are wrong.
+    """Build the parts of each run before the first one starts; runs with wrong settings fail at once.
 
-    Of runs that differ in the seed alone, one is built.
+    Of runs that differ only in the seed, one is built.
     """
     distinct: dict[str, list[Run]] = {}
     for run in runs:
@@ -145,9 +145,10 @@ def find_mistakes(runs: list[Run], jobs: int) -> None:
 
 
 def run_all(sweep: Sweep, jobs: int, watch: Watch) -> None:
-    """Do the runs of a sweep that are neither done nor failed, `jobs` at a time.
+    """Train the runs of a sweep that are neither done nor failed, `jobs` at a time.
 
-    Raises `Stopped` after a signal, once the running ones have saved their state.
+    Raises:
+        Stopped: a signal has arrived, and the running runs have saved their state.
     """
     waiting = [run for run in sweep.runs if run.state not in ("done", "failed")]
     for run in waiting:
@@ -213,13 +214,13 @@ def settle(ended: Going, sweep: Sweep, overdue: bool = False) -> None:
         return
     run.state, run.message = state, message
     if overdue:
-        run.state, run.message = "failed", f"stopped after {run.minutes:g} minutes; the same command continues it"
+        run.state, run.message = "failed", f"stopped after {run.minutes:g} minutes; the same command resumes it"
     if look(run) and run.state == "done":
         sweep.seconds[run.name] = seconds
 
 
 def end(processes: list[BaseProcess]) -> None:
-    """Ask processes to end, and kill those that have not after a minute."""
+    """Ask processes to end, and kill those that have not ended after a minute."""
     for process in processes:
         process.terminate()
     last = time.monotonic() + PATIENCE
@@ -235,8 +236,8 @@ def end(processes: list[BaseProcess]) -> None:
 def context_for(runs: list[Run]) -> Any:
     """How processes are started: on Linux by forking one that has imported everything, which saves four seconds each.
 
-    A process that shares a GPU's state with its parent cannot use it, and on macOS and Windows forking is not safe or
-    not possible; there, each process is a new one.
+    A forked process cannot use a GPU that its parent has used, and forking is not safe on macOS and not possible on
+    Windows; in these cases, each process is started anew.
     """
     accelerators = {run.config.trainer.get("accelerator") for run in runs if run.config is not None}
     if sys.platform != "linux" or accelerators != {"cpu"}:
@@ -248,9 +249,10 @@ def context_for(runs: list[Run]) -> Any:
 
 @contextmanager
 def shared_environment() -> Iterator[None]:
-    """The environment of the processes: the modules that this one finds, and one thread for each library.
+    """Set the environment of child processes: the module path of this process, and one thread for each library.
 
-    Libraries such as NumPy's would otherwise start a thread for each core; torch's threads are a setting of each run.
+    NumPy's libraries, for example, would otherwise start a thread for each core. The number of torch's threads is a
+    setting of each run.
     """
     changed = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     changed["PYTHONPATH"] = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)

@@ -24,7 +24,7 @@ RUN_COLUMNS = {
 
 
 def write_comparison_page(comparison: Comparison, folder: Path) -> Path:
-    """Write page.html into the folder of a comparison, `comparison` in that of the runs; returns its path."""
+    """Write page.html into the folder of a comparison, which lies in that of the runs; return its path."""
     header, rows = cells_of(comparison)
     runs = comparison.runs
     tasks, seeds = runs["task"].nunique(), runs["seed"].nunique()
@@ -50,7 +50,7 @@ def write_comparison_page(comparison: Comparison, folder: Path) -> Path:
 
 
 def commands_of(comparison: Comparison, folder: Path) -> list[str]:
-    """The command of the sweep that made the runs, if its sweep.json says so, and that of the comparison."""
+    """The command of the sweep, if its sweep.json names one, and the command of the comparison."""
     words = [override("folder", folder.parent), f"by=[{','.join(comparison.by)}]"]
     words += [] if comparison.baseline is None else [override("baseline", comparison.baseline)]
     words += [] if comparison.score == "test" else [f"score={comparison.score}"]
@@ -88,7 +88,7 @@ def plain(value: Any) -> Any:
 
 
 def linked(target: Path, folder: Path) -> str | None:
-    """The relative path from a folder to a file; None where there is none, as between the drives of Windows."""
+    """The relative path from a folder to a file; None if there is none, as between two drives on Windows."""
     try:
         return Path(os.path.relpath(target, folder)).as_posix()
     except ValueError:

@@ -1,6 +1,6 @@
-"""What every run imports. A process that has imported it starts a run by forking, rather than in four seconds.
+"""The imports of every run. A process that has made them starts a run by forking, which saves four seconds.
 
-It may do nothing else: no thread may have been started, and no GPU been used, in a process that forks.
+Nothing else may be done here: a process that forks must not have started a thread or used a GPU.
 """
 
 import gc

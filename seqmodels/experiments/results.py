@@ -141,7 +141,7 @@ def differing(runs: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def short_names(names: list[str]) -> dict[str, str]:
-    """Dotted names with the last part alone, such as lr, where that is clear; a class has the name of its node.
+    """The last parts of dotted names, such as lr, where these are unambiguous; a class has the name of its node.
 
     >>> list(short_names(["optimizer.lr", "optimizer._target_", "model.length", "task.length"]).values())
     ['lr', 'optimizer', 'model.length', 'task.length']
@@ -159,7 +159,7 @@ def short_value(value: str) -> str:
 
 
 def shortened(folder: Path, root: Path) -> str:
-    """A folder as seen from another one that holds it."""
+    """The path of a folder relative to another one, if that contains it."""
     return str(folder.relative_to(root)) if folder.is_relative_to(root) else str(folder)
 
 
@@ -185,7 +185,7 @@ def checked_result(file: Path, root: Path) -> dict[str, Any]:
 
 
 def lengths_of(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The scores by length of a result, those that are as a run writes them."""
+    """The scores by length of a result, without those that are not as a run writes them."""
     rows = result.get("lengths")
     numbers = ("length", "test", "chance")
     return [
@@ -204,7 +204,7 @@ def versions_of(result: dict[str, Any]) -> dict[str, str]:
 
 
 def finished_at(result: dict[str, Any], file: Path) -> str:
-    """When a run finished, in UTC as ISO 8601; if it does not say so, when its result was written."""
+    """When a run finished, in UTC as ISO 8601; if the result does not say, when the file was written."""
     with run_folder_errors(file):
         stored = result["finished"]
         when = datetime.fromisoformat(stored) if stored else datetime.fromtimestamp(file.stat().st_mtime, UTC)
@@ -212,7 +212,7 @@ def finished_at(result: dict[str, Any], file: Path) -> str:
 
 
 def settings_of(file: Path, digest: str | None = None) -> dict[str, str]:
-    """The settings of a run by their dotted names, such as optimizer.lr, as strings; empty where its config is gone.
+    """The settings of a run by their dotted names, such as optimizer.lr, as strings; empty without a config.
 
     Raises:
         RunFolderError: the config is not one that a run writes, or not the one with this digest.

@@ -21,13 +21,13 @@ FIXED = {
     "seed": "is set by seeds",
     "trainer.max_steps": "is the budget, which is equal for all trials",
     "trainer.val_check_interval": "decides when trials are compared",
-    "trainer.limit_val_batches": "decides what is validated",
-    "data.eval_batches": "decides what is validated",
+    "trainer.limit_val_batches": "decides which batches are validated",
+    "data.eval_batches": "decides which batches are validated",
 }
 """Settings that cannot be searched, and why."""
 
 TASK = ("task.doubling_batches", "task.mixed_lengths")
-"""The settings of a task that change the training alone, and may be searched."""
+"""The settings of a task that change only the training, and may be searched."""
 
 
 def distributions(name: str, node: Any) -> dict[str, BaseDistribution]:
@@ -69,7 +69,7 @@ def categories(where: str, node: dict[str, Any]) -> CategoricalDistribution:
         if not isinstance(choice, str | int | float | None):
             raise UserError(f"{where}.choices should be names, numbers, true, false or null, got {choice!r}")
     if len(set(choices)) < len(choices):
-        raise UserError(f"{where}.choices should differ, got {choices}")
+        raise UserError(f"{where}.choices should all be different, got {choices}")
     return CategoricalDistribution(choices)
 
 
@@ -92,14 +92,14 @@ def numbers(where: str, node: dict[str, Any]) -> BaseDistribution:
     if step is not None and step <= 0:
         raise UserError(f"{where}.step should be positive, got {step}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about a last step that does not end at high: the range ends before it
+        warnings.simplefilter("ignore")  # about steps that do not reach high exactly: the range then ends below it
         if all(isinstance(value, int) for value in (low, high, 1 if step is None else step)):
             return IntDistribution(low, high, log=log, step=1 if step is None else step)
         return FloatDistribution(float(low), float(high), log=log, step=step)
 
 
 def corners(space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
-    """Settings at the ends of their ranges, so few that each value of a list and each end occurs at least once."""
+    """A few combinations in which each end of each range, and each value of each list, occurs at least once."""
     values = {name: ends(values) for name, values in space.items()}
     count = max(map(len, values.values()))
     return [{name: several[min(index, len(several) - 1)] for name, several in values.items()} for index in range(count)]
@@ -110,7 +110,7 @@ def ends(values: Any) -> list[Any]:
 
 
 def words_of(settings: dict[str, Any]) -> list[str]:
-    """Settings as overrides, which yield exactly these values again."""
+    """Settings as overrides that yield exactly these values."""
     plain = {None: "null", True: "true", False: "false"}
     return [
         f"{name}={plain[value] if value is None or isinstance(value, bool) else value}"

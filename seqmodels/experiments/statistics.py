@@ -10,9 +10,9 @@ at all.
 **Differences** are taken between runs of the same seed, on the same task, and tested by flipping their signs
 (`scipy.stats.permutation_test`): if two models are equal, each difference could as well have had the other sign. The
 test needs no assumption about the distribution of scores. Its smallest p-value for n pairs is 2 / 2^n, so few seeds
-can never say anything. p-values are corrected for the number of comparisons by Sture Holm, "A Simple Sequentially
-Rejective Multiple Test Procedure", Scandinavian Journal of Statistics, 1979: if all models are equal, the chance that
-any is called better or worse is at most 5 %.
+can never show a difference. p-values are corrected for the number of comparisons by Sture Holm, "A Simple Sequentially
+Rejective Multiple Test Procedure", Scandinavian Journal of Statistics, 1979: if all models are equal, the probability
+that any of them is called better or worse is at most 5 %.
 """
 
 import math
@@ -22,7 +22,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
-"""The coverage of intervals; one minus it is the chance of a verdict on equal models."""
+"""The coverage of intervals; one minus this is the significance level of tests."""
 
 RESAMPLES = 9999
 
@@ -31,7 +31,7 @@ def interval(samples: Sequence[np.ndarray], level: float = LEVEL) -> tuple[float
     """The bootstrap interval of the mean, over tasks, of the mean over seeds.
 
     Args:
-        samples: the scores on each task, one for each seed. Seeds are drawn anew, tasks are not: the interval says
+        samples: the scores on each task, one for each seed. Seeds are resampled, tasks are not: the interval says
             what other seeds would score on the same tasks.
         level: the share of intervals that should cover the true mean.
 
@@ -77,10 +77,10 @@ def expanded(samples: Sequence[np.ndarray], level: float = LEVEL) -> float:
 def p_value(differences: Sequence[np.ndarray]) -> float:
     """The two-sided p-value of paired differences under the sign-flip test; 1 for fewer than two pairs.
 
-    It is exact for up to 13 pairs, and drawn from 9,999 random flips for more.
+    It is exact for up to 13 pairs, and estimated from 9,999 random flips for more.
 
     Args:
-        differences: the differences on each task, one for each seed. Each task counts alike.
+        differences: the differences on each task, one for each seed. All tasks have the same weight.
     """
     weighted = np.concatenate([sample / len(sample) for sample in differences])
     if len(weighted) < 2 or not weighted.any():
@@ -111,7 +111,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def fewest_pairs(comparisons: int, level: float = LEVEL) -> int:
-    """The fewest pairs with which the smallest p-value can pass, among this many comparisons.
+    """The fewest pairs with which a difference can be significant, among this many comparisons.
 
     >>> [fewest_pairs(comparisons) for comparisons in (1, 5, 40)]
     [6, 8, 11]
@@ -122,7 +122,7 @@ def fewest_pairs(comparisons: int, level: float = LEVEL) -> int:
 def seeds_needed(
     differences: Sequence[np.ndarray], comparisons: int, level: float = LEVEL, power: float = 0.8
 ) -> float:
-    """About how many seeds would show, with this power, a difference as large as the one seen.
+    """About how many seeds would show, with this power, a difference as large as the one observed.
 
     The estimate is that of a paired t-test (William Guenther, "Sample Size Formulas for Normal Theory T Tests", The
     American Statistician, 1981), but at least as many as the sign-flip test needs, and more than there are. It is

@@ -1,8 +1,8 @@
-"""A sweep: runs, each in a folder that follows from its settings, and a file that says how they went.
+"""A sweep: several runs, each in a folder named after its settings, and a file that lists their states.
 
 The folder of a run is <root>/TASK/MODEL/DIGEST-seedN, where the digest is that of all settings that can change the
-run's numbers. So a run that has finished is found whatever sweep it belonged to, and one that was interrupted is
-continued. A sweep's own folder, <root>/sweeps/NAME, holds sweep.json and what is made of its runs.
+run's numbers. A finished run is therefore found no matter which sweep it belonged to, and an interrupted one is
+resumed. The sweep's own folder, <root>/sweeps/NAME, contains sweep.json and the comparison of its runs.
 """
 
 import json
@@ -24,7 +24,7 @@ from seqmodels.processes import available_cores, number_of_processes
 from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config, read_result
 
 QUIET = ("logger=none", "trainer.enable_progress_bar=false")
-"""Overrides for runs that nobody watches."""
+"""Overrides for runs whose progress is not shown."""
 
 LARGEST = 2**25
 """Bytes of a sweep.json that is read: up to 100,000 runs, or 20,000 that have failed with a long message."""
@@ -32,14 +32,14 @@ LARGEST = 2**25
 
 @dataclass
 class Run:
-    """One run of a sweep. Without a config, because its overrides make none, it has failed."""
+    """One run of a sweep. A run whose overrides are wrong has no config, and has failed."""
 
     name: str
-    """The words that tell it from the other runs."""
+    """The words that distinguish it from the other runs."""
     overrides: tuple[str, ...]
     config: DictConfig | None
     minutes: float | None = None
-    """The longest time that it may take at once."""
+    """The longest time that it may run before it is stopped."""
     folder: Path | None = None
     state: str = "waiting"
     """waiting, running, done, failed or interrupted."""
@@ -50,7 +50,7 @@ class Run:
         """The content of `result.json`; None if the run has not finished.
 
         Raises:
-            RunFolderError: the folder holds another run, or a result that is not the one of this run.
+            RunFolderError: the folder contains another run, or the result of another run.
         """
         if self.config is None or self.folder is None or not (self.folder / "config.yaml").exists():
             return None
@@ -65,13 +65,13 @@ class Run:
 
 @dataclass
 class Sweep:
-    """Runs that were started together, and the folder with what is known about all of them."""
+    """Runs that were started together, and the folder that describes them."""
 
     folder: Path
     command: str
     runs: list[Run]
     seconds: dict[str, float] = field(default_factory=dict)
-    """How long runs took that were completed now, by their names."""
+    """The durations of the runs that were completed since the sweep was started, by their names."""
 
     def write(self) -> None:
         """Write sweep.json: the command, the version of the package, and the state of each run."""
@@ -94,7 +94,7 @@ def read_sweep(folder: Path) -> dict[str, Any]:
 
 
 class Composer:
-    """Composes the configs of runs. Those that differ in their seeds alone are composed once: it takes 0.2 s."""
+    """Composes the configs of runs. Those that differ only in the seed are composed once, because it takes 0.2 s."""
 
     def __init__(self, *shared: str, config_name: str = "train") -> None:
         self.shared = shared
@@ -131,7 +131,7 @@ class Composer:
         if config.resume is not None:
             raise UserError("resume= continues one run in its own folder: leave out -m")
         if number_of_processes(config.trainer) > 1:
-            raise UserError("-m starts runs of one process, and trainer.devices starts several: start each by itself")
+            raise UserError("-m trains each run in one process, but trainer.devices asks for several: leave out -m")
         config.claim = claim_of(config)
         return without_sweep(config)
 
@@ -142,10 +142,10 @@ def without_sweep(config: DictConfig) -> DictConfig:
 
 
 def result_in(folder: Path, config: DictConfig) -> dict[str, Any] | None:
-    """The result of the run that a folder holds, which should be that of a config; None if it has not finished.
+    """The result of the run in a folder, which should have this config; None if it has not finished.
 
     Raises:
-        RunFolderError: the folder holds another run, or a result that is not the one of this run.
+        RunFolderError: the folder contains another run, or the result of another run.
     """
     from seqmodels.experiments.results import checked_result  # which imports pandas
 
@@ -153,20 +153,20 @@ def result_in(folder: Path, config: DictConfig) -> dict[str, Any] | None:
     result = checked_result(file, folder) if file.exists() else None
     digests = {} if result is None else digests_in(result)
     if decisive(read_config(folder / "config.yaml", digests.get("config.yaml"))) != decisive(config):
-        raise RunFolderError(f"{folder} holds a run with another config: remove it, or choose another folder")
+        raise RunFolderError(f"{folder} contains a run with another config: remove it, or choose another folder")
     if result is None:
         return None
     for name, value in {"task": config.task_name, "model": config.model_name, "seed": config.seed}.items():
         if result[name] != value:
             raise RunFolderError(
-                f"{file} is of another run: its {name} is {printable(result[name], 100)}, "
-                f"and {value} in the config beside it"
+                f"{file} belongs to another run: its {name} is {printable(result[name], 100)}, "
+                f"but {value} in the config beside it"
             )
     return result
 
 
 def share_cores(jobs: Any, runs: list[Run]) -> int:
-    """How many runs go on at a time, such that their threads do not exceed the cores; null means as many as possible.
+    """How many runs to train at a time, so that their threads do not exceed the cores; null: as many as possible.
 
     Runs with threads=auto get equal shares of the cores.
 
@@ -190,7 +190,7 @@ def share_cores(jobs: Any, runs: list[Run]) -> int:
 
 
 def placed(runs: list[Run], root: Path) -> list[Run]:
-    """The runs with their folders below a root; of several with the same one, only the first."""
+    """The runs, with their folders below a root; of several with the same folder, only the first."""
     known: dict[Path | None, Run] = {}
     for run in runs:
         config = run.config
@@ -203,14 +203,14 @@ def placed(runs: list[Run], root: Path) -> list[Run]:
 
 
 def refuse_if_all_failed(runs: list[Run]) -> None:
-    """Raise the mistakes of the runs if none is without one."""
+    """Raise a UserError with the messages of the runs if all of them have failed."""
     if all(run.state == "failed" for run in runs):
         messages = {run.message.partition(" (")[0]: run.message for run in runs}  # lists of choices may differ
         raise UserError("\nerror: ".join(messages.values()))
 
 
 def report_failures(sweep: Sweep) -> None:
-    """Print each reason why runs have failed once, and raise a UserError if there is one."""
+    """Print each reason for failed runs once, and raise a UserError if any run has failed."""
     failed = [run for run in sweep.runs if run.state == "failed"]
     for message in dict.fromkeys(run.message for run in failed):
         names = [run.name for run in failed if run.message == message]

@@ -1,17 +1,17 @@
-"""Tuning: a search for the settings with the best score on validation, by Optuna.
+"""Tuning: a search for the settings with the best validation score, with Optuna.
 
-A trial trains one model on one task once for each tuning seed, and its score is the mean of their validation metrics,
-each at the step with the lowest validation loss; that is the checkpoint which a run would test. The test split is not
-computed. Trials are numbered, and stored in `study.db`, which several processes may share:
+A trial trains one model on one task, once for each tuning seed. Its score is the mean of their validation metrics, each
+taken at the step with the lowest validation loss, whose checkpoint a run would test. The test itself is never computed.
+Trials are numbered and stored in `study.db`, which several processes may share:
 
-- A trial that was running when its process ended, however it ended, is made again under its number. Whether the process
-  lives is known by a lock that the system removes with it.
-- A number is given once, under a lock, so that any number of processes make exactly as many trials as were asked for.
-- The sampler is seeded by the number of the trial. With one process, equal commands make equal trials, also if they are
-  interrupted and continued. With several, a trial depends on which others have finished before it.
-- Trial 1 has the settings that are shipped, or typed, if they lie in the space.
+- A trial whose process ended before it did, for any reason, is run again under the same number. Whether a process is
+  still alive is known from a lock that the operating system releases when the process ends.
+- Each number is assigned once, under a lock, so any number of processes run exactly as many trials as were asked for.
+- The sampler is seeded with the number of the trial. With one process, equal commands run equal trials, even if they
+  are interrupted and continued. With several processes, a trial depends on which others have finished before it.
+- Trial 1 has the shipped settings, or those typed, if they lie in the space.
 
-Windows has no such locks: there, let only one process at a time use a database.
+Windows has no such locks: there, only one process at a time should use a database.
 """
 
 import json
@@ -54,17 +54,17 @@ PATIENCE = 60
 """Seconds to wait for another process that uses the database."""
 
 UNDISTURBED = 5
-"""Trials that are trained to their end before another one may be stopped early."""
+"""The number of trials that must finish before another one may be stopped early."""
 
 SETTLED = 1 / 3
-"""The part of its steps for which a trial is never stopped: many tasks are learned suddenly, after a plateau."""
+"""The fraction of its steps during which a trial is never stopped: many tasks are learned suddenly, after a plateau."""
 
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What each model gets on each task: so many trials, each with these seeds, and stopped early or not."""
+    """The budget of each search: the number of trials, their seeds, and whether they may be stopped early."""
 
     trials: int
     seeds: tuple[int, ...]
@@ -76,14 +76,14 @@ class Budget:
 
 
 class Search:
-    """The search of one model on one task: a study of Optuna.
+    """The search for the best settings of one model on one task: a study of Optuna.
 
     Args:
         words: the overrides of `train.py` that all trials share.
         space: the settings to search, by their dotted names.
-        budget: what each search gets.
-        root: the folder of the database. The trials write into a folder below it that has the name of the search.
-        parameters: the number of parameters that the model of each trial has, as nearly as its width allows.
+        budget: the budget of each search.
+        root: the folder of the database. The trials write to a folder below it that has the name of the search.
+        parameters: the number of parameters that the model of each trial should have, as nearly as its width allows.
 
     Raises:
         UserError: a setting is wrong, or does not exist.
@@ -100,7 +100,7 @@ class Search:
         self.words, self.space, self.budget, self.root = list(words), space, budget, root
         self.parameters = parameters
         self.widths: dict[str, int] = {}
-        """Those that have been found, by the settings of a trial."""
+        """The widths found so far, by the settings of a trial."""
         self.config = self.config_of({})
         self.shipped = self.shipped_settings()
         self.model, self.task = str(self.config.model_name), str(self.config.task_name)
@@ -119,7 +119,7 @@ class Search:
         return [*(word for word in self.words if name_in(word) not in settings), *words_of(settings)]
 
     def config_of(self, settings: dict[str, Any], seed: int | None = None) -> DictConfig:
-        """The config of a trial with these settings and, if asked for, the width that gives it its parameters."""
+        """The config of a trial with these settings and, if models are matched, the width that this requires."""
         quiet = {name_in(word) for word in QUIET}
         words = [word for word in self.words_with(settings) if name_in(word) not in quiet]
         seed = self.budget.seeds[0] if seed is None else seed
@@ -131,7 +131,7 @@ class Search:
         return config
 
     def shipped_settings(self) -> dict[str, Any]:
-        """The values that the settings of the space have without a search; empty if one lies outside of the space."""
+        """The values that the settings of the space have by default; empty if one of them lies outside the space."""
         choices = HydraConfig.get().runtime.choices  # of the config that was composed last
         values = {name: choices.get(name, OmegaConf.select(self.config, name)) for name in self.space}
         return values if all(contains(self.space[name], value) for name, value in values.items()) else {}
@@ -140,7 +140,7 @@ class Search:
         """Create the study, or open it.
 
         Raises:
-            UserError: it was made with other settings.
+            UserError: it was created with other settings.
         """
         direction: Any = "maximize" if self.higher_is_better else "minimize"
         settings = self.settings()
@@ -152,13 +152,13 @@ class Search:
                 self.study.set_user_attr("settings", settings)
         stored: Any = self.study.user_attrs.get("settings")
         if not isinstance(stored, dict):
-            raise UserError(f"{self.root / 'study.db'} holds a study that is not one of seqmodels tune")
+            raise UserError(f"{self.root / 'study.db'} contains a study that seqmodels tune did not create")
         changed = [name for name in sorted({*stored, *settings}) if stored.get(name) != settings.get(name)]
         if changed:
-            changes = [f"{name} (then {stored.get(name)}, now {settings.get(name)})" for name in changed]
+            changes = [f"{name} (was {stored.get(name)}, now {settings.get(name)})" for name in changed]
             more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
             raise UserError(
-                f"{self.root} holds a search of {self.model} on {self.task} with other settings: "
+                f"{self.root} contains a search for {self.model} on {self.task} with other settings: "
                 f"{printable(', '.join(changes[:3]))}{more}; choose another folder=..., or remove that one"
             )
 
@@ -175,7 +175,7 @@ class Search:
         return optuna.pruners.MedianPruner(UNDISTURBED, n_warmup_steps=int(SETTLED * self.config.trainer.max_steps))
 
     def run_next(self) -> bool:
-        """Make the next trial that nobody has made yet; returns False if there is none."""
+        """Run the next trial that no process has begun; return False if there is none."""
         with ExitStack() as held:
             with alone_in(self.root):
                 number = self.next_number()
@@ -183,13 +183,13 @@ class Search:
                     return False
                 folder = self.folder_of(number)
                 folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(only_writer(folder))  # by which others know that the trial is running
+                held.enter_context(only_writer(folder))  # from which others know that the trial is running
                 trial = self.ask(number)
             self.run(trial, folder)
         return True
 
     def next_number(self) -> int | None:
-        """The first number without a trial, after trials whose processes have ended have lost theirs."""
+        """The first number without a trial, once unfinished trials of processes that have ended have lost theirs."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             number = number_of(trial)
             if number is None or not has_writer(self.folder_of(number)):
@@ -198,7 +198,7 @@ class Search:
         return next((number for number in range(1, self.budget.trials + 1) if number not in taken), None)
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials but those whose processes ended before they did, which have failed without a message."""
+        """All trials except those whose processes ended before they did, which have failed without a message."""
         trials = self.study.get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state != TrialState.FAIL or "message" in trial.user_attrs]
 
@@ -216,7 +216,7 @@ class Search:
         return trial
 
     def run(self, trial: Trial, folder: Path) -> None:
-        """Train with the settings of a trial, and record how it ended. Only a trouble of the database is an error."""
+        """Train with the settings of a trial, and record how it ended. Only errors of the database are raised."""
         losses: list[float] = []
         scores: list[float] = []
         try:
@@ -229,7 +229,7 @@ class Search:
                 scores.append(watch.score)
                 losses.append(watch.loss)
         except optuna.TrialPruned:
-            self.study.tell(trial, state=TrialState.PRUNED)  # for the sampler, worse than any that has finished
+            self.study.tell(trial, state=TrialState.PRUNED)  # the sampler ranks it below all finished trials
         except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError):
             raise
         except Exception as error:
@@ -240,7 +240,7 @@ class Search:
             self.study.tell(trial, mean(scores))
 
     def train(self, config: DictConfig, folder: Path, watch: "Watch") -> Diverged | None:
-        """Train once, without proof and test; returns where training diverged, if it did."""
+        """Train once, without parity check and test; return where training diverged, or None."""
         parts = build(config, folder)
         watch.parts = parts
         parts.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
@@ -253,19 +253,19 @@ class Search:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a trial goes on in another process, or is to be made again because its process has ended."""
+        """Whether a trial is running in another process, or has to be run again because its process has ended."""
         with alone_in(self.root):
             return self.next_number() is not None or any(trial.state == TrialState.RUNNING for trial in self.trials())
 
     @property
     def best(self) -> FrozenTrial | None:
-        """The trial with the best score, of equal ones that with the lowest loss; None if no trial has finished."""
+        """The trial with the best score and, among equal ones, the lowest loss; None if no trial has finished."""
         sign = -1 if self.higher_is_better else 1
         finished = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
         return min(finished, key=lambda trial: (sign * score_of(trial), trial.user_attrs["loss"]), default=None)
 
     def settings_of(self, trial: FrozenTrial) -> dict[str, Any]:
-        """The settings of a trial, and the width if it was searched for."""
+        """The settings of a trial, and the width if models are matched."""
         settings = {name: trial.params[name] for name in self.space}
         if self.parameters is None:
             return settings
@@ -276,7 +276,7 @@ class Search:
         return parameters_of(self.config_of({name: trial.params[name] for name in self.space}))
 
     def line_of(self, trial: FrozenTrial) -> str:
-        """How a trial ended, in a line."""
+        """How a trial ended, in one line."""
         seconds = duration(trial)
         settings = settings_text({name: trial.params[name] for name in self.space})
         return (
@@ -315,7 +315,7 @@ class Search:
         ]
 
     def experiment(self, best: FrozenTrial) -> str:
-        """The best settings as a file for conf/experiment/, which `train.py experiment=NAME` takes."""
+        """The best settings as a file for conf/experiment/, chosen by `train.py experiment=NAME`."""
         words = self.words_with(self.settings_of(best))
         config = compose(*words)
         choices = HydraConfig.get().runtime.choices
@@ -342,8 +342,8 @@ class Watch(Callback):
 
     Args:
         trial: the trial.
-        scores: those of the seeds that it has been trained with before.
-        budget: what each search gets.
+        scores: the scores with the seeds that it has already been trained with.
+        budget: the budget of each search.
     """
 
     parts: Parts
@@ -365,11 +365,11 @@ class Watch(Callback):
 
 
 def search_all(searches: Sequence[Search], say: Callable[[str], None]) -> None:
-    """Make all trials of all searches, some of which other processes may make, and wait for those.
+    """Run all trials of all searches, and wait for those that other processes are running.
 
     Raises:
         UserError: the database cannot be read or written.
-        Stopped: a signal has ended it. The trial that was running will be made again.
+        Stopped: a signal has arrived. The trial that was running will be run again.
     """
     said: set[tuple[str, int]] = set()
 
@@ -385,7 +385,7 @@ def search_all(searches: Sequence[Search], say: Callable[[str], None]) -> None:
         say_what_is_new(quietly=True)
         for search in searches:
             if done := sum(trial.state in STATES for trial in search.trials()):
-                say(f"{search.model} on {search.task}: {done} of {search.budget.trials} trials have been made already")
+                say(f"{search.model} on {search.task}: {done} of {search.budget.trials} trials have been run already")
         while (made := any(search.run_next() for search in searches)) or any(search.unfinished for search in searches):
             say_what_is_new()
             if not made:
@@ -397,7 +397,7 @@ def open_storage(root: Path) -> optuna.storages.BaseStorage:
     """The database in a folder, which is created if there is none.
 
     Raises:
-        UserError: it is damaged, of another version of Optuna, or locked.
+        UserError: it is damaged, was written by another version of Optuna, or is locked.
     """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     with database_errors(root), alone_in(root):
@@ -418,7 +418,7 @@ def database_errors(root: Path) -> Iterator[None]:
         if "locked" in problem:
             raise UserError(f"{file} has been locked by another process for {PATIENCE} seconds") from error
         damaged = any(words in problem for words in ("not a database", "malformed", "no such"))
-        hint = "; it is damaged, or not of seqmodels tune: choose another folder=..., or remove it" if damaged else ""
+        hint = "; it is damaged, or of another program: choose another folder=..., or remove it" if damaged else ""
         raise UserError(f"{file} cannot be used: {printable(problem)}{hint}") from error
     except RuntimeError as error:
         if "optuna" not in str(error).lower():
@@ -428,10 +428,12 @@ def database_errors(root: Path) -> Iterator[None]:
 
 @contextmanager
 def alone_in(root: Path) -> Iterator[None]:
-    """Wait until no other process is in such a block, for a minute at most; blocks last a fraction of a second.
+    """Lock a folder against other processes that do the same, after waiting for them for at most a minute.
+
+    The lock is meant to be held for a fraction of a second.
 
     Raises:
-        UserError: another process stays there.
+        UserError: another process keeps the lock.
     """
     last = time.monotonic() + PATIENCE
     with ExitStack() as held:
@@ -447,7 +449,7 @@ def alone_in(root: Path) -> Iterator[None]:
 
 
 def number_of(trial: FrozenTrial) -> Any:
-    """The number of a trial, from 1 on; None if its process ended before it was given one."""
+    """The number of a trial, counted from 1; None if its process ended before the number was assigned."""
     number = trial.user_attrs.get("number")
     return number if isinstance(number, int) else None
 
@@ -458,12 +460,12 @@ def score_of(trial: FrozenTrial) -> float:
 
 
 def duration(trial: FrozenTrial) -> float:
-    """Seconds."""
+    """The duration of a trial in seconds."""
     return 0.0 if trial.duration is None else trial.duration.total_seconds()
 
 
 def settings_text(settings: dict[str, Any]) -> str:
-    """Settings in a line, with numbers rounded."""
+    """Settings in one line, with numbers rounded."""
     return " ".join(
         f"{name}={significant(value, 3) if isinstance(value, float) else value}" for name, value in settings.items()
     )

@@ -1,4 +1,4 @@
-"""A typed sweep: from the words after `-m`, and those of a file in conf/sweep/, to its runs.
+"""A sweep from the command line: from the words after `-m`, and those of a file in conf/sweep/, to its runs.
 
 Hydra calls a `TypedSweep` in place of its own sweeper, which would start one run after the other and write
 multirun.yaml.
@@ -40,14 +40,14 @@ from seqmodels.stops import Stopped
 from seqmodels.untrusted.reading import printable
 
 HERE = (None, "joblib", "submitit_local")
-"""The launchers of this machine; None starts processes of its own."""
+"""The launchers that use this machine; None stands for our own child processes."""
 
 
 @contextmanager
 def sweeps_of_hydra() -> Iterator[None]:
-    """Have Hydra use `TypedSweep` as its basic sweeper.
+    """Make Hydra use `TypedSweep` as its basic sweeper.
 
-    Hydra builds only sweepers of packages named hydra_plugins by their names in a config.
+    By its name in a config, Hydra builds a sweeper only if it belongs to a package named hydra_plugins.
     """
     plugins: Any = Plugins.instance()
 
@@ -64,7 +64,7 @@ def sweeps_of_hydra() -> Iterator[None]:
 
 
 class TypedSweep:
-    """Expands the typed words as Hydra's basic sweeper does, and does the runs that have not finished."""
+    """Expands the typed words as Hydra's basic sweeper does, and trains the runs that have not finished."""
 
     def __init__(self, config: DictConfig, context: HydraContext) -> None:
         self.config = config
@@ -73,12 +73,12 @@ class TypedSweep:
         self.file: str | None = self.settings.runtime.choices.get("sweep")
         """The name of the file in conf/sweep/."""
         self.swept: list[str] = []
-        """The names that have several values, once the words are known."""
+        """The names of the settings that have several values; empty until the words are known."""
         launcher = str(self.settings.runtime.choices["hydra/launcher"])
         self.launcher = None if launcher == "basic" else launcher
 
     def sweep(self, arguments: list[str]) -> None:
-        """Do the runs of these words, and compare all of them.
+        """Train the runs that these words describe, and compare all of them.
 
         Raises:
             UserError: a setting of the sweep is wrong, or runs have failed.
@@ -100,7 +100,7 @@ class TypedSweep:
             report_failures(sweep)
 
     def planned(self, arguments: list[str]) -> tuple[Sweep, int]:
-        """The sweep with all of its runs, and how many of them go on at a time.
+        """The sweep with all of its runs, and how many of them to train at a time.
 
         Raises:
             UserError: a setting of the sweep is wrong, or each of its runs is.
@@ -112,7 +112,7 @@ class TypedSweep:
         if "sweep" in swept:
             raise UserError("sweep should be one name (--help lists them): each file is a sweep of its own")
         if self.file is not None and not swept:
-            raise UserError(f"sweep={self.file}: expected hydra.sweeper.params with what is to be swept, found none")
+            raise UserError(f"sweep={self.file}: expected settings to sweep under hydra.sweeper.params, found none")
         (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)
         if self.config.match is not None:
             from seqmodels.experiments.width import matched  # which imports torch
@@ -133,7 +133,7 @@ class TypedSweep:
         return Sweep(root / "sweeps" / self.name(arguments, swept), command, placed(runs, root)), jobs
 
     def name(self, arguments: list[str], swept: list[str]) -> str:
-        """The name of the file, or of what is swept; with a digest of all that was typed and can change a number."""
+        """The name of the file or the swept settings, with a digest of all typed words that can change a number."""
         typed = {word: word.lstrip("+~").partition("=")[0] for word in arguments}
         words = sorted(
             word for word, name in typed.items() if name == "match" or (name != "sweep" and not without_effect(name))
@@ -143,7 +143,7 @@ class TypedSweep:
         return title if self.file is not None and not words else f"{title}-{digest_of(repr(words).encode())[:8]}"
 
     def launch(self, runs: list[Run], sweep: Sweep, jobs: int) -> None:
-        """Do the runs by another of Hydra's launchers, such as joblib or submitit.
+        """Train the runs with another of Hydra's launchers, such as joblib or submitit.
 
         Raises:
             UserError: the launcher is not installed, or it failed.
@@ -154,7 +154,7 @@ class TypedSweep:
         OmegaConf.set_readonly(config.hydra, None)
         config.hydra.sweep.dir = str(sweep.folder)  # where launchers put files of their own
         settings = config.hydra.launcher
-        if settings.get("n_jobs") == -1:  # what the packages have by default
+        if settings.get("n_jobs") == -1:  # the default of the packages
             settings.n_jobs = jobs
         if "cpus_per_task" in settings and settings.cpus_per_task is None:
             settings.cpus_per_task = max(run.config.threads for run in runs if run.config is not None)
@@ -190,7 +190,7 @@ class TypedSweep:
 
 
 def share_cluster(jobs: Any, runs: list[Run]) -> int:
-    """How many runs go on at a time on other machines, whose cores are not known here; at most all of them.
+    """How many runs to train at a time on other machines, whose cores are not known here; by default all.
 
     Raises:
         UserError: `jobs` is not a positive whole number, or a run has threads=auto.
@@ -199,5 +199,5 @@ def share_cluster(jobs: Any, runs: list[Run]) -> int:
         with as_user_errors():
             check_whole("jobs", jobs, 1)
     if any(run.config is not None and run.config.threads == "auto" for run in runs):
-        raise UserError("threads=auto: name a number of threads, because other machines may have other cores")
+        raise UserError("threads should be a number on other machines, which may have other numbers of cores, got auto")
     return jobs or len(runs)

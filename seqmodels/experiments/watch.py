@@ -1,4 +1,4 @@
-"""What is shown of a sweep while it goes on: a live table in a terminal, otherwise a line for each run that ends."""
+"""The progress of a sweep: a live table in a terminal, otherwise a line for each run that ends."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ TAIL = 4096
 
 
 class Watch:
-    """Shows the runs of a sweep that go on, and how many are done."""
+    """Shows which runs of a sweep are running, and how many are done."""
 
     def __init__(self, sweep: Sweep, jobs: int, console: Console) -> None:
         self.sweep = sweep
@@ -55,10 +55,11 @@ class Watch:
             self.live.update(self.table(), refresh=True)
 
     def stopping(self, count: int) -> None:
-        """Say that the running ones save their state, and leave the terminal as it was."""
+        """Say that the running runs save their state, and remove the live table."""
         if self.live is not None:
             self.live.stop()
-        text = f"waiting for {count} running {'run' if count == 1 else 'runs'} to save; Ctrl-C again ends them at once"
+        runs = "1 run to save its" if count == 1 else f"{count} runs to save their"
+        text = f"waiting for {runs} state; Ctrl-C again ends {'it' if count == 1 else 'them'} immediately"
         self.console.print(text, soft_wrap=True)
 
     def table(self) -> Group:
@@ -74,7 +75,7 @@ class Watch:
         return Group(summary, table)
 
     def seconds_left(self, shares: list[float]) -> float | None:
-        """The time left, if the other runs take as long as those that were completed now; None if there are none."""
+        """The time left, if the other runs take as long as those completed so far; None if there are none."""
         times = self.sweep.seconds.values()
         if not times:
             return None

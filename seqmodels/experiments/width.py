@@ -22,11 +22,11 @@ WIDEST = 2**16
 """The largest hidden size that is tried."""
 
 GAP = 256
-"""How many hidden sizes in a row may be impossible, such as those that the number of heads does not divide."""
+"""How many hidden sizes in a row may be impossible, such as those that are not a multiple of the number of heads."""
 
 
 def parameters_of(config: DictConfig, layer: functools.partial | None = None) -> int:
-    """The number of parameters of a run's model, encoder and head included; with another layer than its own, if given.
+    """The number of parameters of a run's model, encoder and head included; `layer`, if given, replaces its own.
 
     Raises:
         UserError: the model cannot be built.
@@ -46,10 +46,10 @@ def task_of(node: str) -> Task:
 
 
 def width_for(config: DictConfig, parameters: int) -> int:
-    """The `model.hidden_size` at which a run's model has most nearly `parameters` parameters; of two, the smaller.
+    """The `model.hidden_size` at which the size of a run's model is closest to `parameters`; of two, the smaller.
 
-    A model has the more parameters the wider it is, so the width is found by bisection. Widths at which the model
-    cannot be built are passed over: that of a transformer has to be a multiple of its number of heads.
+    The number of parameters grows with the width, so the width is found by bisection. Widths at which the model cannot
+    be built are skipped: the width of a transformer, for example, has to be a multiple of its number of heads.
 
     Raises:
         UserError: the model has no `hidden_size`, cannot be built, or would be wider than 65,536.
@@ -57,7 +57,7 @@ def width_for(config: DictConfig, parameters: int) -> int:
     with as_user_errors():
         check_whole("parameters", parameters, 1)
     if "hidden_size" not in config.model:
-        raise UserError(f"model={config.model_name} has no hidden_size, by which models are given equal parameters")
+        raise UserError(f"model={config.model_name} has no hidden_size, which match needs to set")
     layer = layer_of(config.model)
 
     @functools.cache
@@ -90,12 +90,12 @@ def width_for(config: DictConfig, parameters: int) -> int:
 
 
 def matched(runs: Sequence[Sequence[str]], match: Any) -> list[list[str]]:
-    """The overrides of runs, with a `model.hidden_size` in each that gives all models about as many parameters.
+    """The overrides of runs, each with a `model.hidden_size` at which all models are about equally large.
 
     Args:
         runs: the overrides of each run. Those without a `model=` have the default model.
-        match: "parameters": as many as the model of the first run has, on the task of the run and with its other
-            settings. A typed `model.hidden_size` is then that of the first model. Or their number.
+        match: the number of parameters; or "parameters", for as many as the model of the first run has on the same
+            task and with the same other settings. A typed `model.hidden_size` is then that of the first model.
 
     Raises:
         UserError: `match` is neither of them, or a model cannot have this number of parameters.

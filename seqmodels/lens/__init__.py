@@ -1,6 +1,6 @@
-"""The lens: what a trained model has inside, in numbers.
+"""The lens: measurements inside a trained model.
 
-Hidden states over time and their principal components, gradients over a distance in time, the eigenvalues of the
+Hidden states over time and their principal components, gradients over distance in time, the eigenvalues of the
 recurrent weights, and the share of saturated units. The pictures are in `seqmodels.report.lens`.
 """
 

@@ -1,4 +1,4 @@
-"""The eigenvalues of the recurrent weights: of modulus 1, a linear recurrence keeps what it holds."""
+"""The eigenvalues of the recurrent weights: where they have modulus 1, a linear recurrence keeps its state."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ GATES = {
     (SLSTM,): ("input gate", "forget gate", "candidate", "output gate"),
     (nn.LSTM, ManualLSTM, PeepholeLSTM, LayerNormLSTM): ("input gate", "forget gate", "candidate", "output gate"),
 }
-"""What the blocks of the recurrent weights are for, in their order. Those of other layers are numbered."""
+"""The names of the blocks of the recurrent weights, in order. The blocks of other layers are numbered."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Spectrum:
 
 
 def spectra_of(layer: Any) -> list[Spectrum]:
-    """The eigenvalues of all square blocks of the recurrent weights of a layer; none where it has no such weights.
+    """The eigenvalues of all square blocks of the recurrent weights of a layer; empty if it has none.
 
     The recurrent weights of `torch.nn.RNN` are named weight_hh, and so are those of layers made like it. A vector, as
-    in the IndRNN, is a diagonal matrix. The recurrence of an LRU is diagonal, too, and given by other parameters.
+    in the IndRNN, is a diagonal matrix. The recurrence of an LRU is diagonal, too, and follows from other parameters.
     """
     found = []
     for name, weight in layer.named_parameters():

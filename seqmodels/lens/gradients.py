@@ -1,7 +1,7 @@
 """How far back in time an answer depends on the inputs: the norm of its gradient at each step.
 
-In a recurrent network, the gradient at a distance d is a product of d Jacobians. Its norm shrinks or grows
-exponentially where they mostly do (Sepp Hochreiter, 1991; Yoshua Bengio, Patrice Simard and Paolo Frasconi, "Learning
+In a recurrent network, the gradient at a distance of d steps is a product of d Jacobians, whose norm typically shrinks
+or grows exponentially with d (Sepp Hochreiter, 1991; Yoshua Bengio, Patrice Simard and Paolo Frasconi, "Learning
 Long-Term Dependencies with Gradient Descent is Difficult", IEEE Transactions on Neural Networks 5(2), 1994).
 """
 
@@ -17,7 +17,7 @@ def gradient_norms(model: SequenceModel, inputs: Tensor, targets: Tensor) -> Ten
     """The norm of the gradient of an answer with respect to the encoded input at each distance before it.
 
     The answer is that of the last scored step: the output of the right class minus the mean of all outputs or, for
-    numbers, the sum of the outputs. Unlike the loss it does not become flat where the model is sure of its answer.
+    numbers, the sum of the outputs. Unlike the loss, it does not flatten out where the model is certain of its answer.
 
     Args:
         inputs, targets: a batch of the task, with all sequences of the same length.

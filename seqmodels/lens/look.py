@@ -1,4 +1,4 @@
-"""A look through the lens: all its numbers for one model on one batch of test sequences."""
+"""All measurements of the lens, for one model on one batch of test sequences."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,10 @@ from seqmodels.tasks import Task
 from seqmodels.tasks.task import IGNORED
 
 WATCHED = 3
-"""Sequences whose states are kept, and whose gates are watched."""
+"""The number of sequences whose states and gates are recorded."""
 
 LAYERS, STEPS = 8, 200
-"""The most layers of a stack, and steps of a sequence, whose gates are watched: it takes about a millisecond each."""
+"""The most layers, and steps of a sequence, whose gates are recorded, which takes about a millisecond each."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Known:
     text: str
     """What the values are, in a few words."""
     names: tuple[str, ...] | None = None
-    """The names of the values 0, 1, ..., where they have some."""
+    """The names of the values 0, 1, ..., if they have names."""
 
 
 @dataclass(frozen=True)
 class Lens:
-    """What a model has inside while it reads test sequences."""
+    """Measurements inside a model while it reads test sequences."""
 
     states: Tensor
     """The outputs (sequences, time, units) of the last layer, of a few sequences."""
@@ -50,7 +50,7 @@ class Lens:
 
 
 def look(model: SequenceModel, inputs: Tensor, targets: Tensor, known: Known) -> Lens:
-    """Look into a model, in evaluation mode, that reads a batch of one length."""
+    """Measure a model, in evaluation mode, on a batch of sequences of equal length."""
     with torch.no_grad():
         sequence = model.encode(inputs)
         states = model.layer(sequence)[0]
@@ -67,7 +67,7 @@ def look(model: SequenceModel, inputs: Tensor, targets: Tensor, known: Known) ->
 
 
 def known_of(task: Task, inputs: Tensor, targets: Tensor) -> Known:
-    """What the task says has to be remembered; otherwise the target of each step, or of the whole sequence."""
+    """What has to be remembered, if the task says so; otherwise the target of each step, or of the sequence."""
     states = task.states(inputs)
     if states is not None:
         return Known(states.double(), task.remembered)

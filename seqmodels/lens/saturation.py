@@ -1,7 +1,7 @@
 """How much of a layer is saturated: gates that are nearly closed or open, and units at the ends of their range.
 
-There the derivative is nearly zero, so no gradient passes; and there a unit stores a bit that small changes of its
-input do not disturb.
+There the derivative is nearly zero, so hardly any gradient passes; but a saturated unit can also store a bit that small
+changes of its input do not disturb.
 """
 
 import re
@@ -26,7 +26,7 @@ WRITTEN_OUT: dict[type[nn.Module], type[RecurrentLayer]] = {
     nn.GRU: ManualGRU,
     nn.LSTM: ManualLSTM,
 }
-"""torch's layers do not show their gates; the same layers written out have the same weights, and do."""
+"""torch's layers hide their gates; our versions of them have the same weights, and show them."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Saturation:
 def saturation_of(layer: Any, sequences: Tensor) -> list[Saturation]:
     """The saturation of each sigmoid, tanh and rectifier in a step of a layer, over sequences (batch, time, features).
 
-    Empty for layers that are not made of a cell, and for cells without such functions.
+    Empty for layers that are not built from a cell, and for cells without such functions.
     """
-    with torch.random.fork_rng(devices=[]):  # a layer that is made draws weights
+    with torch.random.fork_rng(devices=[]):  # constructing a layer draws weights
         watched = written_out(layer)
         steps = [step for sequence in sequences for step in (record(watched, sequence).steps if watched else [])]
     results: dict[str, list[tuple[str, Tensor]]] = {}
@@ -69,7 +69,7 @@ def saturation_of(layer: Any, sequences: Tensor) -> list[Saturation]:
 
 
 def written_out(layer: nn.Module) -> RecurrentLayer | None:
-    """The layer itself if it is made of a cell, torch's RNN, GRU or LSTM written out, or None."""
+    """The layer itself if it is built from a cell; our version of torch's RNN, GRU or LSTM; None for other layers."""
     if isinstance(layer, RecurrentLayer):
         return layer
     if type(layer) not in WRITTEN_OUT:

@@ -25,7 +25,7 @@ STYLES = [
     {"color": color, "linestyle": line}
     for line, color in itertools.product(("-", "--", ":"), (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, "black"))
 ]
-"""Of the groups, in their order; the colours can be told apart by colour-blind readers."""
+"""The styles of the groups, in order; colour-blind readers can tell the colours apart."""
 
 ACROSS = 3
 """Panels side by side."""
@@ -34,7 +34,7 @@ ACROSS = 3
 def pictures(
     runs: pd.DataFrame, groups: pd.DataFrame, curves: pd.DataFrame, lengths: pd.DataFrame, pooled: bool, score: str
 ) -> dict[str, Figure]:
-    """The pictures by their names: heatmap, intervals, and where there is something to draw curves and lengths."""
+    """The pictures by their names: heatmap, intervals and, where there is something to draw, curves and lengths."""
     labels = list(dict.fromkeys(groups["label"]))
     styles = dict(zip(labels, itertools.cycle(STYLES), strict=False))
     drawn = {
@@ -73,7 +73,7 @@ def draw_heatmap(runs: pd.DataFrame, labels: list[str], score: str) -> Figure:
     axes.set_yticks(range(height), labels, parse_math=False)
     axes.tick_params(length=0)
     bar = figure.colorbar(image, ax=axes, ticks=[0, 0.5, 1], pad=0.02)
-    bar.ax.set_yticklabels(["chance", "half-way", "solved"])
+    bar.ax.set_yticklabels(["chance", "halfway", "solved"])
     notes = ["* a run diverged"] if marked.any() else []
     notes += ["gray: no run"] if places.isna().to_numpy().any() else []
     axes.set_xlabel("; ".join(notes), fontsize="small")
@@ -121,7 +121,7 @@ def draw_intervals(
 
 
 def draw_curves(curves: pd.DataFrame, runs: pd.DataFrame, styles: dict[str, Any]) -> Figure:
-    """The metric on validation over the steps: the mean over the seeds, with a band."""
+    """The validation metric over the steps: the mean over the seeds, with a band."""
     tasks = sorted(set(curves["task"]))
     title = f"validation: mean over seeds, with a band over {spread_of(styles)[1]}"
     figure, panels = sheet_of(len(tasks), 2.4, title, entries=[*styles, "chance", "solved", "trained"])
@@ -136,7 +136,7 @@ def draw_curves(curves: pd.DataFrame, runs: pd.DataFrame, styles: dict[str, Any]
 
 
 def draw_lengths(lengths: pd.DataFrame, styles: dict[str, Any]) -> Figure:
-    """The metric on the test against the length: the mean over the seeds, with a band."""
+    """The test metric against the length: the mean over the seeds, with a band."""
     tasks = sorted(set(lengths["task"]))
     title = f"test by length: mean over seeds, with a band over {spread_of(styles)[1]}"
     figure, panels = sheet_of(len(tasks), 2.4, title, entries=[*styles, "chance", "solved", "trained"])
@@ -200,7 +200,7 @@ def spread_of(styles: dict[str, Any]) -> tuple[tuple[float, float], str]:
 
 
 def finish(axes: Axes, task: str, values: pd.DataFrame, chance: pd.Series, solved_at: pd.Series) -> None:
-    """The lines of chance (one for each length, if it has an index of them) and solved, the range, and the names."""
+    """Add the lines for chance (by length, if that is its index) and solved, the range of scores, and the labels."""
     metric = values["metric"].iloc[0]
     solved = [float(solved_at.mean())] if len(solved_at) else []
     fit_range(axes, values["value"].to_numpy(float), [*chance, *solved], bounded=metric == "accuracy")
@@ -218,7 +218,7 @@ def finish(axes: Axes, task: str, values: pd.DataFrame, chance: pd.Series, solve
 
 
 def name_decades(axis: Axis, ends: tuple[float, float]) -> None:
-    """Name up to five round numbers on a logarithmic axis: powers of ten, or also 2 and 5 times those."""
+    """Label up to five round numbers on a logarithmic axis: powers of ten and, if there is room, multiples of them."""
     powers = range(math.floor(math.log10(ends[0])), math.ceil(math.log10(ends[1])) + 1)
     for factors in ((1, 2, 5), (1, 3), (1,)):
         ticks = [factor * 10.0**power for power in powers for factor in factors]

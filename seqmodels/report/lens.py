@@ -12,7 +12,7 @@ from seqmodels.lens import Known, Lens
 from seqmodels.report.sheet import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED, SKY, add_legend
 
 CATEGORIES = [BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GRAY, "#8C564B"]
-"""The colours of a few kinds; of more, those of a colour map."""
+"""The colours of up to eight values; more values are coloured by a colour map."""
 PANELS = 6
 """The most matrices whose eigenvalues are drawn."""
 POINTS = 900
@@ -73,7 +73,7 @@ def name_of(known: Known, kind: float) -> str:
 
 
 def draw_gradients(figure: Figure, lens: Lens) -> None:
-    """The norm of the gradient against the distance in time: the median over sequences, and 80 % of them."""
+    """The norm of the gradient against distance in time: the median over sequences, and a band with 80 % of them."""
     axes: Axes = figure.subplots()
     norms = lens.gradients.double().numpy()
     norms = norms[:, ~np.isnan(norms).all(axis=0)]

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:  # it imports torch, for which a table of runs would have to wait
+if TYPE_CHECKING:  # it imports torch, which takes seconds, and a table of runs does not need it
     from seqmodels.parity import ParityReport
 
 
@@ -18,7 +18,7 @@ def significant(value: float, digits: int = 4) -> str:
 
 
 def with_interval(value: float, low: float, high: float, sign: str = "-") -> str:
-    """A number and an interval around it, with as many decimals as the interval has meaning.
+    """A number and an interval around it, with as many decimals as the width of the interval justifies.
 
     >>> with_interval(0.11592, 0.0644, 0.1593), with_interval(1503.2, 1400, 1700)
     ('0.116 [0.064, 0.159]', '1503 [1400, 1700]')
@@ -83,7 +83,7 @@ def fitted(
 
 
 def latex_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """A LaTeX table, for the package booktabs. Cells and caption may hold any text, written in ASCII."""
+    """A LaTeX table, for the package booktabs. Cells and caption may contain any text; it is written in ASCII."""
     lines = [" & ".join(map(as_latex, row)) + r" \\" for row in [header, *rows]]
     lines = [
         rf"\begin{{tabular}}{{{'l' * len(header)}}}",

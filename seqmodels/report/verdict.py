@@ -10,21 +10,21 @@ from seqmodels.report.tables import counted, significant
 from seqmodels.tasks import DrawnTask, Task
 
 SHARE = 0.1
-"""A score that has come less than this part of the way from chance to solved counts as chance."""
+"""A score that is less than this fraction of the way from chance to solved counts as chance."""
 
 LEARNED = 0.2
-"""The part of the way on validation from which something was learned that the test does not show."""
+"""A validation score this far from chance to solved shows that something was learned, even if the test does not."""
 
 FEW = 500
-"""Steps before which few tasks are learned, so that a loss that has not fallen says little."""
+"""Few tasks are learned in fewer steps than this, so a loss that has not fallen says little."""
 
 
 def verdict_of(result: dict[str, Any], sequences: int) -> str:
-    """Returns "solved", "chance" or "between", by the test on so many sequences.
+    """Return "solved", "chance" or "between", judged by a test on this many sequences.
 
-    A score counts as chance if it has come less than a tenth of the way to solved, or if a model that guesses would
-    reach it in more than one test of 40. Each sequence counts once, however many of its positions are scored, because
-    these depend on one another. A run that diverged before its first validation is at chance.
+    A score counts as chance if it is less than a tenth of the way from chance to solved, or if a model that guesses
+    would reach it in more than one of 40 tests. Each sequence counts once, no matter how many of its positions are
+    scored, because these depend on one another. A run that diverged before its first validation is at chance.
     """
     if result["solved"]:
         return "solved"
@@ -38,7 +38,7 @@ def verdict_of(result: dict[str, Any], sequences: int) -> str:
 
 
 def lucky_guess(metric: str, chance: float, sequences: int) -> float:
-    """The score that a model at chance reaches in one test of 40, from guessed classes or normal errors.
+    """The score that a model at chance reaches in one of 40 tests, with guessed classes or normal errors.
 
     The cross-entropy of a model at chance hardly varies.
     """
@@ -74,12 +74,12 @@ def tip(task: Task, metrics: pd.DataFrame, steps: int, layer: str) -> str:
     if shares.max() >= LEARNED:
         best = f"{task.metric_name} {significant(scores.to_numpy()[shares.argmax()])}"
         if lengths is None or not any(map(lengths.unseen, lengths.tests)):
-            return f"Validation was much better ({best}): the data of the test differ from it, or are too few to tell."
+            return f"Validation was much better ({best}): the test data differ from validation, or are too few to tell."
         longest = lengths.longest
         return (
-            f"Sequences of length {longest} were learned better (validation {best}) than those of the test: see how "
-            f"far it reaches (task.test_lengths=[{longest},{2 * longest},{4 * longest}]), or train on longer ones "
-            f"(task.length=[{lengths.shortest},{2 * longest}])."
+            f"Sequences of length {longest} were learned better (validation {best}) than those of the test: see at "
+            f"which lengths it fails (task.test_lengths=[{longest},{2 * longest},{4 * longest}]), or train on longer "
+            f"ones (task.length=[{lengths.shortest},{2 * longest}])."
         )
     longer = f"more steps (trainer.max_steps={3 * steps})"
     gates = "a model with gates (model=manual_gru)" if layer.endswith("RNN") else "another model"

@@ -31,9 +31,9 @@ class Progress(Callback):
         self.task: Task | None = None
         self.chance = 0.0
         self.scores: dict[str, str] = {}
-        """What is known of the last validation."""
+        """The scores of the last validation, as text."""
         self.marks: deque[tuple[float, int]] = deque(maxlen=window)
-        """When `values` was last called, and at which steps; the rate is that from the first of them to the last."""
+        """The times and steps at which `values` was last called; the rate is the mean from the first to the last."""
 
     def setup(self, trainer: pl.Trainer, learner: Any, stage: str) -> None:
         if stage == "fit":
@@ -67,7 +67,7 @@ class Progress(Callback):
             rate = (step - first) / (now - before)
             values |= {"rate": rounded(rate), "left": tqdm.format_interval((trainer.max_steps - step) / rate)}
         if self.loss is not None:
-            # Lightning has divided the loss by the batches that make a step.
+            # Lightning has divided the loss by the number of batches that make a step.
             values["loss"] = significant(self.loss.item() * trainer.accumulate_grad_batches)
         return values | self.scores
 
@@ -162,7 +162,7 @@ def known(parts: Sequence[str], values: dict[str, str]) -> list[str]:
 
 
 def line(values: dict[str, str], forms: Sequence[Sequence[str]], columns: int) -> str:
-    """The first of the forms that fits beside a bar, or without the bar, into so many columns, as tqdm's format."""
+    """The first of the forms that fits into this many columns, with or without a bar, as a format of tqdm."""
     for parts in forms:
         text = ", ".join(known(parts, values))
         for before, length in (("{percentage:3.0f}%|{bar}| ", 10), ("{percentage:.0f}% ", 5)):

@@ -48,7 +48,7 @@ class Checkpoints(Callback):
         steps: training steps between two writes of `last.ckpt`; None to go by time alone.
         minutes: minutes of training between two writes; None to go by steps alone.
         settings: the digest of the run's settings; a checkpoint of a run with other settings is refused.
-        data: the digest of the task's data, where they come from files; a checkpoint of a run on other data is refused.
+        data: the digest of the task's data if they come from files; a checkpoint of a run on other data is refused.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Trackers of experiments: Weights & Biases, MLflow and Trackio, offline and without an account.
+"""Experiment trackers: Weights & Biases, MLflow and Trackio, offline and without an account.
 
-Each receives the settings of the run and what metrics.csv receives, and writes to a folder of its own in the run
-folder. When a run is resumed, that folder is written again from metrics.csv, so that it holds each step once.
+Each receives the settings of the run and the values of metrics.csv, and writes to its own folder in the run folder.
+When a run is resumed, this folder is written again from metrics.csv, so that it contains each step once.
 """
 
 import importlib
@@ -27,7 +27,7 @@ from seqmodels.runs.metrics import MetricsFile
 
 
 class Tracker(Logger):
-    """Passes on what a run logs; a subclass says to what.
+    """Passes on what a run logs to a tracker, which a subclass defines.
 
     Args:
         save_dir: the run folder.
@@ -53,18 +53,18 @@ class Tracker(Logger):
 
     @abstractmethod
     def open(self, settings: dict[str, Any]) -> None:
-        """Begin a run with these settings, in the folder, which is empty."""
+        """Start a run with these settings in the folder, which is empty."""
 
     @abstractmethod
     def write(self, metrics: dict[str, float], step: int) -> None:
-        """Pass on the values of a step, which counts from 0."""
+        """Log the values of a step, counted from 0."""
 
     @abstractmethod
     def end(self, failed: bool) -> None:
-        """Write what is waiting, and end every process and thread."""
+        """Write what is buffered, and end all processes and threads."""
 
     def begin(self, settings: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
-        """Replace what the folder holds by these settings, and by the rows of metrics.csv."""
+        """Replace the content of the folder by these settings and the rows of metrics.csv."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
@@ -82,7 +82,7 @@ class Tracker(Logger):
         self.write({name: float(value) for name, value in metrics.items() if name != "epoch"}, step)
 
     def log_hyperparams(self, *arguments: Any, **others: Any) -> None:
-        """Does nothing, because the settings are known from `begin`."""
+        """Do nothing: the settings are known from `begin`."""
 
     def close(self, failed: bool) -> None:
         if self.is_open:
@@ -94,8 +94,8 @@ class WandB(Tracker):
     """Weights & Biases; `wandb sync FOLDER/wandb/offline-run-*` uploads a run.
 
     Args:
-        offline: write to the folder alone. Otherwise the run is uploaded while it goes, which needs an account, and a
-            run that is resumed is uploaded as another one.
+        offline: write to the folder only. Otherwise the run is uploaded while it trains, which needs an account, and a
+            resumed run is uploaded as a new one.
         entity: the account or team that runs are uploaded to.
     """
 
@@ -124,7 +124,7 @@ class WandB(Tracker):
         self.run.define_metric("*", step_metric="step")
 
     def write(self, metrics: dict[str, float], step: int) -> None:
-        # Its own step may not be logged twice, and training and validation log at the same one.
+        # wandb's own step cannot be logged twice, and training and validation log at the same step.
         self.run.log(metrics | {"step": step})
 
     def end(self, failed: bool) -> None:
@@ -147,7 +147,7 @@ class MLflow(Tracker):
         experiment = self.client.create_experiment(self.project, (self.folder.absolute() / "artifacts").as_uri())
         self.id = self.client.create_run(experiment, run_name=self.title).info.run_id
         params = [Param(name, str(value)) for name, value in settings.items()]
-        for start in range(0, len(params), 100):  # the most that it takes at a time
+        for start in range(0, len(params), 100):  # the most that it accepts at once
             self.client.log_batch(self.id, params=params[start : start + 100])
 
     def write(self, metrics: dict[str, float], step: int) -> None:
@@ -190,19 +190,19 @@ class Trackio(Tracker):
 
 
 def begin(loggers: Sequence[Logger], settings: dict[str, Any], steps: int) -> None:
-    """Make the loggers continue after so many steps. They know of the earlier ones what metrics.csv does."""
+    """Make the loggers continue after this many steps. Trackers receive the earlier ones from metrics.csv."""
     (metrics,) = (logger for logger in loggers if isinstance(logger, MetricsFile))
     for logger in loggers:
         if isinstance(logger, Tracker):
             logger.begin(settings, metrics.read())
         elif isinstance(logger, TensorBoardLogger) and steps:
-            # An event that tells TensorBoard to forget what it has read of later steps.
+            # It makes TensorBoard discard what it has read of later steps.
             logger._kwargs["purge_step"] = steps
 
 
 @contextmanager
 def closing(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Close the trackers at the end, whatever happens."""
+    """Close the trackers at the end, even after an error."""
     failed = True
     try:
         yield

@@ -1,8 +1,8 @@
 """What the page of a run shows, gathered from its folder, which may come from anyone.
 
-Whatever is missing, damaged or not to be trusted is left out, and a note on the page says why. Files are read as
-`seqmodels.untrusted` reads them; a task is built only if it is one of seqmodels, of ordinary size, and reads no file
-but those of this package.
+What is missing, damaged or not trusted is left out, and a note on the page says why. Files are read with
+`seqmodels.untrusted`. A task is built only if it belongs to seqmodels, has an ordinary size, and reads no files except
+those of this package.
 """
 
 import io
@@ -42,28 +42,28 @@ from seqmodels.untrusted.reading import (
 )
 
 METRICS_LIMIT = 2**26
-"""Bytes of a metrics.csv that is read: about a million rows."""
+"""The size in bytes of the largest metrics.csv that is read: about a million rows."""
 POINTS = 300
 """The most points of a curve."""
 FILES = 200
 """The most files that are listed."""
 LARGEST, LISTED = 5_000, 50
-"""The largest number among the settings of a task that is built to be looked at, and the most entries of a list."""
+"""The largest number and the longest list among the settings of a task that is built for a page."""
 WEIGHTS = 5_000_000
-"""The most weights of a model that is looked into."""
+"""The most weights of a model whose answers and states are shown."""
 SEQUENCES, STEPS = 64, 64
-"""How many sequences are looked at, and how long they are, where training had such lengths."""
+"""How many sequences the lens uses, and how long they are, if training had such lengths."""
 LONGEST = 2_000
-"""The most steps of a sequence that is looked at."""
+"""The most steps of a sequence that is shown."""
 
 
 def write_page(folder: Path, trusted: tuple[str, ...] = (), task: Task | None = None) -> Path:
-    """Write page.html into a run folder; returns its path.
+    """Write page.html into a run folder; return its path.
 
     Args:
         folder: a run folder, even of a run that has not finished, has diverged, or lacks files.
         trusted: as for `load_run`; also modules of your own whose tasks the run may name.
-        task: the run's task, where it is there already.
+        task: the run's task, if it has been built already.
 
     Raises:
         UserError: there is no run in the folder, or it cannot be written to.
@@ -86,10 +86,10 @@ def content_of(folder: Path, trusted: tuple[str, ...] = (), task: Task | None = 
         config = read_config(folder / "config.yaml")
         found.settings = flat(config)
     if config:
-        with noting(found, "There is no command to make the run again: "):
+        with noting(found, "There is no command to reproduce the run: "):
             command = command_of(config)
             if printable(command, CONFIG_LIMIT) != command:
-                raise UserError("its settings have characters that do not print")
+                raise UserError("its settings contain characters that cannot be printed")
             found.command = command
     if (folder / "result.json").is_file():
         with noting(found, ""):
@@ -106,7 +106,7 @@ def content_of(folder: Path, trusted: tuple[str, ...] = (), task: Task | None = 
 
 @contextmanager
 def noting(found: RunContent, lacking: str) -> Iterator[None]:
-    """Turn a mistake of the folder into a note that says what is lacking."""
+    """Turn an error in the folder into a note that says what is missing."""
     try:
         yield
     except UserError as error:
@@ -114,10 +114,10 @@ def noting(found: RunContent, lacking: str) -> Iterator[None]:
 
 
 def inspect(found: RunContent, config: dict[str, Any], model: SequenceModel, task: Task) -> None:
-    """Add the predictions of a loaded model and the look through the lens."""
+    """Add the predictions of a loaded model, and the measurements of the lens."""
     weights = sum(weight.numel() for weight in model.parameters())
     if weights > WEIGHTS:
-        raise UserError(f"the model has {weights} weights, and only models of up to {WEIGHTS} are looked into")
+        raise UserError(f"the model has {weights} weights, and a page shows models with at most {WEIGHTS}")
     model = model.float()
     seed = config.get("seed")
     seed = seed if isinstance(seed, int) and 0 <= seed < 2**32 else 0
@@ -129,7 +129,7 @@ def inspect(found: RunContent, config: dict[str, Any], model: SequenceModel, tas
 
 
 def task_of(config: dict[str, Any], model: SequenceModel, trusted: tuple[str, ...]) -> Task:
-    """The task of a config, if it is one that a stranger may name and that fits the model.
+    """The task of a config, if a stranger may name it and it fits the model.
 
     Raises:
         UserError: it is not.
@@ -150,7 +150,7 @@ def task_of(config: dict[str, Any], model: SequenceModel, trusted: tuple[str, ..
         raise RunFolderError(f"task.{printable(name)} would make Hydra build an object, which no run writes")
     for name, value in numbers_in(settings):
         if abs(value) > LARGEST:
-            raise RunFolderError(f"task.{printable(name)} should be at most {LARGEST} to be looked at, got {value}")
+            raise RunFolderError(f"task.{printable(name)} should be at most {LARGEST} for a page, got {value}")
     for name, value in settings.items():
         if isinstance(value, list) and len(value) > LISTED:
             raise RunFolderError(f"task.{printable(name)} should have at most {LISTED} entries, got {len(value)}")
@@ -158,7 +158,7 @@ def task_of(config: dict[str, Any], model: SequenceModel, trusted: tuple[str, ..
     if path is not None and (
         not isinstance(path, str) or Path(path).parts[:1] != ("data",) or ".." in Path(path).parts
     ):
-        raise RunFolderError(f"task.path={printable(path, 100)} is a file of its own, which a page does not read")
+        raise RunFolderError(f"task.path={printable(path, 100)} is not a file of seqmodels, and a page reads no others")
     task: Task = instantiate(node, "task")
     sizes = {"input_size": task.input_size, "output_size": task.output_size}
     sizes |= {"tokens": task.tokens, "every_step": task.every_step}
@@ -169,7 +169,7 @@ def task_of(config: dict[str, Any], model: SequenceModel, trusted: tuple[str, ..
         for length in {task.lengths.tests[0], length_of(task)}:
             steps = task.draw_for("test", 1, length, generator_for(0, "test", 0)).size(1)
             if steps > LONGEST:
-                raise UserError(f"its sequences have {steps} steps, and only those of up to {LONGEST} are looked at")
+                raise UserError(f"its sequences have {steps} steps, and a page shows at most {LONGEST}")
     return task
 
 
@@ -194,7 +194,7 @@ def answers(model: SequenceModel, task: Task, seed: int, batch_size: Any) -> tup
 
 
 def sequences_of(task: Task, seed: int) -> tuple[Tensor, Tensor]:
-    """The test sequences that are looked at, of a length that training had."""
+    """The test sequences that the lens uses, of a length that training had."""
     generator = generator_for(seed, "test", 0)
     if not isinstance(task, DrawnTask):
         inputs, targets = task.batch("test", 0, SEQUENCES, generator)[:2]
@@ -204,7 +204,7 @@ def sequences_of(task: Task, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def length_of(task: DrawnTask) -> int:
-    """The length at which a task is looked at: `STEPS`, or the nearest that training had."""
+    """The length that the lens uses: `STEPS`, or the nearest that training had."""
     return max(task.lengths.shortest, min(task.lengths.longest, STEPS))
 
 
@@ -227,7 +227,7 @@ def read_metrics(file: Path, metric: str | None) -> pd.DataFrame:
 
 
 def thinned(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The metrics with at most about `POINTS` values of each: the least and the largest of equal parts of the steps."""
+    """The metrics with at most about `POINTS` values of each: the smallest and largest in equal parts of the steps."""
     kept = [part_of(metrics[["step", name]].dropna()) for name in metrics.columns if name != "step"]
     return pd.concat(kept, ignore_index=True) if kept else metrics
 
@@ -287,7 +287,7 @@ CONTAINERS: dict[str, Callable[[Any], bool]] = {
         )
     ),
 }
-"""Whether a value is what a run writes there, of the entries that are lists or mappings."""
+"""Whether a value is as a run writes it, for the entries that are lists or mappings."""
 
 
 def checked(result: dict[str, Any], notes: list[str]) -> dict[str, Any]:

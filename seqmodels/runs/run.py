@@ -81,7 +81,7 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise UserError(f"cannot write standard output: {error.strerror}; the results are in {folder}") from error
+        raise UserError(f"cannot write to standard output: {error.strerror}; the results are in {folder}") from error
     if diverged is not None:
         kept = parts.checkpoints.saved_step == diverged.step - 1
         where = "; checkpoints/last.ckpt holds the weights before it" if kept else ""
@@ -96,7 +96,7 @@ def tested(parts: Parts) -> int:
 
 
 def show(result: dict[str, Any], parts: Parts, folder: Path, console: Console) -> None:
-    """Print the result, what to try if it is no better than chance, and where everything is."""
+    """Print the result, what to try if it is no better than chance, and where the results are."""
     if result["test"] is not None:
         console.print(result_table(result))
         if len(result["lengths"]) > 1:
@@ -248,7 +248,7 @@ def result_of(
 
 
 def validation_of(parts: Parts) -> float | None:
-    """The task's metric on validation at the step that was best there; None if training diverged before."""
+    """The task's metric on validation at the best step; None if training diverged before the first validation."""
     best, column = parts.checkpoints.best_step, f"val_{parts.task.metric_name}"
     rows = [] if best is None else [row for row in parts.metrics.read() if row.get(column)]
     return next((float(row[column]) for row in rows if int(row["step"]) + 1 == best), None)

@@ -175,8 +175,8 @@ def without_markup(text: str) -> str:
 class PlainLoader(yaml.SafeLoader):
     """YAML as OmegaConf writes it: mappings, lists, strings, whole numbers, numbers, booleans and null.
 
-    There are no aliases, so that a short text cannot stand for a large structure, no further types, and no key that is
-    there twice, the first of which a reader may take for the one that counts.
+    There are no aliases, so that a short text cannot stand for a large structure, no further types, and no repeated
+    keys, the first of which a reader may take for the one that counts.
     """
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
@@ -199,7 +199,7 @@ class PlainLoader(yaml.SafeLoader):
         if len(mapping) < len(node.value):
             keys = [key.value for key, _ in node.value]
             twice = next(key for index, (key, _) in enumerate(node.value) if key.value in keys[:index])
-            problem = f"the key {printable(twice.value, 50)} is there twice, which no run writes"
+            problem = f"the key {printable(twice.value, 50)} occurs twice, which no run writes"
             raise yaml.constructor.ConstructorError(None, None, problem, twice.start_mark)
         return mapping
 

@@ -53,7 +53,7 @@ def test_pages_of_all_runs(type_command, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "page needs a folder"),
+        ([], "page needs a run folder"),
         (["nowhere"], "there is no folder nowhere"),
         (["."], "expected finished runs in ., found none"),
         ([".", "runs=1"], "runs should be True or False, got 1"),

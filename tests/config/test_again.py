@@ -1,4 +1,4 @@
-"""The command that makes a run again, composed and compared with the config that it was made from."""
+"""The command that reproduces a run, composed and compared with the config that it was derived from."""
 
 import shlex
 

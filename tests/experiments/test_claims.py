@@ -263,8 +263,8 @@ def test_a_result_that_belongs_to_another_run_is_named_and_not_judged(claim, tmp
     }
     left_out = errors.splitlines()
     assert len(left_out) == 3
-    assert "its seed is 7, and 2 in the config beside it" in left_out[0]
-    assert r"its model is man\x1bual_gru, and manual_rnn in the config beside it" in left_out[1]
+    assert "its seed is 7, but 2 in the config beside it" in left_out[0]
+    assert r"its model is man\x1bual_gru, but manual_rnn in the config beside it" in left_out[1]
     assert "is not JSON" in left_out[2]
     (first.folder / "result.json").write_text("[]")
     code, _, errors = type_command(f"folder={tmp_path}", "table=true", verb="claims")

@@ -116,7 +116,7 @@ def test_more_comparisons_need_more_seeds(tmp_path):
     assert pair["p_holm"] == pytest.approx(4 * pair["p"])
     assert row_of(comparison.pairs, model="twin")["verdict"] == "same"
     assert [warning for warning in comparison.warnings if "pairs" in warning] == [
-        "6 pairs of runs can never show that two groups differ, among 4 comparisons: 8 are needed."
+        "With 4 comparisons, 6 pairs of runs can never show that two groups differ: 8 are needed."
     ]
     assert "about 8" in markdown(comparison)
 
@@ -138,7 +138,7 @@ def test_tasks_with_different_metrics_are_pooled_by_their_place(tmp_path):
     assert not compared(tmp_path).pooled
     assert not [warning for warning in comparison.warnings if "same tasks" in warning]
     leave_run(tmp_path, "lru", "text", 1, 3.0)
-    assert any("not over the same tasks. Without runs on some: lru (adding, parity)." in warning
+    assert any("not over the same tasks. Groups without runs on some tasks: lru (adding, parity)." in warning
                for warning in compared(tmp_path, "model").warnings)  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def test_groups_by_any_setting(tmp_path):
     }  # fmt: skip
     assert comparison.groups["label"].tolist() == ["rate=0.003", "rate=0.02", "rate=0.1"]
     assert comparison.warnings == [
-        "6 pairs of runs can never show that two groups differ, among 2 comparisons: 7 are needed."
+        "With 2 comparisons, 6 pairs of runs can never show that two groups differ: 7 are needed."
     ]
     both = compared(tmp_path, "model", "task", "data.rate", baseline="0.1")
     assert both.groups["label"].tolist() == ["rnn rate=0.003", "rnn rate=0.02", "rnn rate=0.1"]
@@ -189,7 +189,9 @@ def test_of_repeated_runs_the_latest_counts(tmp_path):
     leave_run(tmp_path, seed=1, score=0.7, finished="2026-01-01T00:00:00+00:00")
     comparison = compared(tmp_path)
     assert comparison.runs["score"].tolist() == [0.8] * 6
-    assert comparison.warnings == ["7 runs were repeated later with the same settings and seed: the latest counts."]
+    assert comparison.warnings == [
+        "7 runs were repeated later with the same settings and seed: only the latest counts."
+    ]
 
 
 def test_each_doubt_is_one_sentence(tmp_path):
@@ -199,16 +201,17 @@ def test_each_doubt_is_one_sentence(tmp_path):
     assert compared(tmp_path).warnings == []
 
     def warnings(name, **changes):
-        """What is said of one more model, its runs changed so."""
+        """The warnings about one more model, with these changes to its runs."""
         seeds = changes.pop("seeds", six)
         folders = [leave_run(tmp_path / name, "gru", seed=seed, **changes) for seed in seeds]
         old = sorted(file.parent for file in (tmp_path / "parity").rglob("result.json"))
         return compare(read_runs([*old, *folders])[0], baseline="rnn").warnings
 
     assert warnings("one", seeds=[1]) == [
-        "1 of 2 groups has one seed, which says nothing about other seeds: there is no interval. 6 seeds are needed.",
-        "The groups have different numbers of seeds, 1 to 6.",
-        "1 pair of runs can never show that two groups differ, among 1 comparison: 6 are needed.",
+        "1 of 2 groups has only one seed, which says nothing about other seeds, so there is no interval: "
+        "6 seeds are needed.",
+        "The groups have different numbers of seeds, from 1 to 6.",
+        "With 1 comparison, 1 pair of runs can never show that two groups differ: 6 are needed.",
     ]
     assert (
         "With 5 seeds a 95 % interval covers the true mean at most about 94 % of the time"
@@ -216,8 +219,8 @@ def test_each_doubt_is_one_sentence(tmp_path):
     )
     assert warnings("apart", seeds=range(2, 8)) == [
         "The groups have different seeds, so they were not trained and tested on the same data.",
-        "5 pairs of runs can never show that two groups differ, among 1 comparison: 6 are needed.",
-        "1 run has no partner of the same seed in the baseline, and is left out of the differences.",
+        "With 1 comparison, 5 pairs of runs can never show that two groups differ: 6 are needed.",
+        "1 run has no partner with the same seed in the baseline, and is left out of the differences.",
     ]
     assert warnings("settings", settings="data:\n  batch_size: 9\nthreads: 2\n") == [
         "The groups differ in more than what is compared: data.batch_size, threads."
@@ -225,19 +228,19 @@ def test_each_doubt_is_one_sentence(tmp_path):
     assert warnings("no_numbers", settings="data:\n  num_workers: 2\ncheckpoint:\n  steps: 3\nclaim: better\n") == []
     budget = "model:\n  _target_: a\ntrainer:\n  max_steps: 900\noptimizer:\n  lr: 0.01\n"
     assert warnings("budget", config=budget + "task:\n  _target_: tasks.parity\n") == [
-        "The runs had different budgets: trainer.max_steps was 200 to 900 on the same task."
+        "Runs on the same task had different budgets: trainer.max_steps ranges from 200 to 900."
     ]
     assert warnings("version", versions={"seqmodels": "2", "torch": "2"}) == [
-        "The runs were made by different versions of seqmodels: 1, 2."
+        "The runs were made with different versions of seqmodels: 1, 2."
     ]
     assert warnings("torch", versions={"seqmodels": "1", "torch": "3"}) == [
-        "The runs were made by different versions of torch: 2, 3."
+        "The runs were made with different versions of torch: 2, 3."
     ]
     assert warnings("dirty", git="a" * 40 + "-dirty") == [
-        "6 runs ran code with changes that were not committed.",
+        "6 runs used code with changes that were not committed.",
     ]
     assert warnings("commit", git="b" * 40) == [
-        "The runs were made by different versions of the code (commits): aaaaaaaaaaaa, bbbbbbbbbbbb."
+        "The runs were made with different versions of the code (commits): aaaaaaaaaaaa, bbbbbbbbbbbb."
     ]
 
 
@@ -285,8 +288,8 @@ def test_what_is_wrong_is_named_and_the_rest_is_compared(tmp_path, type_command)
     warnings = [line for line in shown.splitlines() if line.startswith("warning: ")]
     assert warnings[0].startswith("warning: 1 run has not finished: ")
     assert warnings[1] == "warning: 3 results could not be read, and are left out."
-    assert warnings[2].startswith("warning: 1 run has no finite score on test, chance or solved, and is left out: ")
-    assert warnings[3] == "warning: 1 run has no metrics.csv that can be read, and no learning curve."
+    assert warnings[2].startswith("warning: 1 run has no finite value of test, chance or solved, and is left out: ")
+    assert warnings[3] == "warning: 1 run has no readable metrics.csv, and therefore no learning curve."
     table = pd.read_csv(tmp_path / "runs" / "comparison" / "runs.csv")
     assert table["seed"].tolist() == [1, 1, 2, 3, 4, 5, 6]
 
@@ -295,12 +298,12 @@ MISTAKES = {
     ("by=lr",): ["the runs have no such setting", "did you mean 'optimizer.lr'?"],
     ("by=modle",): ["by=modle", "did you mean 'model'?"],
     ("by=seed",): ["groups are compared over their seeds"],
-    ("by=[]",): ["one setting or more"],
-    ("by=model,model",): ["each once"],
+    ("by=[]",): ["at least one setting"],
+    ("by=model,model",): ["each only once"],
     ("baseline=rn",): ["no group is called that", "did you mean 'rnn'?", "one of: gru, rnn"],
     ("by=task", "baseline=parity"): ["no group is called that"],
     ("score=tests",): ["did you mean 'test'?"],
-    ("score=unseen",): ["none of the 2 runs has a finite score on unseen"],
+    ("score=unseen",): ["none of the 2 runs has a finite unseen score"],
     ("folder=runs/gone",): ["there is no such folder"],
     ("folder=empty",): ["expected finished runs in empty, found none"],
     ("folder=begun",): ["found only unfinished ones"],
@@ -406,7 +409,7 @@ def test_results_of_earlier_versions_are_compared(tmp_path):
             del result[name]
         (folder / "result.json").write_text(json.dumps(result))
     assert compared(tmp_path).groups["mean"].item() == 0.7
-    with pytest.raises(UserError, match="none of the 2 runs has a finite score on validation"):
+    with pytest.raises(UserError, match="none of the 2 runs has a finite validation score"):
         compared(tmp_path, score="validation")
 
 

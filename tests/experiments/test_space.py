@@ -86,7 +86,7 @@ def test_contains(values, inside, outside):
         ({"a": {"low": 1, "high": float("inf")}}, "a.high should be a number, got inf"),
         ({"a": {"choices": []}}, "a.choices should be a list of at least one value, got"),
         ({"a": {"choices": "b"}}, "a.choices should be a list of at least one value, got 'b'"),
-        ({"a": {"choices": [1, 1.0]}}, "a.choices should differ"),
+        ({"a": {"choices": [1, 1.0]}}, "a.choices should all be different"),
         ({"a": {"choices": [[1]]}}, "a.choices should be names, numbers, true, false or null"),
         ({"a": {"choices": [1], "low": 3}}, "either choices or a range, got both"),
         ({"seed": {"low": 1, "high": 9}}, "seed cannot be searched: it is set by seeds"),

@@ -94,16 +94,16 @@ def test_mistakes_of_some_runs_do_not_stop_the_others(type_command, tmp_path):
     [
         (["seed=1,2", "optimizer.lr=fast"], "optimizer.lr=fast: lr should be a number or Tensor, got 'fast'"),
         (["seed=1,2", "modle=nn_rnn"], "modle is not a setting; did you mean 'model'?"),
-        (["seed=1,2", "trainer.devices=2"], "-m starts runs of one process, and trainer.devices starts several"),
+        (["seed=1,2", "trainer.devices=2"], "-m trains each run in one process, but trainer.devices asks for several"),
         (["seed=1,2", "jobs=0"], "jobs should be a positive whole number, got 0"),
         (["seed=1,2", "jobs=1.5"], "jobs should be a positive whole number, got 1.5"),
         (["seed=1,2", "jobs=1000"], "jobs=1000 with threads=1 would need 1000 cores, and there are"),
         (["seed=1,2", "hydra.sweep.subdir=x"], "the folder of a run below hydra.sweep.dir follows from its settings"),
         (["seed=1,2", "hydra/launcher=jolib"], "no such hydra/launcher; did you mean 'joblib'?"),
-        (["seed=1,2", "hydra/launcher=submitit_slurm", "threads=auto"], "threads=auto: name a number of threads"),
+        (["seed=1,2", "hydra/launcher=submitit_slurm", "threads=auto"], "threads should be a number on other machines"),
         (["sweep=frist"], "sweep=frist: there is no such sweep; did you mean 'first'?"),
         (["sweep=first,eight_tasks"], "sweep should be one name"),
-        (["--config-dir", "my_conf", "sweep=empty"], "sweep=empty: expected hydra.sweeper.params with what is to be"),
+        (["--config-dir", "my_conf", "sweep=empty"], "sweep=empty: expected settings to sweep under hydra.sweeper"),
     ],
 )
 def test_a_mistake_of_the_whole_sweep_is_said_once_and_leaves_nothing_behind(words, message, type_command, tmp_path):
@@ -195,7 +195,7 @@ def test_what_stands_in_the_place_of_a_run_is_left_alone(type_command, tmp_path)
     before = snapshot(tmp_path)
     code, _, complaint = type_command(*words)
     assert code == 1
-    assert f"{places[0]} holds a run with another config" in complaint
+    assert f"{places[0]} contains a run with another config" in complaint
     assert f"{places[1] / 'result.json'} is not JSON" in complaint
     assert f"{places[3]}" in complaint
     assert states(tmp_path) == ["failed", "failed", "done", "failed"]
@@ -256,7 +256,7 @@ def test_a_sweep_that_runs_already_is_not_started_again(type_command, tmp_path):
         code, _, complaint = type_command(*words)
         other.communicate("\n")
     assert code == 1
-    assert f"this sweep is running already, in another process ({folder})" in complaint
+    assert f"this sweep is already running in another process ({folder})" in complaint
 
 
 def test_what_cannot_change_a_number_does_not_change_the_folder():

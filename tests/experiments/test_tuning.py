@@ -116,12 +116,12 @@ def test_two_models_get_the_same_budget_and_the_test_split_is_not_looked_at(tmp_
     assert not list((tmp_path / "tuned").rglob("*.ckpt"))
     assert not list((tmp_path / "tuned").rglob("result.json"))
 
-    # The same command again makes no trial.
+    # The same command again runs no trial.
     with monkeypatch.context() as patches:
-        patches.setattr(Search, "run", lambda *arguments: pytest.fail("a trial was made again"))
+        patches.setattr(Search, "run", lambda *arguments: pytest.fail("a trial was run again"))
         code, shown, _ = type_command(*words, verb="tune")
     assert code == 0
-    assert "manual_gru on adding: 2 of 2 trials have been made already" in shown
+    assert "manual_gru on adding: 2 of 2 trials have been run already" in shown
 
     # The command that is shown trains the best, and with the tuning seed it comes to the same score.
     assert "--config-dir tuned experiment=manual_gru_adding -m 'seed=range(1,6)'" in shown
@@ -148,7 +148,7 @@ def test_equal_commands_make_equal_trials_also_when_they_are_interrupted(search,
     assert len(broken.rows()) == 7
     said = []
     search_all([broken], said.append)
-    assert said[0] == "manual_rnn on adding: 7 of 12 trials have been made already"
+    assert said[0] == "manual_rnn on adding: 7 of 12 trials have been run already"
     assert len(said) == 6
     assert ends(broken) == ends(whole)
     assert {row["end"] for row in ends(whole)} == {"finished", "stopped early"}
@@ -304,11 +304,11 @@ def test_a_setting_that_does_not_exist_is_named_before_anything_is_run(setting, 
     ("words", "message"),
     [
         (["trials=0"], "trials should be a positive whole number, got 0"),
-        (["seed=101"], "seed=101: trials are made with tuning seeds, seeds=[101]"),
+        (["seed=101"], "seed=101: trials use the tuning seeds, seeds=[101]"),
         (["match=5000", "space=sizes"], "match sets model.hidden_size, which the space searches"),
         (["space=rate"], "space=rate: there is no such space; did you mean 'rates'?"),
         (["model=manual_rnn,manul_gru"], "model=manul_gru: there is no such model; did you mean 'manual_gru'?"),
-        (["~model.backend"], "~model.backend: tune leaves no settings out"),
+        (["~model.backend"], "~model.backend: tune cannot leave out a setting"),
         (["trails=3"], "trails is not a setting; did you mean 'trials'?"),
         (["folder=file/new"], "folder=file/new: file is a file"),
     ],
@@ -328,12 +328,12 @@ def test_a_mistake_is_named_and_nothing_is_made(tmp_path, type_command, words, m
         ("trials", "many", "trials should be a positive whole number, got 'many'"),
         ("jobs", 0, "jobs should be a positive whole number, got 0"),
         ("jobs", 99999, "jobs=99999 with threads=1 needs more than the"),
-        ("seeds", [1], "seeds should be above 100 and below 2^32: results are reported with others, got 1"),
-        ("seeds", [], "seeds should be a list of at least one, got []"),
-        ("seeds", 101, "seeds should be a list of at least one, got 101"),
-        ("seeds", [101, 101], "seeds should differ, got [101, 101]"),
+        ("seeds", [1], "seeds should be above 100 and below 2^32, got 1: results are reported with lower seeds"),
+        ("seeds", [], "seeds should be a list with at least one entry, got []"),
+        ("seeds", 101, "seeds should be a list with at least one entry, got 101"),
+        ("seeds", [101, 101], "seeds should all be different, got [101, 101]"),
         ("seeds", ["a"], "seeds should be a non-negative whole number, got 'a'"),
-        ("models", ["nn_rnn", "nn_rnn"], "models should differ, got ['nn_rnn', 'nn_rnn']"),
+        ("models", ["nn_rnn", "nn_rnn"], "models should all be different, got ['nn_rnn', 'nn_rnn']"),
         ("prune", "perhaps", "prune should be True or False, got 'perhaps'"),
         ("match", "parameter", "match should be 'parameters', a number of parameters such as 5000, or null"),
         ("resume", "run", "resume= continues a single run"),

@@ -109,11 +109,11 @@ def test_an_unfinished_run(folder):
         (lambda f: change(f, "config.yaml", task__test_lengths=[*range(4, 99)]), "at most 50 entries", "metrics"),
         (lambda f: change(f, "config.yaml", task__length=3000, task__test_lengths=[3000]), "3000 steps", "metrics"),
         (lambda f: change(f, "config.yaml", task={"_target_": "seqmodels.tasks.Text", "path": "/etc/passwd"}),
-         "/etc/passwd is a file of its own", "metrics"),
+         "/etc/passwd is not a file of seqmodels", "metrics"),
         (lambda f: change(f, "config.yaml", task={"_target_": "seqmodels.tasks.Adding", "length": 9}),
          "the task has input_size=2, and the model input_size=2|the task has output_size=1", "metrics"),
-        (lambda f: change(f, "config.yaml", model_name="a", seed="\u202e"), "command.* do not print", "metrics"),
-        (lambda f: change(f, "config.yaml", colour="red"), "no command to make the run again: .*colour", "metrics"),
+        (lambda f: change(f, "config.yaml", model_name="a", seed="\u202e"), "command.* cannot be printed", "metrics"),
+        (lambda f: change(f, "config.yaml", colour="red"), "no command to reproduce the run: .*colour", "metrics"),
         (lambda f: change(f, "result.json", test="0.9", lengths=[{"length": 1}]), "test is not as", "metrics"),
         (lambda f: change(f, "result.json", chance=float("nan"), baselines={"a": 1e300}), "chance is not", "metrics"),
     ],
@@ -155,7 +155,7 @@ def test_very_many_rows_of_metrics_and_a_result_of_a_megabyte(folder, count):
     (folder / "checkpoints/best.ckpt").unlink()  # its pictures take time
     page = page_of(folder)
     check_page(page)
-    assert "The first 300 of 14999 rows" in page
+    assert "Only the first 300 of 14999 rows are shown" in page
     assert len(page) < 400_000
 
 

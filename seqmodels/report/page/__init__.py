@@ -1,5 +1,5 @@
-"""Pages of HTML, one file each, that show a run or a comparison; they load nothing from anywhere.
+"""HTML pages that show a run or a comparison, each in one self-contained file.
 
-The templates are beside the modules that fill them. What comes from a file is escaped, and a page runs no script but
-the few lines that sort a table; a Content Security Policy in the page says the same to the browser.
+The templates lie beside the modules that fill them. Text from files is escaped. The only script of a page is the few
+lines that sort a table, and a Content Security Policy in the page makes the browser refuse any other.
 """

@@ -19,22 +19,23 @@ RUNS = 3000
 CAPTIONS = {
     "heatmap": (
         "Between chance and solved",
-        "Each cell is the mean over the seeds of the place between chance (0) and solved (1), for errors on a "
+        "Each cell is the mean over the seeds of the place between chance (0) and solved (1). Errors are placed on a "
         "logarithmic scale.",
     ),
     "intervals": (
         "Means with intervals",
-        "The point is the mean over the seeds, the line its 95 % interval, the small marks are single seeds. Intervals "
-        "that overlap do not say that two models are equal; the verdicts in the table come from paired tests.",
+        "Points are means over the seeds, lines their 95 % intervals, small marks single runs. Overlapping intervals "
+        "do not mean that two models are equal; the verdicts in the table come from paired tests.",
     ),
     "curves": (
         "Learning curves",
-        "The metric on validation over the steps of training: the mean over the seeds, with a band.",
+        "The validation metric during training: the mean over the seeds, with a band over all of them, or over the "
+        "middle half if there are more than four groups.",
     ),
     "lengths": (
         "Score by length",
-        "The metric on the test at each length: the mean over the seeds, with a band. Beyond the shaded range lengths "
-        "are unseen.",
+        "The test metric at each length: the mean over the seeds, with a band over all of them, or over the middle "
+        "half if there are more than four groups. Lengths outside the shaded range are unseen.",
     ),
 }
 """The titles of the pictures of a comparison, and how to read them."""
@@ -48,7 +49,7 @@ class ComparisonContent:
     about: str
     """What was compared, in a sentence or two."""
     commands: list[str]
-    """That which made the runs, where it is known, and that which compares them."""
+    """The command that made the runs, if it is known, and the one that compares them."""
     warnings: list[str]
     table_title: str
     header: list[str]
@@ -95,12 +96,12 @@ def comparison_page(content: ComparisonContent) -> str:
         numbers=numbers,
         runs=runs,
         more=max(0, len(content.runs) - RUNS),
-        versions=grid_of("What the runs were made with.", ["version", "commit", "runs"], content.versions, {2}),
+        versions=grid_of("The versions and commits of the runs.", ["version", "commit", "runs"], content.versions, {2}),
     )
 
 
 def cell_of(value: Any) -> dict[str, str]:
-    """A cell, with the value by which its column is sorted."""
+    """A cell with its text, and the value by which its column is sorted."""
     return {"text": shown(value), "value": repr(float(value)) if is_number(value) else ""}
 
 

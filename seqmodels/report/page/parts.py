@@ -12,7 +12,7 @@ from seqmodels.report.page.svg import SMALL, WIDE, figure_of, ink, svg_of
 from seqmodels.untrusted.reading import printable
 
 ROWS = 300
-"""The most rows of a table; a folder may claim to have any number."""
+"""The most rows of a table that are shown; a file may contain any number."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Section:
 
 
 class Plots:
-    """Draws the figures of a page. One that cannot be drawn leaves a note in its place.
+    """Draws the figures of a page. A figure that cannot be drawn is replaced by a note.
 
-    What is drawn comes from a file, and a file may have any number in it.
+    Figures are drawn from files, which may contain any number.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Plots:
 
 
 def grid_of(caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]], numbers: set[int]) -> Grid:
-    """A table of any values. Of too many rows the first ones are shown, and the caption says so."""
+    """A table of any values. If there are too many rows, only the first are shown, and the caption says so."""
     if len(rows) > ROWS:
-        caption = f"{caption} The first {ROWS} of {len(rows)} rows."
+        caption = f"{caption} Only the first {ROWS} of {len(rows)} rows are shown."
     return Grid(caption, head, [[shown(cell) for cell in row] for row in rows[:ROWS]], numbers)

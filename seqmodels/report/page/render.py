@@ -1,4 +1,4 @@
-"""From a template and its content to a page."""
+"""Renders a page from a template and its content."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ def render(template: str, **content: Any) -> str:
 
 @cache
 def environment() -> Environment:
-    """The templates, with what they can call."""
+    """The templates, with the functions and texts that they use."""
     made = Environment(
         loader=FileSystemLoader(HERE, encoding="utf-8"),
         autoescape=True,
@@ -43,7 +43,7 @@ def environment() -> Environment:
 
 
 def shown(value: Any, digits: int = 4) -> str:
-    """A value as a cell shows it: a number with a few digits, a whole number with its thousands apart, or text."""
+    """A value as a cell shows it: a number with a few digits, a whole number with separated thousands, or text."""
     if value is None:
         return DASH
     if isinstance(value, bool):

@@ -28,10 +28,10 @@ from seqmodels.untrusted.reading import printable
 
 @dataclass
 class RunContent:
-    """What the page of a run shows. Whatever is None or empty is left out, and `notes` says why."""
+    """What the page of a run shows. Parts that are None or empty are left out, and `notes` says why."""
 
     name: str
-    """The folder as it was typed; the title, where there is neither a result nor a config."""
+    """The folder as it was typed; the title if there is neither a result nor a config."""
     result: dict[str, Any] = field(default_factory=dict)
     """The entries of result.json that have the types that a run writes."""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +81,7 @@ def run_page(content: RunContent) -> str:
 
 
 def verdict_of(result: dict[str, Any]) -> dict[str, str]:
-    """The verdict in a word, with the more that is to be said."""
+    """The verdict in a word or two, and a sentence that explains it."""
     if not result:
         return {"word": "No result", "kind": "", "more": "The run has not finished."}
     if result.get("diverged_at") is not None:
@@ -93,7 +93,7 @@ def verdict_of(result: dict[str, Any]) -> dict[str, str]:
 
 
 def far_of(result: dict[str, Any]) -> str:
-    """How far the test is on the way from chance to solved."""
+    """A sentence that says how far the test is on the way from chance to solved."""
     if result.get("verdict") == "chance":
         return "It is no better than chance."
     test, chance, solved = (result.get(name) for name in ("test", "chance", "solved_at"))
@@ -110,7 +110,7 @@ def far_of(result: dict[str, Any]) -> str:
 
 
 def placing(result: dict[str, Any], values: list[float]) -> Callable[[float], float]:
-    """Where a score lies on a scale on which better is more: of errors that are all positive, the logarithm."""
+    """A function that places scores on a scale from worse to better: logarithmic for errors that are all positive."""
     if result.get("metric") == "accuracy":
         return float
     if min(values) > 0:
@@ -149,7 +149,7 @@ def scale_of(result: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def facts_of(result: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str, str]]:
-    """The few numbers that everybody asks for."""
+    """The most important numbers."""
     facts = [
         (f"test {printable(result.get('metric', ''), 20)}", result.get("test")),
         ("validation", result.get("validation")),
@@ -177,11 +177,11 @@ def training(content: RunContent, plots: Plots) -> Section | None:
         draw_scores(figure.subplots(), result, metrics)
         add_legend(figure, columns=1)
 
-    drawn = plots.draw("Loss", "How far the answers are from the targets, over the steps of training.", losses)
+    drawn = plots.draw("Loss", "How far the answers are from the targets, during training.", losses)
     if all(
         result.get(name) is not None for name in ("metric", "test", "best_step", "chance", "solved_at", "baselines")
     ):
-        text = "The checkpoint that is best on validation is tested, once. At chance, nothing has been learned."
+        text = "The checkpoint with the lowest validation loss is tested once. A model at chance has learned nothing."
         drawn += plots.draw("Score", text, scores, size=(4.6, 3.5))
     return Section("Training", "", drawn)
 
@@ -194,14 +194,14 @@ def predictions(content: RunContent, plots: Plots) -> Section | None:
     wide = task.every_step or (task.chronological and targets.is_floating_point())
     if targets.is_floating_point():
         text = (
-            "Where answer and target are one line, nothing is left to learn."
+            "Answers are right where their line coincides with that of the targets."
             if wide
-            else "Right answers are on the line."
+            else "Answers on the line are right."
         )
     elif task.every_step:
-        text = "Targets of a few test sequences, and below them the model's answers."
+        text = "The targets of a few test sequences, with the model's answers below them."
     else:
-        text = "Each row is a class, each column an answer: what lies off the diagonal is wrong."
+        text = "Each row is a class, each column an answer: answers off the diagonal are wrong."
     drawn = plots.draw(
         "Answers", text, lambda figure: fill(figure, task, outputs, targets), wide, None if wide else (4.6, 2.9)
     )
@@ -209,7 +209,7 @@ def predictions(content: RunContent, plots: Plots) -> Section | None:
         name, rates, places = by_position(outputs, targets)
         text = f"The {name} at each scored step, over {len(targets)} test sequences."
         drawn += plots.draw("By position", text, partial(draw_positions, rates, places, name), True, (9.2, 2.4))
-    return Section("Predictions", "Answers to test sequences, with the checkpoint that was tested.", drawn)
+    return Section("Predictions", "The answers of the tested checkpoint to test sequences.", drawn)
 
 
 def by_position(outputs: Tensor, targets: Tensor) -> tuple[str, np.ndarray, np.ndarray]:
@@ -247,7 +247,7 @@ def lengths(content: RunContent, plots: Plots) -> Section | None:
         draw_by_length(figure.subplots(), result | {"lengths": rows[:ROWS]})
         add_legend(figure, columns=1)
 
-    text = "Lengths beyond the shaded range are unseen: they show whether the rule was learned, or only these lengths."
+    text = "Lengths outside the shaded range are unseen: they show whether the rule was learned."
     drawn = plots.draw("Score by length", text, draw, size=(4.6, 3.5)) if len(rows) > 1 else []
     cells = [[row["length"], row["test"], row["chance"], "unseen" if row["unseen"] else ""] for row in rows]
     caption = f"Trained at length {span(*result['trained_lengths'])}."
@@ -262,12 +262,12 @@ def inside(content: RunContent, plots: Plots) -> Section | None:
         return None
     states = "hidden states" if content.recurrent else "outputs of the last layer"
     count, steps = lens.components.places.shape[:2]
-    text = f"What the model has inside while it reads {count} test sequences of {steps} steps."
-    known = f"The {states} of all steps, coloured by {lens.known.text}."
-    known += " Separate groups mean that the model tells these apart; where colours mix, it does not."
+    text = f"Measurements inside the model while it reads {count} test sequences of {steps} steps."
+    known = f"The {states} at all steps, coloured by {lens.known.text}."
+    known += " Where the colours form separate groups, the model tells these values apart."
     drawn = plots.draw(
         "Hidden states" if content.recurrent else "Outputs of the last layer",
-        "A row is a unit, a column a step. Stripes that last are memory; what changes at each step follows the input.",
+        "Each row is a unit, each column a step. Long stripes are memory; quick changes follow the input.",
         partial(lens_pictures.draw_states, lens=lens),
         True,
         (9.2, 3.0),
@@ -277,8 +277,8 @@ def inside(content: RunContent, plots: Plots) -> Section | None:
     )
     drawn += plots.draw(
         "Gradient over distance in time",
-        "How much an input that lies this far back still changes the answer: a straight fall is a gradient that "
-        "vanishes, a rise one that explodes. The line is the median over the sequences, the band holds 80 % of them.",
+        "How much an input this far back still changes the answer. A straight line downwards is a vanishing gradient, "
+        "a line upwards an exploding one. The line is the median over the sequences; the band contains 80 % of them.",
         partial(lens_pictures.draw_gradients, lens=lens),
     )
     if lens.spectra:
@@ -286,16 +286,16 @@ def inside(content: RunContent, plots: Plots) -> Section | None:
         rows = math.ceil(min(len(lens.spectra), lens_pictures.PANELS) / 2)
         drawn += plots.draw(
             "Eigenvalues of the recurrent weights",
-            "On the circle a state would stay as large as it is; inside it fades, outside it grows, as long as no unit "
-            "saturates." + (f" {left_out} further matrices are not shown." if left_out > 0 else ""),
+            "For eigenvalues on the circle, the state keeps its size; inside it, the state decays; outside, it grows, "
+            "as long as no unit saturates." + (f" Matrices not shown: {left_out}." if left_out > 0 else ""),
             partial(lens_pictures.draw_eigenvalues, lens=lens),
             size=(4.6, 3.6 if len(lens.spectra) == 1 else 1 + 2 * rows),
         )
     if lens.saturation:
         drawn += plots.draw(
             "Saturated units",
-            "Blue: within 0.05 of the lower end of the range (a closed gate, -1 of a tanh, 0 of a rectifier). Orange: "
-            "of the upper end (an open gate, 1). Saturated units pass no gradient, and keep what they hold.",
+            "Blue: within 0.05 of the lower end of the range (a closed gate, -1 for tanh, 0 for a rectifier). Orange: "
+            "within 0.05 of the upper end (an open gate, 1 for tanh). Saturated units pass hardly any gradient.",
             partial(lens_pictures.draw_saturation, lens=lens),
             size=(4.6, 1.3 + 0.26 * min(len(lens.saturation), 16)),
         )
@@ -306,20 +306,20 @@ def parity(result: dict[str, Any]) -> Section | None:
     """The layer against its reference, before training."""
     report = result.get("parity")
     if isinstance(report, str) and report:
-        words = {"off": "It was switched off.", "no reference": "The layer names no reference to be compared with."}
+        words = {"off": "The comparison was switched off.", "no reference": "The layer has no reference."}
         return Section("Parity", words.get(report, printable(report)))
     if not isinstance(report, dict):
         return None
     text = (
-        f"{printable(report['layer'])} against {printable(report['reference'])} in float64, before training: the "
-        f"largest relative error is {shown(report['worst'], 2)}, and {shown(report['tolerance'], 2)} would be allowed."
+        f"{printable(report['layer'])} is compared with {printable(report['reference'])} in float64 before training. "
+        f"The largest relative error is {shown(report['worst'], 2)}; up to {shown(report['tolerance'], 2)} is allowed."
     )
     rows = [
         [row["tensor"], shown(row["absolute"], 2), shown(row["relative"], 2), row["note"]]
         for row in report["deviations"]
     ]
     head = ["tensor", "largest error", "relative", ""]
-    return Section("Parity", text, [], [grid_of("Largest errors of each tensor.", head, rows, {1, 2})])
+    return Section("Parity", text, [], [grid_of("The largest errors of each tensor.", head, rows, {1, 2})])
 
 
 def environment_of(result: dict[str, Any]) -> Section | None:
@@ -334,18 +334,18 @@ def environment_of(result: dict[str, Any]) -> Section | None:
         ("commit", result.get("git")),
     ]
     known = [row for row in rows if row[1] is not None]
-    grid = grid_of("Where the run was made.", [], known, set())
+    grid = grid_of("The speed, the versions and the commit of the run.", [], known, set())
     return Section("Speed and environment", "", [], [grid]) if known else None
 
 
 def written(item: tuple[str, Any]) -> tuple[str, str]:
-    """A setting, with its value as YAML would have it."""
+    """A setting, with its value as in YAML."""
     name, value = item
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return printable(name), printable(text)
 
 
 def file_of(name: str, size: int) -> dict[str, str]:
-    """A file of the folder, as the page links to it."""
+    """A file of the folder, with its link and its size."""
     unit = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB" if size >= 1e3 else f"{size} B"
     return {"name": printable(name), "link": "./" + quote(name), "size": unit}

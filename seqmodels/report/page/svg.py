@@ -1,4 +1,4 @@
-"""Figures as part of a page: SVG with the ink of the page, and the same bytes for the same figure."""
+"""Figures as inline SVG, in the text colour of the page; the same figure yields the same bytes."""
 
 import html
 import io
@@ -19,12 +19,12 @@ COLORS["#EEEEEE"] = "line"
 """Colours for which a page has its own shades, light and dark: the CSS variables --blue and so on."""
 
 SMALL, WIDE = (4.6, 3.1), (9.2, 3.4)
-"""Sizes of figures in inches: of one that fits on a phone, and of one that is scrolled there."""
+"""The sizes in inches of a figure that fits on a phone, and of one that has to be scrolled there."""
 
 
 @contextmanager
 def ink() -> Iterator[None]:
-    """Draw, while it is entered, on no ground and in `INK`, with text that stays text."""
+    """Within this context, figures are drawn in `INK` on a transparent background, and text remains text."""
     inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "hatch.color")
     options = dict.fromkeys(inked, INK) | {
         "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
@@ -61,13 +61,13 @@ def svg_of(figure: Figure, name: str, alt: str) -> str:
     body = _with_unique_ids(body, name)
     body = re.sub(r"<defs>\s*</defs>|\s*\n\s*", "", body)
     label = html.escape(alt, quote=True)
-    # So wide that its text can be read; a narrower screen scrolls what is wider than itself.
+    # Wide enough for its text to be read; on a narrower screen, the figure can be scrolled.
     least = f"min-width:{1.25 * 72 * figure.get_figwidth():.0f}px" if figure.get_figwidth() > SMALL[0] else ""
     return f'<svg class="plot" {view[0]} style="{least}" role="img" aria-label="{label}">{body.strip()}</svg>'
 
 
 def _smaller(tag: str) -> str:
-    """A tag with two decimals, the fonts of the page, and its colours."""
+    """A tag with numbers of two decimals, and the fonts and colours of the page."""
     tag = re.sub(r'(?<=[ "])(d|x|y|points|width|height|transform)="[^"]*"', lambda found: _rounded(found[0]), tag)
     # Versions of matplotlib write "font: 9px 'DejaVu Sans', ..." or "font-size: 9px; font-family: 'DejaVu Sans', ...".
     tag = re.sub(r"font: (?:\w+ )*([\d.]+px)( [^;\"]+)", r"font-size: \1; font-family:\2", tag)
@@ -95,7 +95,7 @@ def _rounded(attribute: str) -> str:
 
 
 def _with_unique_ids(body: str, name: str) -> str:
-    """Only the identifiers that are referred to, each with the name of the figure before it."""
+    """Only the identifiers that are referred to, each prefixed with the name of the figure."""
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
     body = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", body)
     for old in sorted(used, key=len, reverse=True):

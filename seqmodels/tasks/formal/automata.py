@@ -43,7 +43,7 @@ class Automaton:
         return torch.stack(states, dim=1), torch.stack(transitions, dim=1)
 
     def read(self, transitions: Tensor) -> Tensor:
-        """The states (batch, length) after each of any `transitions` (batch, length) from state 0."""
+        """The states (batch, length) after each of the `transitions` (batch, length), starting in state 0."""
         state, states = torch.zeros_like(transitions[:, 0]), []
         for transition in transitions.unbind(1):
             state = self.table[state, transition]

@@ -37,7 +37,7 @@ class AnBn(FormalTask):
     input_size = 2  # the number of letters
     output_size = 2
     min_length = 2
-    remembered = "the number of letters a minus that of letters b so far"
+    remembered = "the number of letters a so far, minus the number of letters b"
 
     def __init__(self, length: int | Sequence[int], **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)

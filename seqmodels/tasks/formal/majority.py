@@ -24,7 +24,7 @@ class Majority(FormalTask):
     input_size = 2
     output_size = 2
     every_step = True
-    remembered = "the number of ones minus that of zeros so far"
+    remembered = "the number of ones so far, minus the number of zeros"
 
     def draw(self, size: int, length: int, generator: torch.Generator) -> Tensor:
         return torch.randint(0, 2, (size, length), generator=generator)

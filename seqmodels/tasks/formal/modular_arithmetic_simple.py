@@ -32,7 +32,7 @@ class ModularArithmeticSimple(FormalTask):
         tensor([3, 4])
     """
 
-    remembered = "the value of the expression so far, without an operator at its end"
+    remembered = "the value of the expression so far, without the last operator if it ends in one"
 
     def __init__(self, length: int | Sequence[int], modulus: int = 5, **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)

@@ -54,7 +54,7 @@ class Reber(FormalTask):
     every_step = True
     predicts_next = True
     min_length = 9
-    remembered = "the place in the grammar, with the symbol to be repeated at the end: odd after P"
+    remembered = "the position in the grammar and the symbol to be repeated at the end (odd numbers: P)"
 
     def __init__(self, length: int | Sequence[int], **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)
@@ -92,8 +92,9 @@ class Reber(FormalTask):
         return targets
 
     def states(self, inputs: Tensor) -> Tensor:
-        """0 and 1 in an inner string's state 0, 2 and 3 in its state 1, and so on; then those of the three symbols
-        after it, and of the first two. The first symbol has one state, as nothing has to be repeated yet."""
+        """Two numbers for each place, the second one after P: first the states of the inner string (0 and 1, 2 and 3,
+        ...), then the three symbols after it, then the first two symbols. The very first symbol has one number,
+        because there is nothing to repeat yet."""
         end = len(INNER)
         places = torch.zeros_like(inputs)
         places[:, 0], places[:, 1] = end + 4, end + 5

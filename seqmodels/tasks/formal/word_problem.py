@@ -39,7 +39,7 @@ class WordProblem(FormalTask):
     """
 
     every_step = True
-    remembered = "the product so far, by its number"
+    remembered = "the number of the product so far"
 
     def __init__(self, length: int | Sequence[int], group: str = "S5", **lengths: Unpack[LengthSettings]) -> None:
         super().__init__(length, **lengths)

@@ -8,9 +8,11 @@ import errno
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from seqmodels.checks import UserError
 
@@ -100,8 +102,7 @@ def only_writer(folder: Path) -> Iterator[None]:
         raise UserError(f"{lock} is a link, which no run writes")
     with lock.open("a") as file:
         try:
-            if fcntl:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by data workers
+            lock_exclusively(file)
             if os.fstat(file.fileno()).st_nlink == 0:  # it was removed since it was opened
                 raise BlockingIOError
         except (BlockingIOError, PermissionError) as error:
@@ -113,6 +114,22 @@ def only_writer(folder: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):  # the folder may have been removed, or have become read-only
                 lock.unlink()
+
+
+def lock_exclusively(file: IO[str]) -> None:
+    """Lock a file. Unlike with flock, data workers do not inherit the lock. `has_writer` may hold it for a moment.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+    """
+    for pause in (0.02, 0.05, None) if fcntl else ():
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if pause is None:
+                raise
+            time.sleep(pause)
 
 
 def has_writer(folder: Path) -> bool:

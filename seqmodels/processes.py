@@ -47,6 +47,11 @@ def number_of_processes(trainer: Mapping[str, Any]) -> int:
     return devices * nodes
 
 
+def available_cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def launcher() -> str | None:
     """What has started the processes: torchrun, srun, process 0 ("seqmodels"), or None if this is the only one."""
     if "TORCHELASTIC_RUN_ID" in os.environ:

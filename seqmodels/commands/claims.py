@@ -17,6 +17,7 @@ from seqmodels.checks import UserError, as_user_errors, check_flag, check_whole,
 from seqmodels.commands.door import command, quick_imports
 from seqmodels.config import arguments_of
 from seqmodels.config.experiment import config_folders
+from seqmodels.files import write_whole
 from seqmodels.stops import Stopped
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def main(config: DictConfig, folder: Path) -> None:
     if bad and not any(row["runs"] or row["diverged"] for row in rows):
         raise UserError(f"none of the {len(bad)} results in {root} can be judged")
     root.mkdir(parents=True, exist_ok=True)
-    (root / "claims.md").write_text(markdown(claims, rows), encoding="utf-8")
-    pd.DataFrame(rows).to_csv(root / "claims.csv", index=False)
+    write_whole(root / "claims.md", markdown(claims, rows).encode())
+    write_whole(root / "claims.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n").encode())
     if settings["markdown"]:
         print(markdown(claims, rows), end="")
     else:

@@ -1,6 +1,5 @@
 """`seqmodels tune`: search for the settings with the best validation score, of one or several models and tasks."""
 
-import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -21,10 +20,12 @@ from rich.text import Text
 from seqmodels.checks import UserError, as_user_errors, check_flag, check_whole
 from seqmodels.commands.door import command, quick_imports
 from seqmodels.config.folders import override
+from seqmodels.processes import available_cores
 from seqmodels.stops import Stopped
 from seqmodels.untrusted.reading import printable
 
 if TYPE_CHECKING:
+    from seqmodels.experiments.child import Surroundings
     from seqmodels.experiments.tuning import Search
 
 SEVERAL = {"model": "models", "task": "tasks"}
@@ -80,7 +81,8 @@ def tune(config: DictConfig, folder: Path) -> None:
         stop.message += f"; the same command continues in {root}"
         raise
     with database_errors(root):
-        pd.DataFrame([row for search in searches for row in search.rows()]).to_csv(root / "trials.csv", index=False)
+        trials = pd.DataFrame([row for search in searches for row in search.rows()])
+        write_whole(root / "trials.csv", trials.to_csv(index=False, lineterminator="\n").encode())
         console.print(table_of(searches))
         (root / "experiment").mkdir(exist_ok=True)
         for search in searches:
@@ -118,7 +120,7 @@ def check(config: DictConfig) -> None:
                 )
         if config.resume is not None:
             raise ValueError("resume= continues a single run; the same tune command continues a search")
-        cores, threads = os.cpu_count() or 1, config.threads
+        cores, threads = available_cores(), config.threads
         if config.jobs > 1 and (threads == "auto" or config.jobs * threads > cores):
             raise ValueError(
                 f"jobs={config.jobs} with threads={threads} needs more than the {cores} cores of this machine"
@@ -196,7 +198,8 @@ def announce(config: DictConfig, searches: "list[Search]", console: Console) -> 
 @contextmanager
 def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
     """Run `jobs - 1` further processes of the same command, which share the database; they end when this one does."""
-    from seqmodels.experiments.jobs import end, here, shared_environment
+    from seqmodels.experiments.child import Surroundings
+    from seqmodels.experiments.jobs import end, shared_environment
 
     words = [*(word for word in words if not word.startswith("jobs=")), "jobs=1"]
     logs = [root / f"process-{number}.log" for number in range(2, jobs + 1)]
@@ -205,7 +208,8 @@ def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
         with shared_environment():
             for log in logs:
                 log.unlink(missing_ok=True)
-                process: BaseProcess = get_context("spawn").Process(target=work, args=(words, log, here()))
+                arguments = (words, log, Surroundings.here())
+                process: BaseProcess = get_context("spawn").Process(target=work, args=arguments)
                 process.start()
                 processes.append(process)
         yield
@@ -218,7 +222,7 @@ def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
         end(processes)
 
 
-def work(words: list[str], log: Path, place: tuple[str, dict[str, str]]) -> None:
+def work(words: list[str], log: Path, place: "Surroundings") -> None:
     """Run the command in a separate process, which prints to a file."""
     from seqmodels.experiments.child import alone_but_for_the_parent, printing_to
 

@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 from seqmodels.checks import UserError
 from seqmodels.config.compose import compose, settings_and_groups
 from seqmodels.config.folders import CONF
+from seqmodels.config.identity import OF_SWEEPS, flat
 
-NOT_OF_A_RUN = {"resume", "claim", "published", "model_name", "task_name", "jobs", "baseline", "match", "page"}
+NOT_OF_A_RUN = {"resume", "claim", "published", "model_name", "task_name", "page", *OF_SWEEPS}
 """Settings that the command does not need: they belong to a sweep, describe the run, or do not affect it."""
 
 PLAIN = re.compile(r"[A-Za-z_/][\w./+-]*(?: [\w./+-]+)*")
@@ -143,14 +144,3 @@ def written(value: Any) -> str:
         return text
     # A backslash is literal unless a quote follows it.
     return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text) + '"'
-
-
-def flat(settings: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """The settings by their dotted names; empty mappings and lists are values."""
-    named: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict) and value:
-            named |= flat(value, f"{before}{name}.")
-        else:
-            named[f"{before}{name}"] = value
-    return named

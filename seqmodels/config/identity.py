@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,26 +19,31 @@ WITHOUT_EFFECT = (
 )  # fmt: skip
 """Settings, and groups of settings, that cannot change the numbers of a run."""
 
+SHARES = ("trainer.limit_", "trainer.overfit_batches")
+"""The beginnings of the settings of which Lightning reads 1.0 as a fraction and 1 as a number of batches."""
+
 
 def identity(config: DictConfig | Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that are the same for all runs whose numbers can only differ because of their seeds.
+    """Eight hexadecimal digits that are the same for two runs if these differ at most in their seeds.
 
-    They are a digest of the package version and of all settings that can change a run's numbers, except the seed.
+    They are a digest of the package version and of all settings that can change a run's numbers, except the seed. A
+    data file counts by its name and its content.
     """
     settings = {name: value for name, value in decisive(config).items() if name != "seed"}
+    data = Path(str(settings.get("task.path")))
+    if data.is_file():
+        settings["content of task.path"] = digest_of(data.read_bytes())
     return digest_of(json.dumps([__version__, settings], sort_keys=True, default=str).encode())[:8]
 
 
 def decisive(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The settings that can change a run's numbers, by their dotted names.
 
-    1.0 counts as 1, except in the settings of Lightning's trainer, where 1.0 is a fraction and 1 a number of batches.
+    1.0 counts as 1, except in `SHARES`.
     """
     settings = {name: value for name, value in flat(config).items() if not without_effect(name)}
     return {
-        name: int(value)
-        if isinstance(value, float) and value.is_integer() and not name.startswith("trainer.")
-        else value
+        name: int(value) if isinstance(value, float) and value.is_integer() and not name.startswith(SHARES) else value
         for name, value in settings.items()
     }
 
@@ -48,7 +54,7 @@ def without_effect(name: str) -> bool:
 
 
 def flat(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by their dotted names, such as optimizer.lr."""
+    """The settings by their dotted names, such as optimizer.lr; lists and empty mappings are values."""
     plain: Any = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
     return dict(named(plain))
 

@@ -32,6 +32,7 @@ from seqmodels.checks import UserError, check_choice, nearest
 from seqmodels.experiments.caveats import about_missing, about_repeats, about_seeds, about_settings, about_versions
 from seqmodels.experiments.results import read_runs, settings_in, short_names, short_value
 from seqmodels.experiments.statistics import LEVEL, holm, interval, p_value, seeds_needed
+from seqmodels.experiments.sweep import read_sweep
 from seqmodels.files import write_whole
 from seqmodels.report.comparisons import pictures
 from seqmodels.report.folder import write_picture
@@ -40,7 +41,6 @@ from seqmodels.untrusted.reading import (
     RunFolderError,
     printable,
     read_file,
-    read_result,
     run_folder_errors,
     without_markup,
 )
@@ -412,7 +412,7 @@ def lengths_of(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def runs_in(folder: Path) -> tuple[pd.DataFrame, list[RunFolderError], list[str]]:
-    """The runs of a folder: those that its sweep.json names, otherwise all below it.
+    """The runs of a folder: those that its sweep.json names, otherwise all below it, without the trials of a search.
 
     Returns:
         The table of finished runs, an error for each that was left out, and the folders of the runs that have not
@@ -422,10 +422,12 @@ def runs_in(folder: Path) -> tuple[pd.DataFrame, list[RunFolderError], list[str]
         UserError: there is no run, or sweep.json is not one that a sweep writes.
     """
     if (folder / "sweep.json").exists():
-        named = folders_of(folder / "sweep.json")
+        named = folders_of(folder)
     else:
         named = sorted({file.parent for name in ("result.json", "config.yaml") for file in folder.rglob(name)})
-    finished = [run for run in named if (run / "result.json").exists()]
+        tuned = {file.parent for file in folder.rglob("study.db")}
+        named = [run for run in named if tuned.isdisjoint(run.parents)]
+    finished = [run for run in named if os.path.exists(run / "result.json")]  # raises no error about long names
     unfinished = [printable(run) for run in named if run not in finished]
     if not finished:
         raise UserError(
@@ -437,16 +439,16 @@ def runs_in(folder: Path) -> tuple[pd.DataFrame, list[RunFolderError], list[str]
     return runs, errors, unfinished
 
 
-def folders_of(file: Path) -> list[Path]:
-    """The run folders that a sweep.json names."""
-    runs = read_result(file).get("runs")
-    with run_folder_errors(file):
+def folders_of(sweep: Path) -> list[Path]:
+    """The run folders that the sweep.json in a folder names."""
+    runs = read_sweep(sweep).get("runs")
+    with run_folder_errors(sweep / "sweep.json"):
         if not isinstance(runs, list) or not all(
             isinstance(run, dict) and isinstance(run.get("folder"), str | None) for run in runs
         ):
             raise ValueError("runs should be a list of runs with their folders")
         named = [run["folder"] for run in runs if run.get("folder") is not None]  # null: its settings are wrong
-        return list(dict.fromkeys(Path(os.path.normpath(file.parent / folder)) for folder in named))
+        return list(dict.fromkeys(Path(os.path.normpath(sweep / folder)) for folder in named))
 
 
 def cells_of(comparison: Comparison) -> tuple[list[str], list[list[str]]]:

@@ -6,7 +6,6 @@ the others. A run that another process is working on is waited for.
 
 import multiprocessing
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -51,8 +50,8 @@ class Going:
         except (OSError, EOFError):
             pass
         code = self.process.exitcode
-        ended = f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
-        return "failed", f"its process was ended by {ended}, perhaps for lack of memory (see log.txt)"
+        ended = f"exit code {code}" if code is None or code >= 0 else f"signal {-code}"
+        return "failed", f"its process ended with {ended}, perhaps for lack of memory (see log.txt)"
 
 
 def do_missing(
@@ -137,7 +136,7 @@ def find_mistakes(runs: list[Run], jobs: int) -> None:
                         pass
                     try:
                         message = receiver.recv() if receiver.poll() else ""
-                    except EOFError:  # the process was killed; the runs themselves will show the reason
+                    except (OSError, EOFError):  # the process was killed; the runs themselves will show the reason
                         message = ""
                     for run in group:
                         run.state, run.message = ("failed", message) if message else (run.state, "")

@@ -9,10 +9,11 @@ import pandas as pd
 
 from seqmodels.config.folders import override
 from seqmodels.experiments.comparison import Comparison, cells_of, drawn
+from seqmodels.experiments.sweep import read_sweep
 from seqmodels.files import write_whole
 from seqmodels.report.page.comparison import ComparisonContent, comparison_page
 from seqmodels.report.tables import counted
-from seqmodels.untrusted.reading import RunFolderError, printable, read_result
+from seqmodels.untrusted.reading import RunFolderError, printable
 
 RUN_COLUMNS = {
     "model": "model", "task": "task", "seed": "seed", "test": "test", "validation": "validation", "unseen": "unseen",
@@ -55,7 +56,7 @@ def commands_of(comparison: Comparison, folder: Path) -> list[str]:
     words += [] if comparison.score == "test" else [f"score={comparison.score}"]
     commands = [f"seqmodels compare {' '.join(map(shlex.quote, words))}"]
     try:
-        command = read_result(folder.parent / "sweep.json").get("command")
+        command = read_sweep(folder.parent).get("command")
     except RunFolderError:
         return commands
     if isinstance(command, list):

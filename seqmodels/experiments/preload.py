@@ -12,9 +12,13 @@ if forks := getattr(sys.modules["__main__"], "main", None) is forkserver.main:
     os.setsid()  # so that Ctrl-C and the end of a terminal do not end it before the runs have saved their state
     gc.disable()  # as `quick_imports` does
 
-import pydantic  # noqa: F401
-import tensorboard.compat.tensorflow_stub  # noqa: F401
+# Imports that a run makes only when it needs them.
+import matplotlib.backends.backend_agg  # noqa: F401
+import pydantic.json_schema
+import pydantic.type_adapter  # noqa: F401
+import torch.utils.tensorboard  # noqa: F401
 
+import seqmodels.layers
 import seqmodels.runs.run  # noqa: F401
 
 if forks:

@@ -20,13 +20,14 @@ from seqmodels.config.compose import settings_of, unchecked
 from seqmodels.config.experiment import claim_of
 from seqmodels.config.identity import OF_SWEEPS, decisive, identity
 from seqmodels.files import write_whole
-from seqmodels.processes import number_of_processes
-from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config
+from seqmodels.processes import available_cores, number_of_processes
+from seqmodels.untrusted.reading import RunFolderError, digests_in, printable, read_config, read_result
 
 QUIET = ("logger=none", "trainer.enable_progress_bar=false")
 """Overrides for runs whose progress is not shown."""
 
-STATES = ("waiting", "running", "done", "failed", "interrupted")
+LARGEST = 2**25
+"""The size in bytes of the largest sweep.json that is read: 100,000 runs, or 20,000 with long error messages."""
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Run:
     """The longest time that it may run before it is stopped."""
     folder: Path | None = None
     state: str = "waiting"
+    """waiting, running, done, failed or interrupted."""
     message: str = ""
     """Why it failed, or why it is not done."""
 
@@ -80,6 +82,15 @@ class Sweep:
 
     def count(self, state: str) -> int:
         return sum(run.state == state for run in self.runs)
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    """The content of the sweep.json in a folder, which may come from anyone.
+
+    Raises:
+        RunFolderError: it is missing, too large, or not a JSON object.
+    """
+    return read_result(folder / "sweep.json", LARGEST)
 
 
 class Composer:
@@ -162,15 +173,16 @@ def share_cores(jobs: Any, runs: list[Run]) -> int:
     Raises:
         UserError: `jobs` is not a positive whole number, or the runs would need more cores than there are.
     """
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     if jobs is not None:
         with as_user_errors():
             check_whole("jobs", jobs, 1)
     configs = [run.config for run in runs if run.config is not None]
     most = max((config.threads for config in configs if type(config.threads) is int), default=1)
+    workers = max((config.data.num_workers for config in configs if type(config.data.num_workers) is int), default=0)
     if jobs is not None and jobs * most > cores:
         raise UserError(f"jobs={jobs} with threads={most} would need {jobs * most} cores, and there are {cores}")
-    jobs = jobs or max(cores // most, 1)
+    jobs = jobs or max(cores // (most + workers), 1)
     for config in configs:
         if config.threads == "auto":
             config.threads = cores // jobs

@@ -252,10 +252,10 @@ class Search:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
     @property
-    def running(self) -> bool:
-        """Whether a trial is running in another process."""
+    def unfinished(self) -> bool:
+        """Whether a trial is running in another process, or has to be run again because its process has ended."""
         with alone_in(self.root):
-            return self.next_number() is None and any(trial.state == TrialState.RUNNING for trial in self.trials())
+            return self.next_number() is not None or any(trial.state == TrialState.RUNNING for trial in self.trials())
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -386,7 +386,7 @@ def search_all(searches: Sequence[Search], say: Callable[[str], None]) -> None:
         for search in searches:
             if done := sum(trial.state in STATES for trial in search.trials()):
                 say(f"{search.model} on {search.task}: {done} of {search.budget.trials} trials have been run already")
-        while (made := any(search.run_next() for search in searches)) or any(search.running for search in searches):
+        while (made := any(search.run_next() for search in searches)) or any(search.unfinished for search in searches):
             say_what_is_new()
             if not made:
                 time.sleep(1)

@@ -94,8 +94,10 @@ class TypedSweep:
             raise
         from seqmodels.experiments.conclusion import conclude  # which imports pandas and matplotlib
 
-        conclude(sweep, console, self.swept, self.config.baseline)
-        report_failures(sweep)
+        try:
+            conclude(sweep, console, self.swept, self.config.baseline)
+        finally:
+            report_failures(sweep)
 
     def planned(self, arguments: list[str]) -> tuple[Sweep, int]:
         """The sweep with all of its runs, and how many of them to train at a time.
@@ -107,6 +109,8 @@ class TypedSweep:
         overrides = OverridesParser.create(self.context.config_loader).parse_overrides(params + arguments)
         swept = list(dict.fromkeys(each.get_key_element() for each in overrides if each.is_sweep_override()))
         self.swept = swept
+        if "sweep" in swept:
+            raise UserError("sweep should be one name (--help lists them): each file is a separate sweep")
         if self.file is not None and not swept:
             raise UserError(f"sweep={self.file}: expected settings to sweep under hydra.sweeper.params, found none")
         (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)

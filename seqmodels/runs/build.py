@@ -21,7 +21,7 @@ from seqmodels.config import arguments_of, instantiate, layer_of, user_errors
 from seqmodels.data import SequenceData
 from seqmodels.learner import Learner
 from seqmodels.model import SequenceModel
-from seqmodels.processes import check_started, launcher, number_of_processes
+from seqmodels.processes import available_cores, check_started, launcher, number_of_processes
 from seqmodels.runs.callbacks import NoProfiler, StepsBar, StepsLines, quieten
 from seqmodels.runs.checkpoints import Checkpoints, SealedFiles
 from seqmodels.runs.metrics import MetricsFile
@@ -142,7 +142,7 @@ def use_threads(threads: Any, processes: int = 1) -> None:
 
     "auto" uses all cores, shared equally by the processes on this machine.
     """
-    most = max((os.cpu_count() or 1) // processes, 1)
+    most = max(available_cores() // processes, 1)
     if threads == "auto":
         if processes == 1:
             return

@@ -22,7 +22,8 @@ from torch import Tensor
 from seqmodels.batches import Batches, generator_for
 from seqmodels.checks import UserError
 from seqmodels.config import instantiate, target_of
-from seqmodels.config.again import command_of, flat
+from seqmodels.config.again import command_of
+from seqmodels.config.identity import flat
 from seqmodels.files import write_whole
 from seqmodels.lens import known_of, look
 from seqmodels.lens.look import is_recurrent

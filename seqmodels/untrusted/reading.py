@@ -111,13 +111,13 @@ def read_config(file: Path, digest: str | None = None) -> dict[str, Any]:
     return config
 
 
-def read_result(file: Path) -> dict[str, Any]:
-    """The content of a result.json.
+def read_result(file: Path, limit: int = RESULT_LIMIT) -> dict[str, Any]:
+    """The content of a result.json, or of another JSON object of at most `limit` bytes.
 
     Raises:
         RunFolderError: the file is missing, too large, not a JSON object, or has malformed digests.
     """
-    content = read_file(file, RESULT_LIMIT)
+    content = read_file(file, limit)
     with run_folder_errors(file):
         try:
             result = json.loads(content)

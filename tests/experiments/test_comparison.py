@@ -348,6 +348,7 @@ def test_a_sweep_compares_the_runs_that_it_names(tmp_path):
     folders = [leave_run(tmp_path, seed=seed) for seed in range(1, 8)]
     runs = [{"folder": f"../../parity/rnn/{folder.name}", "state": "done"} for folder in folders[:5]]
     runs.append({"folder": "../../parity/rnn/waiting", "state": "waiting"})
+    runs += [{"folder": None, "state": "failed", "message": 1000 * "x"}] * 5000
     (sweep / "sweep.json").write_text(json.dumps({"runs": runs}))
     table, errors, unfinished = runs_in(sweep)
     assert (table["seed"].tolist(), errors, len(unfinished)) == ([1, 2, 3, 4, 5], [], 1)
@@ -355,6 +356,25 @@ def test_a_sweep_compares_the_runs_that_it_names(tmp_path):
     assert (
         compare(table, unfinished=unfinished).warnings[0] == f"1 run has not finished: {tmp_path}/parity/rnn/waiting."
     )
+
+
+def test_the_trials_of_a_tuning_are_no_unfinished_runs(tmp_path):
+    good = leave_run(tmp_path / "runs")
+    trial = tmp_path / "tune" / "rates" / "rnn_parity" / "001" / "101"
+    trial.mkdir(parents=True)
+    (trial / "config.yaml").write_text("seed: 101\n")
+    assert runs_in(tmp_path)[2] == [str(trial)]
+    (tmp_path / "tune" / "rates" / "study.db").touch()
+    table, errors, unfinished = runs_in(tmp_path)
+    assert (table["folder"].tolist(), errors, unfinished) == ([str(good)], [], [])
+
+
+def test_a_sweep_may_name_folders_that_cannot_be(tmp_path):
+    good = leave_run(tmp_path)
+    named = ["x" * 5000, "a\0b", good.relative_to(tmp_path).as_posix()]
+    (tmp_path / "sweep.json").write_text(json.dumps({"runs": [{"folder": name} for name in named]}))
+    table, errors, unfinished = runs_in(tmp_path)
+    assert (table["folder"].tolist(), errors, len(unfinished)) == ([str(good)], [], 2)
 
 
 def test_no_choice_is_made_by_the_test(tmp_path):

@@ -102,10 +102,8 @@ def test_mistakes_of_some_runs_do_not_stop_the_others(type_command, tmp_path):
         (["seed=1,2", "hydra/launcher=jolib"], "no such hydra/launcher; did you mean 'joblib'?"),
         (["seed=1,2", "hydra/launcher=submitit_slurm", "threads=auto"], "threads should be a number on other machines"),
         (["sweep=frist"], "sweep=frist: there is no such sweep; did you mean 'first'?"),
-        (
-            ["--config-dir", "my_conf", "sweep=empty"],
-            "sweep=empty: expected settings to sweep under hydra.sweeper.params",
-        ),
+        (["sweep=first,eight_tasks"], "sweep should be one name"),
+        (["--config-dir", "my_conf", "sweep=empty"], "sweep=empty: expected settings to sweep under hydra.sweeper"),
     ],
 )
 def test_a_mistake_of_the_whole_sweep_is_said_once_and_leaves_nothing_behind(words, message, type_command, tmp_path):
@@ -270,6 +268,7 @@ def test_what_cannot_change_a_number_does_not_change_the_folder():
     for word in ("trainer.max_steps=9", "threads=auto", "embedding_size=4", "task.length=9", "optimizer.lr=0.1"):
         assert identity(compose("task=adding", word)) != identity(config), word
     assert identity(compose("task=adding", "model.dropout=0")) == identity(compose("task=adding", "model.dropout=0.0"))
+    assert identity(compose("task=adding", "trainer.gradient_clip_val=1")) == identity(config)
     limit = "trainer.limit_val_batches=1"
     assert identity(compose("task=adding", limit)) != identity(compose("task=adding", f"{limit}.0"))
     assert identity(OmegaConf.create(OmegaConf.to_yaml(config))) == identity(config)

@@ -232,10 +232,11 @@ def test_a_running_trial_is_left_to_its_process_until_that_is_killed(search):
         assert tuned.run_next()
         assert not tuned.run_next()
         assert [row["trial"] for row in tuned.rows()] == [2, 3]
-        assert tuned.running
+        assert tuned.unfinished
     assert not has_writer(tuned.folder_of(1))
-    assert not tuned.running
+    assert tuned.unfinished
     search_all([tuned], lambda line: None)
+    assert not tuned.unfinished
     assert [row["trial"] for row in tuned.rows()] == [1, 2, 3]
     assert [trial.state for trial in tuned.study.trials].count(TrialState.FAIL) == 1
 

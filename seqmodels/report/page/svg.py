@@ -71,9 +71,7 @@ def _smaller(tag: str) -> str:
     tag = re.sub(r'(?<=[ "])(d|x|y|points|width|height|transform)="[^"]*"', lambda found: _rounded(found[0]), tag)
     # Versions of matplotlib write "font: 9px 'DejaVu Sans', ..." or "font-size: 9px; font-family: 'DejaVu Sans', ...".
     tag = re.sub(r"font: (?:\w+ )*([\d.]+px)( [^;\"]+)", r"font-size: \1; font-family:\2", tag)
-    tag = re.sub(
-        r"font-family: ([^;\"]+);? ?", lambda found: "font-family: monospace; " * ("monospace" in found[1]), tag
-    )
+    tag = re.sub(r"font-family: ([^;\"]+);? ?", _generic, tag)
     tag = re.sub(r' transform="rotate\(-?0 [^"]*"', "", tag)
     tag = tag.replace(INK, "currentColor").replace("stroke: #000000", "stroke: currentColor")
     for color, variable in COLORS.items():

@@ -117,7 +117,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 def lock_exclusively(file: IO[str]) -> None:
-    """Lock a file, unlike flock without the data workers. `has_writer` may hold the lock elsewhere, for a moment.
+    """Lock a file. Unlike with flock, data workers do not inherit the lock. `has_writer` may hold it for a moment.
 
     Raises:
         BlockingIOError: another process holds the lock.

@@ -412,7 +412,7 @@ def lengths_of(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def runs_in(folder: Path) -> tuple[pd.DataFrame, list[RunFolderError], list[str]]:
-    """The runs of a folder: those that its sweep.json names, otherwise all below it, without the trials of a tuning.
+    """The runs of a folder: those that its sweep.json names, otherwise all below it, without the trials of a search.
 
     Returns:
         The table of finished runs, an error for each that was left out, and the folders of the runs that have not
@@ -427,7 +427,7 @@ def runs_in(folder: Path) -> tuple[pd.DataFrame, list[RunFolderError], list[str]
         named = sorted({file.parent for name in ("result.json", "config.yaml") for file in folder.rglob(name)})
         tuned = {file.parent for file in folder.rglob("study.db")}
         named = [run for run in named if tuned.isdisjoint(run.parents)]
-    finished = [run for run in named if os.path.exists(run / "result.json")]  # no error about a name that is too long
+    finished = [run for run in named if os.path.exists(run / "result.json")]  # raises no error about long names
     unfinished = [printable(run) for run in named if run not in finished]
     if not finished:
         raise UserError(

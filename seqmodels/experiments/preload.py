@@ -12,7 +12,7 @@ if forks := getattr(sys.modules["__main__"], "main", None) is forkserver.main:
     os.setsid()  # so that Ctrl-C and the end of a terminal do not end it before the runs have saved their state
     gc.disable()  # as `quick_imports` does
 
-# What a run imports only when it needs it.
+# Imports that a run makes only when it needs them.
 import matplotlib.backends.backend_agg  # noqa: F401
 import pydantic.json_schema
 import pydantic.type_adapter  # noqa: F401

@@ -27,7 +27,7 @@ QUIET = ("logger=none", "trainer.enable_progress_bar=false")
 """Overrides for runs whose progress is not shown."""
 
 LARGEST = 2**25
-"""Bytes of a sweep.json that is read: up to 100,000 runs, or 20,000 that have failed with a long message."""
+"""The size in bytes of the largest sweep.json that is read: 100,000 runs, or 20,000 with long error messages."""
 
 
 @dataclass

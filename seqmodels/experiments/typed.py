@@ -110,7 +110,7 @@ class TypedSweep:
         swept = list(dict.fromkeys(each.get_key_element() for each in overrides if each.is_sweep_override()))
         self.swept = swept
         if "sweep" in swept:
-            raise UserError("sweep should be one name (--help lists them): each file is a sweep of its own")
+            raise UserError("sweep should be one name (--help lists them): each file is a separate sweep")
         if self.file is not None and not swept:
             raise UserError(f"sweep={self.file}: expected settings to sweep under hydra.sweeper.params, found none")
         (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)

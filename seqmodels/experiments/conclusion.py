@@ -29,11 +29,10 @@ def conclude(sweep: Sweep, console: Console, swept: list[str], baseline: str | N
     console.print(table)
     try:
         runs, errors, unfinished = runs_in(sweep.folder)
-        names = [
-            name for each in swept for name in (each.lstrip("+~"), f"{each}._target_")
-        ]  # of a value, or of a choice
-        settings = set(settings_in(runs)) - {"seed"}
-        by = list(dict.fromkeys(["model", "task", *(name for name in names if name in settings)]))
+        others = [name.lstrip("+~") for name in swept if name not in ("model", "task", "seed")]
+        names = [name for each in others for name in (each, f"{each}._target_")]  # of a value, or of a choice
+        settings = settings_in(runs)
+        by = ["model", "task", *(name for name in names if name in settings)]
         comparison = compare(runs, by, baseline, unfinished=unfinished, errors=errors)
         write_comparison(comparison, sweep.folder / "comparison")
         write_comparison_page(comparison, sweep.folder / "comparison")

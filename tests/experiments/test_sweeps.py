@@ -1,5 +1,6 @@
 """Sweeps: each run has a folder that follows from its settings, is done once, and ends no other when it fails."""
 
+import csv
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 
 from seqmodels.config import CONF, compose
 from seqmodels.config.identity import decisive, identity
-from seqmodels.experiments import jobs
+from seqmodels.experiments import jobs, sweep
 from seqmodels.experiments.jobs import has_writer
 from seqmodels.experiments.sweep import Composer, Run, share_cores
 from seqmodels.experiments.watch import duration, last_row
@@ -49,10 +50,14 @@ def without_times(result):
 
 
 def test_a_sweep_is_done_once_and_its_numbers_are_those_of_single_runs(type_command, tmp_path):
-    words = ["-m", "model=manual_rnn,nn_gru", "seed=1,2", "task=adding", "jobs=2", *TINY]
+    words = ["-m", "model=manual_rnn,nn_gru", "seed=1,2", "task=adding", "jobs=2", "baseline=nn_gru", *TINY]
     code, shown, complaint = type_command(*words)
     assert (code, complaint) == (0, "")
     assert "[4/4] " in shown
+    (compared,) = tmp_path.glob("outputs/sweeps/*/comparison/comparison.csv")
+    assert [(row["model"], row["pairs"]) for row in csv.DictReader(compared.read_text().splitlines())] == [
+        ("manual_rnn", "2.0"), ("nn_gru", ""),
+    ]  # fmt: skip
     assert states(tmp_path) == ["done"] * 4
     assert {folder.relative_to(tmp_path).parts[:3] for folder in folders(tmp_path)} == {
         ("outputs", "adding", "manual_rnn"), ("outputs", "adding", "nn_gru"),
@@ -277,15 +282,19 @@ def test_what_cannot_change_a_number_does_not_change_the_folder():
 
 def test_the_cores_are_shared_out(monkeypatch):
     def runs(*threads):
-        return [Run("a run", (), OmegaConf.create({"threads": number})) for number in threads]
+        configs = [OmegaConf.create({"threads": number, "data": {"num_workers": 0}}) for number in threads]
+        return [Run("a run", (), config) for config in configs]
 
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(sweep, "available_cores", lambda: 8)
     assert share_cores(None, runs(1, 1)) == 8
     assert share_cores(None, runs(1, 3)) == 2
     equal = runs("auto", "auto")
     assert share_cores(3, equal) == 3
     assert [run.config.threads for run in equal] == [2, 2]
     assert share_cores(4, runs(2)) == 4
+    (with_workers,) = runs(1)
+    with_workers.config.data.num_workers = 3
+    assert share_cores(None, [with_workers]) == 2
 
 
 def test_the_last_row_of_metrics_is_read_even_while_it_is_written(tmp_path):

@@ -273,14 +273,16 @@ def test_databases_that_cannot_be_used_are_named(search, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"space": RATES | {"optimizer.lr": {"low": 1e-3, "high": 1}}}, r"space: optimizer.lr \(then Float"),
-        ({"seeds": (102,)}, r"seeds \(then \[101\], now \[102\]\)"),
-        ({"words": ("task=adding", "trainer.max_steps=9")}, r"trainer.max_steps \(then 1500, now 9\)"),
+        ({"space": RATES | {"optimizer.lr": {"low": 1e-3, "high": 1}}}, r"space: optimizer.lr \(was Float"),
+        ({"seeds": (102,)}, r"seeds \(was \[101\], now \[102\]\)"),
+        ({"words": ("task=adding", "trainer.max_steps=9")}, r"trainer.max_steps \(was 1500, now 9\)"),
     ],
 )  # fmt: skip
 def test_a_study_with_other_settings_is_not_mixed_with_this_one(search, change, message):
     search(trials=1)
-    with pytest.raises(UserError, match=f"root holds a search of manual_rnn on adding with other settings: {message}"):
+    with pytest.raises(
+        UserError, match=f"root contains a search for manual_rnn on adding with other settings: {message}"
+    ):
         search(trials=1, **change)
 
 
@@ -339,7 +341,7 @@ def test_a_mistake_is_named_and_nothing_is_made(tmp_path, type_command, words, m
         ("resume", "run", "resume= continues a single run"),
         ("trainer.devices", 2, "trainer.devices should be 1, got 2"),
         ("folder", __file__, "is a file"),
-        ("folder", "a?b", "folder=a?b should be a path without ?"),
+        ("folder", "a?b", "folder=a?b should not contain a question mark"),
     ],
 )
 def test_a_wrong_value_is_named(name, value, message):

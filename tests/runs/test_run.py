@@ -338,6 +338,6 @@ def test_a_result_that_cannot_be_shown_is_not_lost(type_command, tmp_path, monke
 
     monkeypatch.setattr("seqmodels.runs.run.result_table", full)
     code, _, complaint = type_command("trainer=smoke", "logger=none", "parity=off", "hydra.run.dir=run")
-    said = f"error: cannot write standard output: No space left on device; the results are in {tmp_path / 'run'}\n"
+    said = f"error: cannot write to standard output: No space left on device; the results are in {tmp_path / 'run'}\n"
     assert (code, complaint) == (1, said)
     assert (tmp_path / "run" / "result.json").exists()

@@ -25,7 +25,7 @@ from seqmodels import __version__
 from seqmodels.checks import UserError, nearest
 from seqmodels.commands.help import page
 from seqmodels.config.compose import checked, settings_and_groups
-from seqmodels.config.folders import CONF, check_folders
+from seqmodels.config.folders import CONF, check_folders, override
 from seqmodels.config.mistakes import user_errors
 from seqmodels.stops import Stopped, output_that_may_end, stop_signals
 
@@ -99,7 +99,8 @@ class Command:
             options += ["-m"] * (not arguments.multirun)
         if self.named:
             bare = [word for word in overrides if "=" not in word and not word.startswith("~")]
-            overrides = [word for word in overrides if word not in bare] + [f"name=[{','.join(bare)}]"] * bool(bare)
+            names = ",".join(override("", word).removeprefix("=") for word in bare)
+            overrides = [word for word in overrides if word not in bare] + [f"name=[{names}]"] * bool(bare)
         for number, word in enumerate(overrides):  # Hydra would read a list without brackets as several runs
             name, _, value = word.partition("=")
             if name in self.lists and value and value[0] not in "['\"":

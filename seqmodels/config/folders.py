@@ -17,7 +17,7 @@ CONF = next(folder for folder in PLACES if (folder / "verb.yaml").is_file())
 def override(name: str, path: object) -> str:
     """The override that sets a setting to a path, quoted for Hydra's grammar if necessary."""
     text = str(path)
-    if re.fullmatch(r"[\w./+-]+", text):
+    if re.fullmatch(r"[\w./+-]+", text, re.ASCII):
         return f"{name}={text}"
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'{name}="{quoted}"'

@@ -21,7 +21,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from seqmodels.checks import UserError, as_user_errors, check_whole
+from seqmodels.checks import UserError, as_user_errors, check_whole, nearest
 from seqmodels.config.folders import check_folders, override
 from seqmodels.config.identity import without_effect
 from seqmodels.experiments.child import IN_USE, job
@@ -95,7 +95,7 @@ class TypedSweep:
         from seqmodels.experiments.conclusion import conclude  # which imports pandas and matplotlib
 
         try:
-            conclude(sweep, console, self.swept, self.config.baseline)
+            conclude(sweep, console, self.swept, None if self.config.baseline is None else str(self.config.baseline))
         finally:
             report_failures(sweep)
 
@@ -114,6 +114,9 @@ class TypedSweep:
         if self.file is not None and not swept:
             raise UserError(f"sweep={self.file}: expected settings to sweep under hydra.sweeper.params, found none")
         (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)
+        pairs = [word.partition("=")[::2] for words in combinations for word in words]
+        typed = {value for name, value in pairs if name != "baseline"}
+        self.check_baseline(typed | {str(self.settings.runtime.choices["model"])})
         if self.config.match is not None:
             from seqmodels.experiments.width import matched  # which imports torch
 
@@ -131,6 +134,15 @@ class TypedSweep:
         program = "python train.py" if Path(sys.argv[0]).name == "train.py" else "seqmodels train"
         command = f"{program} {shlex.join(sys.argv[1:])}"
         return Sweep(root / "sweeps" / self.name(arguments, swept), command, placed(runs, root)), jobs
+
+    def check_baseline(self, values: set[str]) -> None:
+        """Refuse a baseline that is not among the values of the settings, with a UserError."""
+        baseline = self.config.baseline
+        if baseline is None:
+            return
+        if OmegaConf.is_config(baseline) or all(as_number(value) != as_number(str(baseline)) for value in values):
+            hint = nearest(str(baseline), values)
+            raise UserError(f"baseline should be one of the values that are compared, got {baseline}{hint}")
 
     def name(self, arguments: list[str], swept: list[str]) -> str:
         """The name of the file or the swept settings, with a digest of all typed words that can change a number."""
@@ -187,6 +199,14 @@ class TypedSweep:
             if run.state == "interrupted":
                 run.state, run.message = ("failed", message) if state == IN_USE else (state, message)
         sweep.write()
+
+
+def as_number(value: str) -> float | str:
+    """A value as a number if it is one, so that 1e-3 equals 0.001."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def share_cluster(jobs: Any, runs: list[Run]) -> int:

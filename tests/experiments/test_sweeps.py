@@ -108,6 +108,8 @@ def test_mistakes_of_some_runs_do_not_stop_the_others(type_command, tmp_path):
         (["seed=1,2", "hydra/launcher=submitit_slurm", "threads=auto"], "threads should be a number on other machines"),
         (["sweep=frist"], "sweep=frist: there is no such sweep; did you mean 'first'?"),
         (["sweep=first,eight_tasks"], "sweep should be one name"),
+        (["model=nn_rnn,nn_gru", "baseline=nn_rnm"], "one of the values that are compared, got nn_rnm; did you mean"),
+        (["optimizer.lr=0.1,0.2", "baseline=[0.1,0.2]"], "one of the values that are compared, got [0.1, 0.2]"),
         (["--config-dir", "my_conf", "sweep=empty"], "sweep=empty: expected settings to sweep under hydra.sweeper"),
     ],
 )

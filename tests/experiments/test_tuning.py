@@ -413,7 +413,7 @@ def test_killed_and_continued_by_two_processes_at_once(tmp_path):
     assert [errors for _, errors in shown] == ["", ""]
     rows = rows_of(tmp_path / "root")
     assert [int(row["trial"]) for row in rows] == list(range(1, 21))
-    study = optuna.load_study(study_name="manual_rnn_adding", storage=f"sqlite:///{tmp_path}/root/study.db")
+    study = optuna.load_study(study_name="manual_rnn_adding", storage=f"sqlite:///{tmp_path / 'root' / 'study.db'}")
     ended = [trial for trial in study.trials if trial.state != TrialState.FAIL]
     assert sorted(trial.user_attrs["number"] for trial in ended) == list(range(1, 21))
     assert len(study.trials) in (20, 21)  # the one that was killed, unless it was between two

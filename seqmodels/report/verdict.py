@@ -19,12 +19,14 @@ FEW = 500
 """Few tasks are learned in fewer steps than this, so a loss that has not fallen says little."""
 
 
-def verdict_of(result: dict[str, Any], sequences: int) -> str:
+def verdict_of(result: dict[str, Any], sequences: int | None = None) -> str:
     """Return "solved", "chance" or "between", judged by a test on this many sequences.
 
     A score counts as chance if it is less than a tenth of the way from chance to solved, or if a model that guesses
     would reach it in more than one of 40 tests. Each sequence counts once, no matter how many of its positions are
-    scored, because these depend on one another. A run that diverged before its first validation is at chance.
+    scored, because these depend on one another. Without a number of sequences, as for results of
+    earlier versions, which do not hold a verdict, only the first rule counts. A run that diverged before its first
+    validation is at chance.
     """
     if result["solved"]:
         return "solved"
@@ -33,7 +35,7 @@ def verdict_of(result: dict[str, Any], sequences: int) -> str:
     metric, chance = result["metric"], result["chance"]
     direction = 1 if metric == "accuracy" else -1
     gain = direction * (result["test"] - chance)
-    luck = direction * (lucky_guess(metric, chance, sequences) - chance)
+    luck = 0 if sequences is None else direction * (lucky_guess(metric, chance, sequences) - chance)
     return "chance" if gain <= max(SHARE * direction * (result["solved_at"] - chance), luck) else "between"
 
 

@@ -5,7 +5,6 @@ What is missing, damaged or not trusted is left out, and a note on the page says
 those of this package.
 """
 
-import io
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -29,31 +28,30 @@ from seqmodels.lens import known_of, look
 from seqmodels.lens.look import is_recurrent
 from seqmodels.model import SequenceModel
 from seqmodels.report.page.run import RunContent, run_page
+from seqmodels.report.place import LARGEST_SCORE
 from seqmodels.restore import load_run, reserved_in, within
+from seqmodels.runs.history import read_history
 from seqmodels.tasks import DrawnTask, Task
 from seqmodels.untrusted.reading import (
     CONFIG_LIMIT,
     RunFolderError,
     printable,
     read_config,
-    read_file,
     read_result,
     run_folder_errors,
 )
 
-METRICS_LIMIT = 2**26
-"""The size in bytes of the largest metrics.csv that is read: about a million rows."""
 POINTS = 300
 """The most points of a curve."""
 FILES = 200
 """The most files that are listed."""
-LARGEST, LISTED = 5_000, 50
+LARGEST_SETTING, LONGEST_LIST = 5_000, 50
 """The largest number and the longest list among the settings of a task that is built for a page."""
 WEIGHTS = 5_000_000
 """The most weights of a model whose answers and states are shown."""
 SEQUENCES, STEPS = 64, 64
 """How many sequences the lens uses, and how long they are, if training had such lengths."""
-LONGEST = 2_000
+LONGEST_SEQUENCE = 2_000
 """The most steps of a sequence that is shown."""
 
 
@@ -91,11 +89,12 @@ def content_of(folder: Path, trusted: tuple[str, ...] = (), task: Task | None = 
             if printable(command, CONFIG_LIMIT) != command:
                 raise UserError("its settings contain characters that cannot be printed")
             found.command = command
-    if (folder / "result.json").is_file():
+    if (folder / "result.json").exists():
+        found.finished = True
         with noting(found, ""):
             found.result = checked(read_result(folder / "result.json"), found.notes)
     with noting(found, "There are no curves: "):
-        found.metrics = thinned(read_metrics(folder / "metrics.csv", found.result.get("metric")))
+        found.metrics = thinned(read_history(folder / "metrics.csv", found.result.get("metric")))
     with noting(found, "There are no pictures of the model: "):
         model = load_run(folder, trusted=trusted)
         inspect(found, config, model, task or task_of(config, model, trusted))
@@ -149,11 +148,11 @@ def task_of(config: dict[str, Any], model: SequenceModel, trusted: tuple[str, ..
     for name in reserved_in({key: value for key, value in settings.items() if key != "_target_"}):
         raise RunFolderError(f"task.{printable(name)} would make Hydra build an object, which no run writes")
     for name, value in numbers_in(settings):
-        if abs(value) > LARGEST:
-            raise RunFolderError(f"task.{printable(name)} should be at most {LARGEST} for a page, got {value}")
+        if abs(value) > LARGEST_SETTING:
+            raise RunFolderError(f"task.{printable(name)} should be at most {LARGEST_SETTING} for a page, got {value}")
     for name, value in settings.items():
-        if isinstance(value, list) and len(value) > LISTED:
-            raise RunFolderError(f"task.{printable(name)} should have at most {LISTED} entries, got {len(value)}")
+        if isinstance(value, list) and len(value) > LONGEST_LIST:
+            raise RunFolderError(f"task.{printable(name)} should have at most {LONGEST_LIST} entries, got {len(value)}")
     path = settings.get("path")
     if path is not None and (
         not isinstance(path, str) or Path(path).parts[:1] != ("data",) or ".." in Path(path).parts
@@ -168,8 +167,8 @@ def task_of(config: dict[str, Any], model: SequenceModel, trusted: tuple[str, ..
     if isinstance(task, DrawnTask):  # one sequence is drawn before many are
         for length in {task.lengths.tests[0], length_of(task)}:
             steps = task.draw_for("test", 1, length, generator_for(0, "test", 0)).size(1)
-            if steps > LONGEST:
-                raise UserError(f"its sequences have {steps} steps, and a page shows at most {LONGEST}")
+            if steps > LONGEST_SEQUENCE:
+                raise UserError(f"its sequences have {steps} steps, and a page shows at most {LONGEST_SEQUENCE}")
     return task
 
 
@@ -208,24 +207,6 @@ def length_of(task: DrawnTask) -> int:
     return max(task.lengths.shortest, min(task.lengths.longest, STEPS))
 
 
-def read_metrics(file: Path, metric: str | None) -> pd.DataFrame:
-    """The losses and the metric of a metrics.csv, as numbers.
-
-    Raises:
-        RunFolderError: it is missing, too large, or not a table with a column of steps.
-    """
-    wanted = {"step", "train_loss", "val_loss", f"val_{metric}"}
-    content = read_file(file, METRICS_LIMIT)
-    with run_folder_errors(file):
-        if not content.strip():
-            raise RunFolderError(f"{printable(file)} is empty")
-        table = pd.read_csv(io.BytesIO(content), usecols=lambda name: name in wanted, dtype=str, on_bad_lines="skip")
-        table = table.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
-        if "step" not in table:
-            raise RunFolderError(f"{printable(file)} should have a column named step")
-        return table[table["step"].between(0, 1e15)]
-
-
 def thinned(metrics: pd.DataFrame) -> pd.DataFrame:
     """The metrics with at most about `POINTS` values of each: the smallest and largest in equal parts of the steps."""
     kept = [part_of(metrics[["step", name]].dropna()) for name in metrics.columns if name != "step"]
@@ -254,7 +235,7 @@ def validation_in(found: RunContent) -> float | None:
 NUMBER: tuple[type, ...] = (int, float)
 
 TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(["model", "task", "layer", "claim", "metric", "git", "finished"], (str,)),
+    **dict.fromkeys(["model", "task", "layer", "claim", "metric", "verdict", "git", "finished"], (str,)),
     **dict.fromkeys(["seed", "steps", "best_step", "diverged_at", "threads", "processes", "parameters"], (int,)),
     **dict.fromkeys(["test", "validation", "unseen", "chance", "solved_at", "seconds", "steps_per_second"], NUMBER),
     "solved": (bool,),
@@ -324,7 +305,7 @@ def is_number(value: Any) -> bool:
     """Whether a value is a finite number of ordinary size."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and abs(value) < 1e100 if isinstance(value, float) else abs(value) < 2**63
+    return math.isfinite(value) and abs(value) < LARGEST_SCORE if isinstance(value, float) else abs(value) < 2**63
 
 
 def files_in(folder: Path) -> list[tuple[str, int]]:

@@ -86,10 +86,16 @@ def test_a_run_of_an_earlier_version_has_its_validation_score_in_metrics_csv(fol
     assert content_of(folder).result["validation"] == pytest.approx(score)
 
 
+def test_the_page_says_what_the_verdict_says(folder):
+    change(folder, "result.json", test=0.62, solved=False, verdict="chance")  # a fourth of the way, by luck
+    (folder / "checkpoints/best.ckpt").unlink()  # its pictures take time
+    assert "It is no better than chance." in page_of(folder)
+
+
 def test_an_unfinished_run(folder):
     (folder / "result.json").unlink()
     content = content_of(folder)
-    assert (content.notes, content.result) == ([], {})
+    assert (content.notes, content.result, content.finished) == ([], {}, False)
     assert content.lens
     assert len(content.metrics)
 
@@ -134,6 +140,8 @@ def test_the_page_of_a_folder_in_which_everything_is_damaged(folder):
     page = page_of(folder)
     check_page(page)
     assert "No result" in page
+    assert "Its result.json cannot be read." in page
+    assert "has not finished" not in page
     assert len(re.findall("<li>", notes_in(page))) == 3
 
 

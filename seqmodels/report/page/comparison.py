@@ -89,7 +89,7 @@ def comparison_page(content: ComparisonContent) -> str:
         about=content.about,
         commands=content.commands,
         warnings=[printable(line) for line in content.warnings + plots.notes],
-        table=grid_of(printable(content.table_title, 500), content.header, content.rows, numbers_in(content.rows)),
+        table=grid_of(printable(content.table_title, 500), content.header, content.rows, numeric_columns(content.rows)),
         glance=glance,
         plots=drawn,
         names=names,
@@ -109,7 +109,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def numbers_in(rows: list[list[str]]) -> set[int]:
+def numeric_columns(rows: list[list[str]]) -> set[int]:
     """The columns whose cells all begin like numbers, or are empty."""
     return {
         place

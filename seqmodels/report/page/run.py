@@ -1,7 +1,6 @@
 """The page of one run."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,9 +17,11 @@ from seqmodels.report import lens as lens_pictures
 from seqmodels.report.curves import draw_by_length, draw_losses, draw_scores
 from seqmodels.report.page.parts import ROWS, Plots, Section, grid_of
 from seqmodels.report.page.render import render, shown
+from seqmodels.report.place import is_logarithmic, place_of, scale_of
 from seqmodels.report.predictions import fill
 from seqmodels.report.sheet import BLUE, GRAY, add_legend
 from seqmodels.report.tables import significant, span
+from seqmodels.report.verdict import verdict_of
 from seqmodels.tasks import Task
 from seqmodels.tasks.task import IGNORED
 from seqmodels.untrusted.reading import printable
@@ -47,6 +48,8 @@ class RunContent:
     files: list[tuple[str, int]] = field(default_factory=list)
     """The names of the files in the folder, and their sizes in bytes."""
     notes: list[str] = field(default_factory=list)
+    finished: bool = False
+    """Whether there is a result.json, even one that cannot be read."""
 
 
 def run_page(content: RunContent) -> str:
@@ -68,9 +71,9 @@ def run_page(content: RunContent) -> str:
         "run.html",
         version=__version__,
         title=title,
-        verdict=verdict_of(result),
+        verdict=headline_of(result, content.finished),
         claim=printable(result["claim"]) if result.get("claim") else None,
-        scale=scale_of(result),
+        scale=ruler_of(result),
         facts=facts_of(result, content.settings),
         command=content.command,
         sections=[section for section in sections if section is not None],
@@ -80,45 +83,31 @@ def run_page(content: RunContent) -> str:
     )
 
 
-def verdict_of(result: dict[str, Any]) -> dict[str, str]:
+def headline_of(result: dict[str, Any], finished: bool = True) -> dict[str, str]:
     """The verdict in a word or two, and a sentence that explains it."""
     if not result:
-        return {"word": "No result", "kind": "", "more": "The run has not finished."}
+        more = "Its result.json cannot be read." if finished else "The run has not finished."
+        return {"word": "No result", "kind": "", "more": more}
     if result.get("diverged_at") is not None:
         more = f"A loss or a gradient was not finite at step {shown(result['diverged_at'])}."
         return {"word": "Diverged", "kind": "bad", "more": more}
     if result.get("solved"):
         return {"word": "Solved", "kind": "good", "more": ""}
-    return {"word": "Not solved", "kind": "bad", "more": far_of(result)}
+    return {"word": "Not solved", "kind": "bad", "more": how_far(result)}
 
 
-def far_of(result: dict[str, Any]) -> str:
+def how_far(result: dict[str, Any]) -> str:
     """A sentence that says how far the test is on the way from chance to solved."""
-    if result.get("verdict") == "chance":
-        return "It is no better than chance."
-    test, chance, solved = (result.get(name) for name in ("test", "chance", "solved_at"))
-    if test is None or chance is None or solved is None:
+    test, chance, solved_at, metric = (result.get(name) for name in ("test", "chance", "solved_at", "metric"))
+    if test is None or chance is None or solved_at is None or metric is None:
         return ""
-    place = placing(result, [test, chance, solved])
-    way = place(solved) - place(chance)
-    if way <= 0:
-        return ""
-    share = (place(test) - place(chance)) / way
-    if share < 0.02:
+    if (result.get("verdict") or verdict_of({"solved": False} | result)) == "chance":
         return "It is no better than chance."
-    return f"It is {min(math.floor(100 * share), 99)} % of the way from chance to solved."
+    share = math.floor(100 * place_of(test, chance, solved_at, metric))
+    return f"It is {min(share, 99)} % of the way from chance to solved."
 
 
-def placing(result: dict[str, Any], values: list[float]) -> Callable[[float], float]:
-    """A function that places scores on a scale from worse to better: logarithmic for errors that are all positive."""
-    if result.get("metric") == "accuracy":
-        return float
-    if min(values) > 0:
-        return lambda value: -math.log(value)
-    return lambda value: -value
-
-
-def scale_of(result: dict[str, Any]) -> dict[str, Any] | None:
+def ruler_of(result: dict[str, Any]) -> dict[str, Any] | None:
     """The scale from worse to better with the scores of the run, in percent of its width."""
     scores: list[tuple[str, str, str, Any]] = [("chance", "chance", "bar", result.get("chance"))]
     scores += [(printable(name, 40), "baseline", "bar", value) for name, value in result.get("baselines", {}).items()]
@@ -130,8 +119,9 @@ def scale_of(result: dict[str, Any]) -> dict[str, Any] | None:
     known = [score for score in scores if score[3] is not None]
     if len(known) < 2 or result.get("chance") is None:
         return None
-    place = placing(result, [value for *_, value in known])
-    places = [place(value) for *_, value in known]
+    metric, values = result.get("metric", ""), [value for *_, value in known]
+    place = scale_of(metric, values)
+    places = list(map(place, values))
     low, high = min(places), max(places)
     margin = 0.08 * (high - low or 1)
 
@@ -142,8 +132,7 @@ def scale_of(result: dict[str, Any]) -> dict[str, Any] | None:
         {"name": name, "kind": kind, "shape": shape, "place": percent(value), "value": significant(value)}
         for name, kind, shape, value in known
     ]
-    logarithmic = result.get("metric") != "accuracy" and min(value for *_, value in known) > 0
-    unit = printable(result.get("metric", ""), 40) + (", logarithmic" if logarithmic else "")
+    unit = printable(metric, 40) + (", logarithmic" if is_logarithmic(metric, values) else "")
     goal = result.get("solved_at")
     return {"marks": marks, "unit": unit, "goal": None if goal is None else percent(goal)}
 

@@ -10,7 +10,7 @@ from report.page.tags import check_page
 from report.results import LENGTHS, result_with
 
 from seqmodels.report.page.comparison import ComparisonContent, comparison_page
-from seqmodels.report.page.run import RunContent, run_page, scale_of, verdict_of
+from seqmodels.report.page.run import RunContent, headline_of, ruler_of, run_page
 from seqmodels.runs.page import checked
 
 METRICS = pd.DataFrame({"step": range(9, 300, 10), "train_loss": 0.3, "val_loss": 0.2, "val_mse": 0.1})
@@ -45,6 +45,9 @@ def test_every_string_is_escaped():
         ({"solved": True}, "Solved", ""),
         ({"test": 0.5}, "Not solved", "no better than chance"),
         ({"test": 0.6}, "Not solved", "no better than chance"),
+        ({"test": 0.46}, "Not solved", "no better than chance"),  # 8 % of the way: as the verdict of a run says
+        ({"test": 0.44}, "Not solved", "It is 3 % of the way"),
+        ({"test": 0.44, "verdict": "chance"}, "Not solved", "no better than chance"),  # a test of few sequences
         ({"test": 0.02, "verdict": "chance"}, "Not solved", "no better than chance"),
         ({"test": 0.0707}, "Not solved", " 50 % of the way"),  # on a logarithmic scale from 0.5 to 0.01
         ({"test": 0.0100001}, "Not solved", " 99 % of the way"),
@@ -53,20 +56,20 @@ def test_every_string_is_escaped():
     ],
 )
 def test_the_verdict(entries, word, more):
-    verdict = verdict_of(result_with(**entries))
+    verdict = headline_of(result_with(**entries))
     assert verdict["word"] == word
     assert more in verdict["more"]
 
 
 def test_the_scale_orders_scores_from_worse_to_better():
     result = result_with(validation=0.012, baselines={"persistence": 0.3})
-    places = {mark["name"]: mark["place"] for mark in scale_of(result)["marks"]}
+    places = {mark["name"]: mark["place"] for mark in ruler_of(result)["marks"]}
     assert 0 < places["chance"] < places["persistence"] < places["test"] < places["validation"] < places["solved"] < 100
     result = result_with(metric="accuracy", chance=0.5, solved_at=0.99, test=0.4)
-    places = {mark["name"]: mark["place"] for mark in scale_of(result)["marks"]}
+    places = {mark["name"]: mark["place"] for mark in ruler_of(result)["marks"]}
     assert places["test"] < places["chance"] < places["solved"]
-    assert scale_of(result_with(metric="mse", test=0.0))["unit"] == "mse"  # no logarithm of 0
-    assert scale_of({}) is None
+    assert ruler_of(result_with(metric="mse", test=0.0))["unit"] == "mse"  # no logarithm of 0
+    assert ruler_of({}) is None
 
 
 def test_a_page_with_lengths_and_curves():

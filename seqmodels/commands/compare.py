@@ -15,24 +15,28 @@ from seqmodels.config import arguments_of
 @command("compare", lists=("by",))
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
-        from seqmodels.experiments.comparison import compare, runs_in, write_comparison
+        from seqmodels.experiments.comparison import compare
         from seqmodels.experiments.conclusion import show
+        from seqmodels.experiments.folders import comparison_folder, find_runs, folder_in
+        from seqmodels.experiments.output import write_comparison
         from seqmodels.experiments.page import write_comparison_page
 
     settings = arguments_of(config)
-    if not isinstance(settings["by"], list):
-        raise UserError(f"by should name settings, such as model,task, got {settings['by']!r}")
-    root = Path(str(settings["folder"]))
-    if not root.is_dir():
-        raise UserError(f"folder={root}: there is no such folder")
-    runs, errors, unfinished = runs_in(root)
-    for left_out in errors:
+    by = settings["by"]
+    if by is not None and not isinstance(by, list):
+        raise UserError(f"by should name settings, such as model,task, got {by!r}")
+    root = folder_in(settings["folder"])
+    found = find_runs(root)
+    for left_out in found.errors:
         print(f"left out: {left_out}", file=sys.stderr)
+    names = found.by if by is None else ["null" if name is None else str(name) for name in by]
     baseline = None if settings["baseline"] is None else str(settings["baseline"])
-    by = ["null" if name is None else str(name) for name in settings["by"]]
-    comparison = compare(runs, by, baseline, settings["score"], unfinished, errors)
-    write_comparison(comparison, root / "comparison")
-    write_comparison_page(comparison, root / "comparison")
+    comparison = compare(found.runs, names, baseline, settings["score"], found.warnings)
+    place = comparison_folder(root, found.by, names, comparison.score)
+    replaces = (place / "comparison.csv").exists()
+    write_comparison(comparison, place)
+    write_comparison_page(comparison, place)
     console = Console(width=None if sys.stdout.isatty() else 1000)
     show(comparison, console)
-    console.print(f"Tables and pictures are in [bold]{escape(str(root / 'comparison'))}[/bold]", soft_wrap=True)
+    where = f"[bold]{escape(str(place))}[/bold]{', in place of earlier ones' if replaces else ''}"
+    console.print(f"Tables and pictures are in {where}", soft_wrap=True)

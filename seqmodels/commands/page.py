@@ -14,14 +14,16 @@ from seqmodels.config import arguments_of
 @command("page", named=True)
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
-        from seqmodels.experiments.comparison import runs_in
+        from seqmodels.experiments.comparison import compare
+        from seqmodels.experiments.folders import find_runs
+        from seqmodels.experiments.page import write_comparison_page
         from seqmodels.runs.page import write_page
 
     settings = arguments_of(config)
     with as_user_errors():
         check_flag("runs", config.runs)
-    trusted = tuple(listed(settings["trusted"]))
-    places = [Path(name) for name in listed(settings["name"])]
+    trusted = tuple(as_list(settings["trusted"]))
+    places = [Path(name) for name in as_list(settings["name"]) if name]
     if not places:
         raise UserError("page needs a run folder, or a folder with runs below it: seqmodels page outputs/TASK/...")
     for place in places:
@@ -30,30 +32,23 @@ def main(config: DictConfig, folder: Path) -> None:
         if is_run(place):
             print(f"wrote {write_page(place, trusted)}")
             continue
+        found = find_runs(place)
+        for error in found.errors:
+            print(f"left out: {error}", file=sys.stderr)
         if config.runs:
-            for run in runs_in(place)[0]["folder"]:
+            for run in found.runs["folder"]:
                 try:
                     print(f"wrote {write_page(Path(run), trusted)}")
                 except UserError as error:
                     print(f"left out: {error}", file=sys.stderr)
-        print(f"wrote {write_comparison(place)}")
-
-
-def write_comparison(place: Path) -> Path:
-    """Compare the runs of a folder by model and task, and write the page into its subfolder `comparison`."""
-    from seqmodels.experiments.comparison import compare, runs_in
-    from seqmodels.experiments.page import write_comparison_page
-
-    runs, errors, unfinished = runs_in(place)
-    for error in errors:
-        print(f"left out: {error}", file=sys.stderr)
-    return write_comparison_page(compare(runs, unfinished=unfinished, errors=errors), place / "comparison")
+        comparison = compare(found.runs, found.by, warnings=found.warnings)
+        print(f"wrote {write_comparison_page(comparison, place / 'comparison')}")
 
 
 def is_run(place: Path) -> bool:
     return (place / "config.yaml").is_file() or (place / "result.json").is_file()
 
 
-def listed(words: Any) -> list[str]:
+def as_list(words: Any) -> list[str]:
     """The words of a setting as a list; the setting may be a list, a single word, or null."""
     return [] if words is None else [str(word) for word in (words if isinstance(words, list) else [words])]

@@ -1,4 +1,4 @@
-"""The folders of the package and of its configs, and how a folder is typed."""
+"""The folders of the package and of its configs, and how folders and other settings are typed."""
 
 import re
 from pathlib import Path
@@ -21,6 +21,11 @@ def override(name: str, path: object) -> str:
         return f"{name}={text}"
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'{name}="{quoted}"'
+
+
+def name_in(word: str) -> str:
+    """The name of the setting that an override sets."""
+    return word.lstrip("+~").partition("=")[0]
 
 
 def check_folders(settings: Any) -> None:

@@ -11,18 +11,21 @@ ENOUGH = 6
 """The fewest seeds with which the interval of a mean can cover it 95 % of the time."""
 
 
-def about_missing(
-    unfinished: Sequence[str],
-    errors: Sequence[Exception],
-    left_out: Sequence[str],
-    score: str,
-    without_curve: Sequence[str],
+def about_unread(
+    unfinished: Sequence[str], errors: Sequence[Exception], damaged: Exception | None, sweep: bool
 ) -> Iterator[str]:
-    """Runs that are not in the comparison, or not in all of its pictures."""
+    """What is missing from a table of runs that was read from a folder."""
+    if damaged is not None:
+        yield f"{damaged}; in place of the runs that it names, all below its folder are compared."
     if unfinished:
         yield f"{counted(len(unfinished), 'run')} {has(unfinished)} not finished: {listed(unfinished)}."
     if errors:
-        yield f"{counted(len(errors), 'result')} could not be read, and {are(errors)} left out."
+        again = " To repeat such a run, remove its folder and type the command of the sweep again." if sweep else ""
+        yield f"{counted(len(errors), 'result')} could not be read, and {are(errors)} left out.{again}"
+
+
+def about_left_out(left_out: Sequence[str], score: str, without_curve: Sequence[str]) -> Iterator[str]:
+    """Runs that are not in the comparison, or not in all of its pictures."""
     if left_out:
         yield (
             f"{counted(len(left_out), 'run')} {has(left_out)} no finite value of {score}, chance or solved, and "
@@ -85,7 +88,10 @@ def about_seeds(runs: pd.DataFrame, groups: pd.DataFrame, pairs: pd.DataFrame, p
             )
     if diverged := int(runs["diverged"].sum()):
         count = "counts" if diverged == 1 else "count"
-        yield f"{counted(diverged, 'run')} diverged, and {count} as chance and unsolved."
+        yield (
+            f"{counted(diverged, 'run')} diverged, and {count} as unsolved, with the worst score of all runs on the "
+            "task, or chance if that is worse."
+        )
 
 
 def about_settings(runs: pd.DataFrame, settings: list[str], by: list[str]) -> Iterator[str]:

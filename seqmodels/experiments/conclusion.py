@@ -6,9 +6,10 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.checks import UserError
-from seqmodels.experiments.comparison import Comparison, cells_of, compare, runs_in, write_comparison
+from seqmodels.experiments.comparison import Comparison, compare
+from seqmodels.experiments.folders import find_runs
+from seqmodels.experiments.output import header_and_rows, write_comparison
 from seqmodels.experiments.page import write_comparison_page
-from seqmodels.experiments.results import settings_in
 from seqmodels.experiments.sweep import Run, Sweep
 from seqmodels.report.tables import fitted, significant
 from seqmodels.untrusted.reading import printable
@@ -17,23 +18,18 @@ LEAST_NEEDED = ("parameters", "metric", "p", "diverged", "seeds", "seeds needed"
 """Columns of a comparison that are left out on a narrow terminal, the least needed first."""
 
 
-def conclude(sweep: Sweep, console: Console, swept: list[str], baseline: str | None) -> None:
+def conclude(sweep: Sweep, console: Console, baseline: str | None) -> None:
     """Print a table of all runs, and compare those that have finished by model, task and the other swept settings.
 
-    The comparison is written to comparison/ in the sweep's folder. `swept` are the names of the settings that had
-    several values.
+    The comparison is written to comparison/ in the sweep's folder.
     """
     table = Table("run", "state", "validation", "test", "solved", "seconds")
     for run in sweep.runs:
         table.add_row(*map(Text, cells_of_run(run)))
     console.print(table)
     try:
-        runs, errors, unfinished = runs_in(sweep.folder)
-        others = [name.lstrip("+~") for name in swept if name not in ("model", "task", "seed")]
-        names = [name for each in others for name in (each, f"{each}._target_")]  # of a value, or of a choice
-        settings = settings_in(runs)
-        by = ["model", "task", *(name for name in names if name in settings)]
-        comparison = compare(runs, by, baseline, unfinished=unfinished, errors=errors)
+        found = find_runs(sweep.folder)
+        comparison = compare(found.runs, found.by, baseline, warnings=found.warnings)
         write_comparison(comparison, sweep.folder / "comparison")
         write_comparison_page(comparison, sweep.folder / "comparison")
         show(comparison, console)
@@ -54,7 +50,7 @@ def cells_of_run(run: Run) -> list[str]:
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the table of a comparison, and its warnings."""
-    screen, hidden = fitted(*cells_of(comparison), console.width, LEAST_NEEDED, by="task")
+    screen, hidden = fitted(*header_and_rows(comparison), console.width, LEAST_NEEDED, by="task")
     console.print(Text(comparison.title), soft_wrap=True)
     console.print(screen)
     if hidden:

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from seqmodels.config.folders import override
-from seqmodels.experiments.comparison import Comparison, cells_of, drawn
+from seqmodels.experiments.comparison import Comparison
+from seqmodels.experiments.output import drawn, header_and_rows
 from seqmodels.experiments.sweep import read_sweep
 from seqmodels.files import write_whole
 from seqmodels.report.page.comparison import ComparisonContent, comparison_page
@@ -25,7 +26,7 @@ RUN_COLUMNS = {
 
 def write_comparison_page(comparison: Comparison, folder: Path) -> Path:
     """Write page.html into the folder of a comparison, which lies in that of the runs; return its path."""
-    header, rows = cells_of(comparison)
+    header, rows = header_and_rows(comparison)
     runs = comparison.runs
     tasks, seeds = runs["task"].nunique(), runs["seed"].nunique()
     names = " and ".join(filter(None, [", ".join(comparison.by[:-1]), comparison.by[-1]]))

@@ -1,5 +1,9 @@
-"""A table of finished runs. Their folders may come from anyone: a file that is not as a run writes it is left out."""
+"""The results of runs, read from their folders, which may come from anyone.
 
+A folder is left out if a file in it is not as a run writes it.
+"""
+
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from seqmodels.config.identity import without_effect
-from seqmodels.report.tables import significant
 from seqmodels.untrusted.reading import (
     RunFolderError,
     digests_in,
@@ -39,53 +42,19 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 """The types of a result's values. The scores are null where training diverged before its first validation."""
 
+NEVER_NEGATIVE = ("seed", "steps", "steps_per_second", "seconds", "parameters")
+
 LATER = ("validation", "unseen", "solved_at", "diverged_at", "finished", "git")
 """Values that results of earlier versions do not have."""
 
 OWN_COLUMNS = ("model_name", "task_name", "seed")
 """Settings that are columns under other names."""
 
-FEW = 5
-"""If more settings than this differ, they share a column."""
-
-
-def collect(folder: Path) -> tuple[pd.DataFrame, list[RunFolderError]]:
-    """The runs below a folder as a table to be shown, and an error for each that was left out.
-
-    The rows are sorted by task and from the best to the worst score on validation. The test plays no part in it. The
-    columns `unseen` (the mean over test lengths that training did not have) and `diverged at` (a step) exist if any run
-    has one. Settings have columns if two runs of the same model on the same task differ in them.
-
-    Raises:
-        FileNotFoundError: there is no `result.json`.
-    """
-    files = sorted(folder.rglob("result.json"))
-    if not files:
-        raise FileNotFoundError(f"expected run folders with a result.json below {folder}, found none")
-    runs, errors = read_runs([file.parent for file in files], folder)
-    order = [
-        -score if score is not None and metric == "accuracy" else score
-        for score, metric in zip(runs["validation"], runs["metric"], strict=True)
-    ]
-    runs = runs.assign(order=pd.array(order, dtype="Float64").to_numpy(float, na_value=float("nan")))
-    runs = runs.sort_values(["task", "order", "model", "seed"], kind="stable").drop(columns="order")
-    facts = ["task", "model", "seed", "metric", "validation", "test", "unseen", "chance", "solved", "diverged_at",
-             "steps", "steps_per_second", "parameters"]  # fmt: skip
-    shown = runs[facts].rename(columns={"steps_per_second": "steps/s", "diverged_at": "diverged at"})
-    shown["date"] = [finished[:16].replace("T", " ") for finished in runs["finished"]]
-    shown["folder"] = [shortened(Path(run), folder) for run in runs["folder"]]
-    for name in ("unseen", "diverged at"):
-        if all(value is None for value in shown[name]):
-            shown = shown.drop(columns=name)
-    for name, values in reversed(differing(runs).items()):
-        shown.insert(3, name, values)
-    return shown, errors
-
 
 def read_runs(folders: Iterable[Path], root: Path | None = None) -> tuple[pd.DataFrame, list[RunFolderError]]:
     """One row for each run folder, and an error for each that was left out.
 
-    The columns are the values of result.json named in `TYPES`, `layer`, `best_step`, `lengths` (a list with a dict for
+    The columns are the values of result.json named in `TYPES`, `best_step`, `lengths` (a list with a dict for
     each tested length), `versions` (a dict), `folder`, and the settings of config.yaml by their dotted names, such as
     optimizer.lr, as strings; a setting that a run does not have is missing there. `finished` is the time at which
     result.json was written where an earlier version did not store it.
@@ -98,10 +67,10 @@ def read_runs(folders: Iterable[Path], root: Path | None = None) -> tuple[pd.Dat
         file = folder / "result.json"
         try:
             result = checked_result(file, root or folder)
-            settings = settings_of(folder / "config.yaml", digests_in(result).get("config.yaml"))
+            settings = read_settings(folder / "config.yaml", digests_in(result).get("config.yaml"))
             facts = {name: result[name] for name in TYPES}
-            facts |= {"best_step": result.get("best_step"), "lengths": lengths_of(result)}
-            facts |= {"versions": versions_of(result), "folder": str(folder)}
+            facts |= {"best_step": result.get("best_step"), "lengths": lengths_in(result)}
+            facts |= {"versions": result.get("versions", {}), "folder": str(folder)}
             facts["finished"] = finished_at(result, file)
         except RunFolderError as error:
             errors.append(error)
@@ -113,54 +82,9 @@ def read_runs(folders: Iterable[Path], root: Path | None = None) -> tuple[pd.Dat
     return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}), errors
 
 
-def settings_in(runs: pd.DataFrame) -> list[str]:
+def setting_columns(runs: pd.DataFrame) -> list[str]:
     """The columns of a table of runs that are settings."""
     return [str(name) for name in runs if name not in {*TYPES, "best_step", "lengths", "versions", "folder"}]
-
-
-def differing(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """Columns for the settings in which runs of the same model on the same task differ, by short names.
-
-    Where there are more than a few, one column, `settings`, names those that differ for each pair of model and task.
-    """
-    settings = runs[[name for name in settings_in(runs) if name != "trainer.max_steps"]]  # the column steps shows it
-    groups = [rows for _, rows in settings.groupby([runs["task"], runs["model"]], sort=False)]
-    apart = [[str(name) for name in rows if rows[name].nunique(dropna=False) > 1] for rows in groups]
-    names = [str(name) for name in settings if any(name in part for part in apart)]
-    short = short_names(names)
-    if len(names) <= FEW:
-        return {
-            short[name]: ["" if value is None else short_value(value) for value in settings[name]] for name in names
-        }
-    text = dict.fromkeys(runs.index, "")
-    for rows, part in zip(groups, apart, strict=True):
-        for name in part:
-            for row, value in rows[name].items():
-                text[row] += "" if value is None else f" {short[name]}={short_value(value)}"
-    return {"settings": [words.strip() for words in text.values()]}
-
-
-def short_names(names: list[str]) -> dict[str, str]:
-    """The last parts of dotted names, such as lr, where these are unambiguous; a class has the name of its node.
-
-    >>> list(short_names(["optimizer.lr", "optimizer._target_", "model.length", "task.length"]).values())
-    ['lr', 'optimizer', 'model.length', 'task.length']
-    """
-    taken = {*TYPES, "date", "folder", "settings", "steps/s", "diverged at"}
-    last = {name: name.removesuffix("._target_").rpartition(".")[2] for name in names}
-    counts = pd.Series(list(last.values())).value_counts()
-    return {name: name if counts[short] > 1 or short in taken else short for name, short in last.items()}
-
-
-def short_value(value: str) -> str:
-    """A setting's value; of a long dotted name, such as that of a class, the last part."""
-    last = value.rpartition(".")[2]
-    return last if last.isidentifier() and len(value) > 20 else value
-
-
-def shortened(folder: Path, root: Path) -> str:
-    """The path of a folder relative to another one, if that contains it."""
-    return str(folder.relative_to(root)) if folder.is_relative_to(root) else str(folder)
 
 
 def checked_result(file: Path, root: Path) -> dict[str, Any]:
@@ -181,10 +105,16 @@ def checked_result(file: Path, root: Path) -> dict[str, Any]:
             raise RunFolderError(f"{printable(file)}: {name} is not as a run writes it, got {printable(got, 100)}")
         if isinstance(value, int) and abs(value) >= 2**63:
             raise RunFolderError(f"{printable(file)}: {name} is too large a number")
+        if name in NEVER_NEGATIVE and isinstance(value, int | float) and not 0 <= value < math.inf:
+            raise RunFolderError(f"{printable(file)}: {name} is not as a run writes it, got {value}")
+    if not isinstance(versions := result.get("versions", {}), dict) or not all(
+        isinstance(version, str) for version in versions.values()
+    ):
+        raise RunFolderError(f"{printable(file)}: versions is not as a run writes it, got {printable(versions, 100)}")
     return result
 
 
-def lengths_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+def lengths_in(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The scores by length of a result, without those that are not as a run writes them."""
     rows = result.get("lengths")
     numbers = ("length", "test", "chance")
@@ -197,12 +127,6 @@ def lengths_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def versions_of(result: dict[str, Any]) -> dict[str, str]:
-    """The versions that a result names."""
-    versions = result.get("versions")
-    return {str(name): str(value) for name, value in versions.items()} if isinstance(versions, dict) else {}
-
-
 def finished_at(result: dict[str, Any], file: Path) -> str:
     """When a run finished, in UTC as ISO 8601; if the result does not say, when the file was written."""
     with run_folder_errors(file):
@@ -211,7 +135,7 @@ def finished_at(result: dict[str, Any], file: Path) -> str:
         return when.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def settings_of(file: Path, digest: str | None = None) -> dict[str, str]:
+def read_settings(file: Path, digest: str | None = None) -> dict[str, str]:
     """The settings of a run by their dotted names, such as optimizer.lr, as strings; empty without a config.
 
     Raises:
@@ -227,15 +151,3 @@ def settings_of(file: Path, digest: str | None = None) -> dict[str, str]:
         for name, value in settings.items()
         if name not in OWN_COLUMNS and not without_effect(str(name))
     }
-
-
-def cells_of(table: pd.DataFrame) -> list[list[str]]:
-    """The cells as strings: four significant digits of measurements, whole steps per second, printable text."""
-    text = table.astype(object)
-    for name in {"validation", "test", "unseen", "chance"} & set(table):
-        text[name] = ["" if value is None else significant(value) for value in table[name]]
-    text["steps/s"] = [f"{value:.0f}" for value in table["steps/s"]]
-    text["solved"] = ["yes" if solved else "no" for solved in table["solved"]]
-    if "diverged at" in table:
-        text["diverged at"] = ["" if value is None else value for value in table["diverged at"]]
-    return [[printable(cell) for cell in row] for row in text.to_numpy()]

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from seqmodels.checks import UserError, as_user_errors, check_whole, nearest
-from seqmodels.config.folders import check_folders, override
+from seqmodels.config.folders import check_folders, name_in, override
 from seqmodels.config.identity import without_effect
 from seqmodels.experiments.child import IN_USE, job
 from seqmodels.experiments.jobs import do_missing, look, shared_environment
@@ -72,8 +72,6 @@ class TypedSweep:
         self.settings: Any = config.hydra
         self.file: str | None = self.settings.runtime.choices.get("sweep")
         """The name of the file in conf/sweep/."""
-        self.swept: list[str] = []
-        """The names of the settings that have several values; empty until the words are known."""
         launcher = str(self.settings.runtime.choices["hydra/launcher"])
         self.launcher = None if launcher == "basic" else launcher
 
@@ -95,7 +93,7 @@ class TypedSweep:
         from seqmodels.experiments.conclusion import conclude  # which imports pandas and matplotlib
 
         try:
-            conclude(sweep, console, self.swept, None if self.config.baseline is None else str(self.config.baseline))
+            conclude(sweep, console, None if self.config.baseline is None else str(self.config.baseline))
         finally:
             report_failures(sweep)
 
@@ -108,7 +106,6 @@ class TypedSweep:
         params = [f"{name}={values}" for name, values in (self.settings.sweeper.params or {}).items()]
         overrides = OverridesParser.create(self.context.config_loader).parse_overrides(params + arguments)
         swept = list(dict.fromkeys(each.get_key_element() for each in overrides if each.is_sweep_override()))
-        self.swept = swept
         if "sweep" in swept:
             raise UserError("sweep should be one name (--help lists them): each file is a separate sweep")
         if self.file is not None and not swept:
@@ -146,7 +143,7 @@ class TypedSweep:
 
     def name(self, arguments: list[str], swept: list[str]) -> str:
         """The name of the file or the swept settings, with a digest of all typed words that can change a number."""
-        typed = {word: word.lstrip("+~").partition("=")[0] for word in arguments}
+        typed = {word: name_in(word) for word in arguments}
         words = sorted(
             word for word, name in typed.items() if name == "match" or (name != "sweep" and not without_effect(name))
         )

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.checks import UserError, as_user_errors, check_whole
 from seqmodels.config import compose, layer_of
+from seqmodels.config.folders import name_in
 from seqmodels.runs.build import build_model, build_task
 from seqmodels.tasks import Task
 
@@ -121,8 +122,3 @@ def check_match(match: Any) -> None:
     if match is None or match == "parameters" or (isinstance(match, int) and not isinstance(match, bool) and match > 0):
         return
     raise UserError(f"match should be 'parameters', a number of parameters such as 5000, or null, got {match!r}")
-
-
-def name_in(word: str) -> str:
-    """The name of the setting that an override sets."""
-    return word.lstrip("+~").partition("=")[0]

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.checks import UserError
 from seqmodels.config import arguments_of, target_of
 from seqmodels.config.compose import settings_and_groups
+from seqmodels.config.folders import name_in
 from seqmodels.config.identity import OF_SWEEPS, decisive, flat, without_effect
 from seqmodels.files import digest_of
 from seqmodels.report.tables import counted
@@ -43,7 +44,7 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
     check_classes(stored, words)
     config = stored.copy()
     for word in words:
-        name = word.lstrip("+~").partition("=")[0]
+        name = name_in(word)
         if name == "resume":
             continue
         if name.startswith("hydra.") or name == "experiment" or "@" in name:

@@ -5,6 +5,7 @@ import pytest
 from report.page.tags import check_page
 
 from seqmodels.checks import UserError
+from seqmodels.experiments.folders import FoundRuns
 
 SHORT = ["trainer=smoke", "model.hidden_size=4", "data.batch_size=8", "task=adding"]
 
@@ -36,8 +37,13 @@ def test_pages_of_all_runs(type_command, tmp_path, monkeypatch):
     for name in ("a", "b", "c"):
         (tmp_path / "runs" / name).mkdir(parents=True)
     runs = pandas.DataFrame({"folder": ["runs/a", "runs/b"]})
-    monkeypatch.setattr("seqmodels.experiments.comparison.runs_in", lambda place: (runs, [], []))
-    monkeypatch.setattr("seqmodels.commands.page.write_comparison", lambda place: place / "comparison/page.html")
+    monkeypatch.setattr(
+        "seqmodels.experiments.folders.find_runs", lambda place: FoundRuns(runs, ["model", "task"], [], [])
+    )
+    monkeypatch.setattr("seqmodels.experiments.comparison.compare", lambda runs, by, warnings: None)
+    monkeypatch.setattr(
+        "seqmodels.experiments.page.write_comparison_page", lambda comparison, folder: folder / "page.html"
+    )
 
     def write_page(folder, trusted):
         if folder.name == "a":

@@ -10,9 +10,12 @@ import pytest
 from report.tidy import assert_tidy
 
 from seqmodels.checks import UserError
-from seqmodels.experiments.comparison import compare, drawn, markdown, place_of, runs_in, write_comparison
+from seqmodels.experiments.comparison import compare
+from seqmodels.experiments.folders import find_runs
+from seqmodels.experiments.output import drawn, markdown, write_comparison
 from seqmodels.experiments.results import read_runs
 from seqmodels.files import digest_of
+from seqmodels.report.place import place_of
 
 TASKS = {"parity": ("accuracy", 0.5, 0.99), "adding": ("mse", 0.1, 0.001), "text": ("bits", 4.0, 2.0)}
 
@@ -43,8 +46,8 @@ def leave_run(
 
 
 def compared(root, *by, **options):
-    runs, errors, unfinished = runs_in(root)
-    return compare(runs, by or ("model", "task"), unfinished=unfinished, errors=errors, **options)
+    found = find_runs(root)
+    return compare(found.runs, by or found.by, warnings=found.warnings, **options)
 
 
 def row_of(table, **values):
@@ -52,17 +55,6 @@ def row_of(table, **values):
         table = table[table[name] == value]
     (row,) = table.to_dict("records")
     return row
-
-
-def test_place_between_chance_and_solved():
-    assert place_of(0.745, 0.5, 0.99, "accuracy") == pytest.approx(0.5)
-    assert place_of(0.01, 0.1, 0.001, "mse") == pytest.approx(0.5)  # half-way on a logarithmic scale
-    assert place_of(0.4, 0.5, 0.99, "accuracy") == 0
-    assert place_of(1.0, 0.5, 0.99, "accuracy") == 1
-    assert (place_of(0.2, 0.1, 0.001, "mse"), place_of(0.0, 0.1, 0.001, "mse")) == (0, 1)
-    assert place_of(0.5, 1.0, 0.0, "mse") == 0.5  # there is no logarithm of zero
-    assert (place_of(1.0, 1.0, 1.0, "accuracy"), place_of(0.9, 1.0, 1.0, "accuracy")) == (1, 0)
-    assert all(math.isnan(place_of(*values, "mse")) for values in ((math.nan, 1, 0.1), (0.5, math.nan, 0.1)))
 
 
 def test_groups_and_differences_by_hand(tmp_path):
@@ -169,7 +161,7 @@ def test_groups_by_any_setting(tmp_path):
     assert len(both.pairs) == 2
 
 
-def test_a_run_that_diverged_counts_as_chance(tmp_path):
+def test_a_run_that_diverged_counts_as_chance_or_worse(tmp_path):
     for seed in range(1, 7):
         leave_run(tmp_path, seed=seed, score=1.0)
     leave_run(tmp_path, seed=7, score=None, diverged_at=3, best_step=None, solved=False)
@@ -178,8 +170,36 @@ def test_a_run_that_diverged_counts_as_chance(tmp_path):
     group = row_of(comparison.groups, model="rnn")
     assert (group["solved"], group["diverged"]) == (6, 2)
     assert group["mean"] == pytest.approx((6 * 1.0 + 2 * 0.5) / 8)
-    assert comparison.warnings == ["2 runs diverged, and count as chance and unsolved."]
+    assert comparison.warnings == [
+        "2 runs diverged, and count as unsolved, with the worst score of all runs on the task, or chance if that is "
+        "worse."
+    ]
     assert "diverged" in markdown(comparison)
+    leave_run(tmp_path, "gru", seed=1, score=0.3)
+    leave_run(tmp_path, "gru", "adding", seed=1, score=0.0)  # of another task, where less is better
+    assert row_of(compared(tmp_path).groups, model="rnn")["mean"] == pytest.approx((6 * 1.0 + 2 * 0.3) / 8)
+
+
+@pytest.mark.parametrize("by", [["model", "task"], ["model"]], ids=str)
+@pytest.mark.parametrize("baseline", ["rnn", "bad", "gru"])
+def test_a_group_of_runs_that_diverged_is_better_than_no_other(tmp_path, by, baseline):
+    """Not than models that are worse than chance, whatever its runs had scored before they diverged."""
+    for seed in range(1, 11):
+        for task, best, worse in [("parity", 1.0, 0.1), ("adding", 0.0005, 0.9)]:
+            leave_run(tmp_path, "bad", task, seed, best, diverged_at=100 + seed)
+            leave_run(tmp_path, "rnn", task, seed, worse + seed / 1000)
+            leave_run(tmp_path, "gru", task, seed, None, diverged_at=1)
+    comparison = compared(tmp_path, *by, baseline=baseline)
+    verdicts = comparison.pairs.set_index("model")["verdict"].groupby("model").agg(set).to_dict()
+    if by == ["model"]:  # all places are 0
+        assert set.union(*verdicts.values()) == {"same"}
+    elif baseline == "rnn":
+        assert verdicts == {"bad": {"worse"}, "gru": {"worse"}}
+    else:
+        (other,) = {"bad", "gru"} - {baseline}
+        assert verdicts == {"rnn": {"better"}, other: {"same"}}
+    assert (comparison.runs.loc[comparison.runs["diverged"], "place"] == 0).all()
+    assert not comparison.runs.loc[comparison.runs["diverged"], "solved"].any()
 
 
 def test_of_repeated_runs_the_latest_counts(tmp_path):
@@ -274,11 +294,7 @@ def test_what_is_wrong_is_named_and_the_rest_is_compared(tmp_path, type_command)
     foreign = tmp_path / "runs" / "another program"
     foreign.mkdir()
     (foreign / "result.json").write_text('{"accuracy": 1}')
-    code, shown, errors = (
-        type_command("compare", f"folder={tmp_path / 'runs'}", verb=None)
-        if False
-        else type_command(f"folder={tmp_path / 'runs'}", verb="compare")
-    )
+    code, shown, errors = type_command(f"folder={tmp_path / 'runs'}", verb="compare")
     assert code == 0
     assert sorted(line.partition(": ")[2].partition(": ")[2] for line in errors.splitlines())[1:] == [
         "task is not as a run writes it, got nothing",
@@ -304,11 +320,13 @@ MISTAKES = {
     ("by=task", "baseline=parity"): ["no group is called that"],
     ("score=tests",): ["did you mean 'test'?"],
     ("score=unseen",): ["none of the 2 runs has a finite unseen score"],
-    ("folder=runs/gone",): ["there is no such folder"],
+    ("folder=runs/gone",): ["folder=runs/gone: there is no such folder"],
+    ("folder=",): ["folder should name a folder with runs, such as outputs, got ''"],
+    ("folder=null",): ["folder should name a folder with runs, such as outputs, got null"],
     ("folder=empty",): ["expected finished runs in empty, found none"],
     ("folder=begun",): ["found only unfinished ones"],
     ("folder=broken",): ["none of the 1 results in broken can be compared", "is not JSON"],
-    ("folder=sweep",): ["sweep.json", "runs should be a list of runs with their folders"],
+    ("folder=sweep",): ["sweep.json", "runs should be a list of runs with their folders", "typed again"],
 }
 
 
@@ -350,12 +368,66 @@ def test_a_sweep_compares_the_runs_that_it_names(tmp_path):
     runs.append({"folder": "../../parity/rnn/waiting", "state": "waiting"})
     runs += [{"folder": None, "state": "failed", "message": 1000 * "x"}] * 5000
     (sweep / "sweep.json").write_text(json.dumps({"runs": runs}))
-    table, errors, unfinished = runs_in(sweep)
-    assert (table["seed"].tolist(), errors, len(unfinished)) == ([1, 2, 3, 4, 5], [], 1)
-    assert table["folder"].tolist() == [str(folder) for folder in folders[:5]]
+    found = find_runs(sweep)
+    assert (found.runs["seed"].tolist(), found.errors) == ([1, 2, 3, 4, 5], [])
+    assert found.runs["folder"].tolist() == [str(folder) for folder in folders[:5]]
+    assert found.warnings == [f"1 run has not finished: {tmp_path}/parity/rnn/waiting."]
+    assert compare(found.runs, warnings=found.warnings).warnings[0] == found.warnings[0]
+
+
+def test_each_question_has_a_folder_of_its_own(tmp_path, type_command, monkeypatch):
+    """The page that a sweep has written stays, whatever else its runs are compared by."""
+    monkeypatch.setattr("seqmodels.experiments.output.pictures", lambda *tables: {})
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    runs = []
+    for rate in ("0.1", "0.2"):
+        for model, width in (("rnn", 8), ("gru", 4)):  # the width belongs to the model
+            for seed in (1, 2):
+                config = f"optimizer:\n  lr: {rate}\nmodel:\n  hidden_size: {width}\n"
+                folder = leave_run(tmp_path, model, seed=seed, score=float(rate), config=config, unseen=0.6)
+                words = [f"model={model}", f"optimizer.lr={rate}", f"seed={seed}", f"model.hidden_size={width}"]
+                runs.append({"folder": f"../{folder.relative_to(tmp_path)}", "overrides": words})
+    (sweep / "sweep.json").write_text(json.dumps({"runs": runs}))
+    assert find_runs(sweep).by == ["model", "task", "optimizer.lr"]
+
+    def written(*words):
+        before = set(sweep.iterdir())
+        code, shown, _ = type_command("folder=sweep", *words, verb="compare")
+        assert code == 0
+        return [folder.name for folder in set(sweep.iterdir()) - before], shown.splitlines()[-1]
+
+    assert written() == (["comparison"], "Tables and pictures are in sweep/comparison")
+    assert pd.read_csv(sweep / "comparison" / "comparison.csv").columns[2] == "optimizer.lr"
+    page = (sweep / "comparison" / "page.html").read_bytes()
+    assert written("by=model")[0] == ["comparison-by-model"]
+    assert written("by=model,task", "score=validation")[0] == ["comparison-by-model-task-validation"]
+    assert (sweep / "comparison" / "page.html").read_bytes() == page
+    assert written("baseline=rnn") == ([], "Tables and pictures are in sweep/comparison, in place of earlier ones")
+
+
+def test_what_is_damaged_in_a_sweep_is_named(tmp_path, type_command, monkeypatch):
+    monkeypatch.setattr("seqmodels.experiments.output.pictures", lambda *tables: {})
+    folders = [leave_run(tmp_path / "runs", seed=seed) for seed in (1, 2, 3)]
+    (folders[0] / "result.json").write_text("{")
+    named = [{"folder": folder.relative_to(tmp_path / "runs").as_posix()} for folder in folders[:2]]
+    sweep = tmp_path / "runs" / "sweep.json"
+    sweep.write_text(json.dumps({"runs": named}))
+    code, shown, errors = type_command("folder=runs", verb="compare")
+    assert code == 0
+    assert errors.startswith("left out: runs/parity/rnn/0-seed1/result.json is not JSON")
     assert (
-        compare(table, unfinished=unfinished).warnings[0] == f"1 run has not finished: {tmp_path}/parity/rnn/waiting."
+        "warning: 1 result could not be read, and is left out. To repeat such a run, remove its folder and type the "
+        "command of the sweep again." in shown.splitlines()
     )
+    sweep.write_text(sweep.read_text()[:-9])
+    code, shown, _ = type_command("folder=runs", verb="compare")
+    assert code == 0
+    (warning,) = [line for line in shown.splitlines() if "sweep.json" in line]
+    assert warning.startswith("warning: runs/sweep.json is not JSON: ")
+    assert warning.endswith("; in place of the runs that it names, all below its folder are compared.")
+    table = pd.read_csv(tmp_path / "runs" / "comparison" / "runs.csv")
+    assert table["seed"].tolist() == [2, 3]
 
 
 def test_the_trials_of_a_tuning_are_no_unfinished_runs(tmp_path):
@@ -363,18 +435,19 @@ def test_the_trials_of_a_tuning_are_no_unfinished_runs(tmp_path):
     trial = tmp_path / "tune" / "rates" / "rnn_parity" / "001" / "101"
     trial.mkdir(parents=True)
     (trial / "config.yaml").write_text("seed: 101\n")
-    assert runs_in(tmp_path)[2] == [str(trial)]
+    assert find_runs(tmp_path).warnings == [f"1 run has not finished: {trial}."]
     (tmp_path / "tune" / "rates" / "study.db").touch()
-    table, errors, unfinished = runs_in(tmp_path)
-    assert (table["folder"].tolist(), errors, unfinished) == ([str(good)], [], [])
+    found = find_runs(tmp_path)
+    assert (found.runs["folder"].tolist(), found.errors, found.warnings) == ([str(good)], [], [])
 
 
 def test_a_sweep_may_name_folders_that_cannot_be(tmp_path):
     good = leave_run(tmp_path)
     named = ["x" * 5000, "a\0b", good.relative_to(tmp_path).as_posix()]
     (tmp_path / "sweep.json").write_text(json.dumps({"runs": [{"folder": name} for name in named]}))
-    table, errors, unfinished = runs_in(tmp_path)
-    assert (table["folder"].tolist(), errors, len(unfinished)) == ([str(good)], [], 2)
+    found = find_runs(tmp_path)
+    assert (found.runs["folder"].tolist(), found.errors) == ([str(good)], [])
+    assert found.warnings[0].startswith(f"2 runs have not finished: {tmp_path}/xxx")
 
 
 def test_no_choice_is_made_by_the_test(tmp_path):

@@ -91,9 +91,13 @@ def test_a_run_says_when_it_finished_and_where_it_lies(tmp_path, type_command):
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path, type_command):
-    code, _, complaint = type_command("folder=.", verb="results")
-    assert code == 1
-    assert "found none" in complaint
+    for folder, message in {
+        ".": "expected finished runs in ., found none",
+        "nowhere": "folder=nowhere: there is no such folder",
+        "": "folder should name a folder with runs, such as outputs, got ''",
+        "null": "folder should name a folder with runs, such as outputs, got null",
+    }.items():
+        assert type_command(f"folder={folder}", verb="results") == (1, "", f"error: {message}\n")
     for content in ("{}", '{"model": ', "[]"):
         (tmp_path / "result.json").write_text(content)
         code, _, complaint = type_command(f"folder={tmp_path}", verb="results")
@@ -132,6 +136,10 @@ def test_a_bad_file_is_named_and_the_others_are_shown(tmp_path, type_command):
     (tmp_path / "run1" / "config.yaml").write_text("model:\n  hidden_size: 5\n")
     leave(tmp_path / "words", steps="many")
     leave(tmp_path / "large", test=10**400)
+    leave(tmp_path / "negative", seconds=-1.5)
+    leave(tmp_path / "endless", steps_per_second=float("inf"))
+    leave(tmp_path / "numbers", versions={"torch": 2.13})
+    leave(tmp_path / "list", versions=["torch"])
     (tmp_path / "run2" / "result.json").unlink()
     os.mkfifo(tmp_path / "run2" / "result.json")
     (tmp_path / "run3" / "result.json").write_text("[" * 10**5)
@@ -143,12 +151,16 @@ def test_a_bad_file_is_named_and_the_others_are_shown(tmp_path, type_command):
     assert code == 0
     assert [line.split(" | ")[1] for line in table_in(shown)[2:]] == ["model_5", "model_6"]
     lines = errors.splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 13
     for name, reason in {
         "run0/result.json": "is not JSON",
         "run1/config.yaml": "has changed since the run",
         "words/result.json": "steps is not as a run writes it, got 'many'",
         "large/result.json": "test is too large a number",
+        "negative/result.json": "seconds is not as a run writes it, got -1.5",
+        "endless/result.json": "steps_per_second is not as a run writes it, got inf",
+        "numbers/result.json": "versions is not as a run writes it, got {'torch': 2.13}",
+        "list/result.json": "versions is not as a run writes it, got ['torch']",
         "run2/result.json": "is not a regular file",
         "run3/result.json": "is nested too deeply",
         "secret/config.yaml": "model is an interpolation",
@@ -163,7 +175,7 @@ def test_a_bad_file_is_named_and_the_others_are_shown(tmp_path, type_command):
         (tmp_path / f"run{number}" / "result.json").write_text("")
     code, shown, errors = type_command(f"folder={tmp_path}", verb="results")
     assert (code, shown) == (1, "")
-    assert errors.endswith(f"error: none of the 11 results below {tmp_path} can be shown\n")
+    assert errors.endswith(f"error: none of the 15 results below {tmp_path} can be shown\n")
 
 
 def test_text_of_a_file_is_shown_as_text(tmp_path, type_command):

@@ -150,7 +150,10 @@ def result_in(folder: Path, config: DictConfig) -> dict[str, Any] | None:
     from seqmodels.experiments.results import checked_result  # which imports pandas
 
     file = folder / "result.json"
-    result = checked_result(file, folder) if file.exists() else None
+    try:
+        result = checked_result(file, folder) if file.exists() else None
+    except RunFolderError as error:
+        raise RunFolderError(f"{error}; to repeat the run, remove its folder and start the sweep again") from error
     digests = {} if result is None else digests_in(result)
     if decisive(read_config(folder / "config.yaml", digests.get("config.yaml"))) != decisive(config):
         raise RunFolderError(f"{folder} contains a run with another config: remove it, or choose another folder")

@@ -1,5 +1,8 @@
 """`seqmodels page`, as typed."""
 
+import json
+import shutil
+
 import pandas
 import pytest
 from report.page.tags import check_page
@@ -12,8 +15,9 @@ SHORT = ["trainer=smoke", "model.hidden_size=4", "data.batch_size=8", "task=addi
 
 def test_pages_of_runs_and_of_their_comparison(train, tmp_path, type_command, capsys):
     (tmp_path / "runs").mkdir()
-    for seed in (1, 2):
-        train(*SHORT, f"seed={seed}", name=f"runs/seed{seed}")
+    one = train(*SHORT, name="runs/seed1")
+    other = shutil.copytree(one, tmp_path / "runs/seed2")
+    (other / "result.json").write_text(json.dumps(json.loads((one / "result.json").read_text()) | {"seed": 2}))
     capsys.readouterr()
     code, printed, _ = type_command("runs/seed1", verb="page")
     assert (code, printed) == (0, "wrote runs/seed1/page.html\n")

@@ -3,6 +3,9 @@
 import json
 import os
 
+import pytest
+
+from seqmodels.config import compose
 from seqmodels.files import digest_of
 
 
@@ -11,45 +14,60 @@ def table_in(printed):
     return [line for line in printed.splitlines() if line.startswith("| ") and line.endswith(" |")]
 
 
-def test_runs_are_listed_from_best_to_worst_on_validation(train, tmp_path, type_command):
-    short = ["trainer=smoke", "model.hidden_size=4"]
-    for name, options in {"a": ["seed=1"], "b": ["seed=2"], "c": ["task=adding"]}.items():
-        train(*short, *options, name=name)
-    printed = type_command(f"folder={tmp_path}", "markdown=true", verb="results")[1]
-    header, rule, *rows = [line.strip("| ").split(" | ") for line in table_in(printed)]
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folders with a few runs each, without their pictures, which take most of the time."""
+    from seqmodels.runs.build import build
+    from seqmodels.runs.run import run
+
+    root = tmp_path_factory.mktemp("trained")
+    short = ["trainer=smoke", "trainer.max_steps=3", "logger=none", "trainer.enable_progress_bar=false"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqmodels.runs.run.draw", lambda *arguments: None)
+        for name, options in {
+            "check/one": ["seed=1", "model.hidden_size=4"],
+            "check/two": ["seed=2", "model.hidden_size=4"],
+            "adding/one": ["task=adding", "model.hidden_size=4"],
+            "adding/wide": ["task=adding", "model.hidden_size=5", "seed=2"],
+            "adding/torch": ["task=adding", "model=nn_rnn", "model.hidden_size=4"],
+            "unseen": ["task=adding", "task.test_lengths=[5,20,30]", "model.hidden_size=4"],
+        }.items():
+            (root / name).mkdir(parents=True)
+            run(build(compose(*short, *options), root / name), root / name)
+    return root
+
+
+def rows_in(printed):
+    """The rows of a Markdown table, by the names of its columns."""
+    header, rule, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table_in(printed)]
     assert set(rule) == {"---"}
-    assert [row[header.index("task")] for row in rows] == ["adding", "parity_check", "parity_check"]
-    accuracies = [float(row[header.index("validation")]) for row in rows[1:]]
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def test_runs_are_listed_from_best_to_worst_on_validation(trained, type_command):
+    rows = rows_in(type_command(f"folder={trained}", "markdown=true", verb="results")[1])
+    assert [row["task"] for row in rows] == 4 * ["adding"] + 2 * ["parity_check"]
+    accuracies = [float(row["validation"]) for row in rows[4:]]
     assert accuracies == sorted(accuracies, reverse=True)
-    assert {row[header.index("seed")] for row in rows[1:]} == {"1", "2"}
-    assert "parity_check" in type_command(f"folder={tmp_path}", verb="results")[1]
+    errors = [float(row["validation"]) for row in rows[:4]]
+    assert errors == sorted(errors)
+    assert {row["seed"] for row in rows[4:]} == {"1", "2"}
+    assert "parity_check" in type_command(f"folder={trained}", verb="results")[1]
 
 
-def test_the_mean_over_unseen_lengths_has_a_column_where_there_is_one(train, tmp_path, type_command):
-    short = ["trainer=smoke", "model.hidden_size=4"]
-    train(*short, "task=adding", name="seen")
+def test_the_mean_over_unseen_lengths_has_a_column_where_there_is_one(trained, type_command):
+    def table(folder):
+        return rows_in(type_command(f"folder={folder}", "markdown=true", verb="results")[1])
 
-    def table():
-        printed = type_command(f"folder={tmp_path}", "markdown=true", verb="results")[1]
-        header, _, *rows = [line.strip("|").split("|") for line in table_in(printed)]
-        return [dict(zip(map(str.strip, header), map(str.strip, row), strict=True)) for row in rows]
-
-    assert "unseen" not in table()[0]
-    train(*short, "task=adding", "task.test_lengths=[5,20,30]", name="unseen")
-    assert {bool(row["unseen"]) for row in table()} == {True, False}
+    assert "unseen" not in table(trained / "adding")[0]
+    assert {bool(row["unseen"]) for row in table(trained)} == {True, False}
 
 
-def test_what_tells_runs_of_one_model_on_one_task_apart_has_a_column(train, tmp_path, type_command):
-    short = ["trainer=smoke", "task=adding"]
-    train(*short, "model.hidden_size=4", name="a")
-    train(*short, "model.hidden_size=5", "seed=2", name="b")
-    train(*short, "model=nn_rnn", "model.hidden_size=4", name="c")
-    printed = type_command(f"folder={tmp_path}", "markdown=true", verb="results")[1]
-    header, _, *rows = [line.split("|")[1:-1] for line in table_in(printed)]
-    runs = [dict(zip(map(str.strip, header), map(str.strip, row), strict=True)) for row in rows]
+def test_what_tells_runs_of_one_model_on_one_task_apart_has_a_column(trained, type_command):
+    runs = rows_in(type_command(f"folder={trained / 'adding'}", "markdown=true", verb="results")[1])
     settings = {(run["model"], run["seed"]): run["hidden_size"] for run in runs}
     assert settings == {("manual_rnn", "1"): "4", ("manual_rnn", "2"): "5", ("nn_rnn", "1"): "4"}
-    assert not {"bias", "lr", "optimizer"} & set(map(str.strip, header))  # no run differs in them
+    assert not {"bias", "lr", "optimizer"} & set(runs[0])  # no run differs in them
 
 
 def test_many_settings_that_differ_share_a_column_of_one_line(tmp_path, type_command):
@@ -75,8 +93,7 @@ def test_no_row_is_sorted_by_its_test(tmp_path, type_command):
     for model, validation, score in [("e", 0.6, 0.9), ("f", 0.8, 0.7)]:
         leave(tmp_path / model, model=model, validation=validation, test=score, task="bits", metric="accuracy")
     _, shown, _ = type_command(f"folder={tmp_path}", "markdown=true", verb="results")
-    header, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table_in(shown)]
-    rows = [dict(zip(header, row, strict=True)) for row in rows]
+    rows = rows_in(shown)
     assert [row["model"] for row in rows] == ["b", "a", "c", "d", "f", "e"]
     assert [row["validation"] for row in rows] == ["0.1", "0.3", "nan", "", "0.8", "0.6"]
 
@@ -203,8 +220,7 @@ def test_runs_that_diverged_are_shown_last(tmp_path, type_command):
     leave(tmp_path / "a", test=0.5, validation=0.5, model="good")
     leave(tmp_path / "b", test=None, model="early", diverged_at=3, solved=False)
     _, shown, _ = type_command(f"folder={tmp_path}", "markdown=true", verb="results")
-    header, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table_in(shown)]
-    rows = [dict(zip(header, row, strict=True)) for row in rows]
+    rows = rows_in(shown)
     assert [(row["model"], row["test"], row["diverged at"]) for row in rows] == [
         ("good", "0.5", ""),
         ("early", "", "3"),

@@ -204,6 +204,7 @@ def test_what_stands_in_the_place_of_a_run_is_left_alone(type_command, tmp_path)
     assert code == 1
     assert f"{places[0]} contains a run with another config" in complaint
     assert f"{places[1] / 'result.json'} is not JSON" in complaint
+    assert "to repeat the run, remove its folder and start the sweep again" in complaint
     assert f"{places[3]}" in complaint
     assert states(tmp_path) == ["failed", "failed", "done", "failed"]
     assert {file: snapshot(tmp_path)[file] for file in before} == before

@@ -20,7 +20,7 @@ CAPTIONS = {
     "heatmap": (
         "Between chance and solved",
         "Each cell is the mean over the seeds of the place between chance (0) and solved (1). Errors are placed on a "
-        "logarithmic scale.",
+        "logarithmic scale. Runs that diverged have the place 0, and an asterisk marks their cells.",
     ),
     "intervals": (
         "Means with intervals",

@@ -56,7 +56,7 @@ def test_every_string_is_escaped():
     ],
 )
 def test_the_verdict(entries, word, more):
-    verdict = headline_of(result_with(**entries))
+    verdict = headline_of(checked(result_with(**entries), []))
     assert verdict["word"] == word
     assert more in verdict["more"]
 

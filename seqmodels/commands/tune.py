@@ -19,7 +19,7 @@ from rich.text import Text
 
 from seqmodels.checks import UserError, as_user_errors, check_flag, check_whole
 from seqmodels.commands.door import command, quick_imports
-from seqmodels.config.folders import name_in, override
+from seqmodels.config.folders import override
 from seqmodels.processes import available_cores
 from seqmodels.stops import Stopped
 from seqmodels.untrusted.reading import printable
@@ -160,7 +160,7 @@ def searches_of(config: DictConfig, settings: Any, root: Path) -> "list[Search]"
     from seqmodels.config import compose
     from seqmodels.experiments.space import distributions
     from seqmodels.experiments.tuning import Budget, Search
-    from seqmodels.experiments.width import parameters_of
+    from seqmodels.experiments.width import name_in, parameters_of
 
     words = list(settings.overrides.task)
     for word in words:

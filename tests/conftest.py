@@ -31,8 +31,19 @@ def signals_as_in_a_terminal():
 
 
 @pytest.fixture
-def train(tmp_path):
-    """Run a config as `train.py` would; returns the run folder."""
+def pictures():
+    """Let `train` and `type_command` draw the pictures of runs, which otherwise take most of the time of a short run."""
+
+
+@pytest.fixture
+def no_pictures(request, monkeypatch):
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr("seqmodels.runs.run.draw", lambda parts, result, folder: None)
+
+
+@pytest.fixture
+def train(tmp_path, no_pictures):
+    """Run a config as `train.py` would, without pictures; returns the run folder."""
 
     def train(*overrides, name="run"):
         from seqmodels.runs.build import build
@@ -47,7 +58,7 @@ def train(tmp_path):
 
 
 @pytest.fixture
-def type_command(monkeypatch, capsys, tmp_path):
+def type_command(monkeypatch, capsys, tmp_path, no_pictures):
     """Type a command in an empty folder; returns the exit code, what was printed and the errors."""
     monkeypatch.chdir(tmp_path)
 

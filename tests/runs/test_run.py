@@ -178,7 +178,8 @@ def test_manual_and_torch_rnn_train_alike(train, task, precision, steps, toleran
 
 
 def test_equal_configs_give_bit_identical_metrics_with_and_without_workers(train):
-    options = ["trainer.max_steps=60", "trainer.log_every_n_steps=1", "model.num_layers=2", "model.dropout=0.2", "parity=off"]
+    options = ["trainer.max_steps=40", "trainer.log_every_n_steps=1", "model.num_layers=2", "model.dropout=0.2"]
+    options += ["model.hidden_size=16", "data.batch_size=32", "task.test_length=60", "parity=off"]
     folders = [
         train(*options, f"data.num_workers={workers}", name=f"{workers}{again}") for workers in (0, 2) for again in "ab"
     ]

@@ -250,7 +250,7 @@ def table_of(searches: "list[Search]") -> Table:
         if best is not None:
             cells[2] = str(search.parameters_of(best))
             cells[3] = f"{search.metric} {significant(score_of(best))}"
-            cells[4] = settings_text(search.settings_of(best))
+            cells[4] = settings_text(search.settings_with_width(best))
         counts = [str(ends.count(name)) for name in ("finished", "stopped early", "diverged", "failed")]
         table.add_row(*map(Text, [*cells, *counts]))
     return table

@@ -15,7 +15,7 @@ from seqmodels.report.tables import significant
 
 def experiment_of(search: Search, best: FrozenTrial) -> str:
     """The best settings as a file for conf/experiment/, chosen by `train.py experiment=NAME`."""
-    words = search.words_with(search.settings_of(best))
+    words = search.words_with(search.settings_with_width(best))
     config = compose(*words)
     choices = HydraConfig.get().runtime.choices
     names = dict.fromkeys(name_in(word) for word in words)

@@ -113,7 +113,10 @@ class Search:
         return [*(word for word in self.words if name_in(word) not in settings), *words_of(settings)]
 
     def config_of(self, settings: dict[str, Any], seed: int | None = None) -> DictConfig:
-        """The config of a trial with these settings and, if models are matched, the width that this requires."""
+        """The config of a trial with these settings and, if models are matched, the width that this requires.
+
+        It is composed once, and not to be changed. Without a seed, it has the first of the tuning seeds.
+        """
         seed = self.budget.seeds[0] if seed is None else seed
         key = (str(settings), seed)
         if key not in self.configs:
@@ -216,13 +219,13 @@ class Search:
         scores: list[float] = []
         try:
             for seed in self.budget.seeds:
-                score = ValidationScore(trial, scores, self.budget)
-                diverged = self.train(self.config_of(trial.params, seed), folder / str(seed), score)
+                validation = ValidationScore(trial, scores, self.budget)
+                diverged = self.train(self.config_of(trial.params, seed), folder / str(seed), validation)
                 if diverged is not None:
                     trial.set_user_attr("diverged_at", diverged.step)
                     raise optuna.TrialPruned
-                scores.append(score.score)
-                losses.append(score.loss)
+                scores.append(validation.score)
+                losses.append(validation.loss)
         except optuna.TrialPruned:
             self.study.tell(trial, state=TrialState.PRUNED)  # the sampler ranks it below all finished trials
         except DATABASE_ERRORS:
@@ -234,11 +237,11 @@ class Search:
             trial.set_user_attr("loss", mean(losses))
             self.study.tell(trial, mean(scores))
 
-    def train(self, config: DictConfig, folder: Path, score: "ValidationScore") -> Diverged | None:
+    def train(self, config: DictConfig, folder: Path, validation: "ValidationScore") -> Diverged | None:
         """Train once, without parity check and test; return where training diverged, or None."""
         parts = build(config, folder)
-        score.parts = parts
-        parts.trainer.callbacks.append(score)  # type: ignore[attr-defined]
+        validation.parts = parts
+        parts.trainer.callbacks.append(validation)  # type: ignore[attr-defined]
         folder.mkdir(exist_ok=True)
         write_config(parts.config, folder)
         try:
@@ -259,21 +262,25 @@ class Search:
         finished = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
         return min(finished, key=lambda trial: (sign * score_of(trial), trial.user_attrs["loss"]), default=None)
 
-    def settings_of(self, trial: FrozenTrial) -> dict[str, Any]:
-        """The settings of a trial, and the width if models are matched."""
-        settings = {name: trial.params[name] for name in self.space}
+    def searched_settings(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The settings of a trial that were searched, in the order of the space."""
+        return {name: trial.params[name] for name in self.space}
+
+    def settings_with_width(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The settings of a trial that were searched, and the width if models are matched."""
+        settings = self.searched_settings(trial)
         if self.parameters is None:
             return settings
         return settings | {"model.hidden_size": self.config_of(settings).model.hidden_size}
 
     def parameters_of(self, trial: FrozenTrial) -> int:
         """The number of parameters of a trial's model."""
-        return parameters_of(self.config_of({name: trial.params[name] for name in self.space}))
+        return parameters_of(self.config_of(self.searched_settings(trial)))
 
     def line_of(self, trial: FrozenTrial) -> str:
         """How a trial ended, in one line."""
         outcome = outcome_of(trial, self.metric)
-        settings = settings_text({name: trial.params[name] for name in self.space})
+        settings = settings_text(self.searched_settings(trial))
         return (
             f"{self.model} on {self.task}, trial {number_of(trial)} of {self.budget.trials}: {outcome} "
             f"({settings}; {duration(trial):.0f} s)"
@@ -291,7 +298,7 @@ class Search:
                 "validation": trial.value,
                 "steps": max(trial.intermediate_values, default=0),
                 "seconds": duration(trial),
-                **{name: trial.params[name] for name in self.space},
+                **self.searched_settings(trial),
             }
             for trial in sorted(self.trials(), key=number_of)
             if trial.state in ENDS

@@ -47,15 +47,15 @@ def rows_of(folder):
 def search(tmp_path, monkeypatch):
     """A search whose trials take no time: their score is a function of the settings and the seed."""
 
-    def train(search, config, folder, score):
+    def train(search, config, folder, validation):
         lr, layers = config.optimizer.lr, config.model.num_layers
-        score.parts = SimpleNamespace(
+        validation.parts = SimpleNamespace(
             checkpoints=SimpleNamespace(best_step=0, best_loss=lr), task=SimpleNamespace(metric_name="mse")
         )
         for step in range(100, 1600, 100):
             metric = SimpleNamespace(item=lambda: lr + layers + 1 / step + config.seed / 1000)  # noqa: B023
-            score.parts.checkpoints.best_step = step
-            score.on_validation_end(
+            validation.parts.checkpoints.best_step = step
+            validation.on_validation_end(
                 SimpleNamespace(global_step=step, max_steps=1500, callback_metrics={"val_mse": metric}), None
             )
         folder.mkdir(exist_ok=True)
@@ -172,12 +172,12 @@ def test_a_trial_averages_over_its_seeds(search):
 
 
 def test_trials_that_fail_or_diverge_are_recorded_and_end_nothing(search, monkeypatch):
-    def train(search, config, folder, score):
+    def train(search, config, folder, validation):
         if folder.parent.name == "002":
             raise RuntimeError("no luck")
         if folder.parent.name == "003":
             raise UserError("optimizer.lr=7: too large\x1b[2J")
-        score.score = score.loss = 0.5
+        validation.score = validation.loss = 0.5
         return Diverged(31, "the loss") if folder.parent.name == "004" else None
 
     monkeypatch.setattr(Search, "train", train)
@@ -202,8 +202,8 @@ def test_a_trial_that_is_worse_than_the_others_is_stopped_but_not_at_its_beginni
 
 
 def test_of_equal_scores_the_lowest_loss_wins(search, monkeypatch):
-    def train(search, config, folder, score):
-        score.score, score.loss = 0.5, abs(int(folder.parent.name) - 3)
+    def train(search, config, folder, validation):
+        validation.score, validation.loss = 0.5, abs(int(folder.parent.name) - 3)
 
     monkeypatch.setattr(Search, "train", train)
     tuned = search(trials=4)

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -120,6 +121,7 @@ class Entry:
         )
 
 
+@cache
 def entry(group: str, name: str) -> Entry:
     """An entry by its name.
 

@@ -1,5 +1,6 @@
 """Fixtures of all tests: a run without a command line, a command line without a process, and a wheel."""
 
+import gc
 import importlib.util
 import signal
 import subprocess
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 collect_ignore = ["foreign"]  # programs, which are run by test_foreign_projects.py
 
 torch.set_num_threads(1)  # with more, small tensors wait for busy neighbours, and results depend on the machine
+gc.set_threshold(50_000, 20, 100)  # composing a config takes a quarter less time than with Python's threshold
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +33,20 @@ def signals_as_in_a_terminal():
 
 
 @pytest.fixture
-def train(tmp_path):
-    """Run a config as `train.py` would; returns the run folder."""
+def pictures():
+    """Let `train` and `type_command` draw the pictures of runs, which take most of the time of a short run."""
+
+
+@pytest.fixture
+def no_pictures(request, monkeypatch):
+    """Leave out the pictures of runs, unless a test asks for `pictures`."""
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr("seqmodels.runs.run.draw", lambda parts, result, folder: None)
+
+
+@pytest.fixture
+def train(tmp_path, no_pictures):
+    """Run a config as `train.py` would, without pictures; returns the run folder."""
 
     def train(*overrides, name="run"):
         from seqmodels.runs.build import build
@@ -47,7 +61,7 @@ def train(tmp_path):
 
 
 @pytest.fixture
-def type_command(monkeypatch, capsys, tmp_path):
+def type_command(monkeypatch, capsys, tmp_path, no_pictures):
     """Type a command in an empty folder; returns the exit code, what was printed and the errors."""
     monkeypatch.chdir(tmp_path)
 

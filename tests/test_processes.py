@@ -63,7 +63,7 @@ def largest_difference(one, several, of="_", steps=10**9):
     return (one - several).filter(like=of)[:steps].abs().max().max()
 
 
-def test_two_processes_are_one_run(train, tmp_path):
+def test_two_processes_are_one_run(pictures, train, tmp_path):
     code, out, err = outcome(start(*UNEVEN, folder=tmp_path))
     assert (code, err) == (0, "")
     assert out.count("gradient of weight_hh_l0") == out.count("Results are in") == 1

@@ -103,7 +103,7 @@ def test_two_runs_never_write_into_one_folder(start, tmp_path):
     assert first.poll() is None
 
 
-@pytest.mark.parametrize("words", [["train", *WORDS], ["layers"], ["--help"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("words", [["train", *WORDS], ["layers", "lru"], ["--help"]], ids=lambda words: words[0])
 def test_an_output_that_is_closed_ends_a_command_quietly(words, start):
     reading, writing = os.pipe()
     os.close(reading)
@@ -116,7 +116,7 @@ def test_an_output_that_is_closed_ends_a_command_quietly(words, start):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
-@pytest.mark.parametrize("words", [["train", *WORDS], ["layers"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("words", [["train", *WORDS], ["layers", "lru"]], ids=lambda words: words[0])
 def test_an_output_that_is_full_is_reported(words, start):
     with open("/dev/full", "w") as full:
         _, complaint = (process := start(*words, stdout=full)).communicate(timeout=60)

@@ -60,7 +60,9 @@ def tune(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         import pandas as pd
 
-        from seqmodels.experiments.tuning import database_errors, open_storage, search_all
+        from seqmodels.experiments.best import experiment_of
+        from seqmodels.experiments.database import database_errors, open_storage
+        from seqmodels.experiments.tuning import search_all
         from seqmodels.files import write_whole
 
     settings, typed = HydraConfig.get(), list(sys.argv[1:])
@@ -87,7 +89,7 @@ def tune(config: DictConfig, folder: Path) -> None:
         (root / "experiment").mkdir(exist_ok=True)
         for search in searches:
             if search.best is not None:
-                write_whole(root / "experiment" / f"{search.name}.yaml", search.experiment(search.best).encode())
+                write_whole(root / "experiment" / f"{search.name}.yaml", experiment_of(search, search.best).encode())
                 print(command_for(search, searched(settings)))
         console.print(f"All trials are in [bold]{escape(str(root / 'trials.csv'))}[/bold]", soft_wrap=True)
         without = [f"{search.model} on {search.task}" for search in searches if search.best is None]
@@ -162,7 +164,7 @@ def searches_of(config: DictConfig, settings: Any, root: Path) -> "list[Search]"
     from seqmodels.experiments.tuning import Budget, Search
     from seqmodels.experiments.width import name_in, parameters_of
 
-    words = list(settings.overrides.task)
+    words = [word for word in settings.overrides.task if name_in(word).partition(".")[0] not in OWN]
     for word in words:
         if word.startswith("~"):
             raise UserError(f"{word}: tune cannot leave out a setting, because an experiment cannot do so either")
@@ -172,7 +174,6 @@ def searches_of(config: DictConfig, settings: Any, root: Path) -> "list[Search]"
     if config.match is not None and "model.hidden_size" in space:
         raise UserError("match sets model.hidden_size, which the space searches, too: leave out one of the two")
     budget = Budget(config.trials, tuple(config.seeds), config.prune)
-    words = [word for word in words if name_in(word) not in OWN]
     searches: list[Search] = []
     for task in config.tasks or [None]:
         reference = None if config.match == "parameters" else config.match
@@ -232,7 +233,7 @@ def work(words: list[str], log: Path, place: "Surroundings") -> None:
 
 def table_of(searches: "list[Search]") -> Table:
     """The best trial of each search, and how the others ended."""
-    from seqmodels.experiments.tuning import score_of, settings_text
+    from seqmodels.experiments.trials import score_of, settings_text
     from seqmodels.report.tables import significant
 
     table = Table()
@@ -249,7 +250,7 @@ def table_of(searches: "list[Search]") -> Table:
         if best is not None:
             cells[2] = str(search.parameters_of(best))
             cells[3] = f"{search.metric} {significant(score_of(best))}"
-            cells[4] = settings_text(search.settings_of(best))
+            cells[4] = settings_text(search.settings_with_width(best))
         counts = [str(ends.count(name)) for name in ("finished", "stopped early", "diverged", "failed")]
         table.add_row(*map(Text, [*cells, *counts]))
     return table

@@ -1,6 +1,7 @@
 """Compose a config from the files of conf/ and the overrides, and check its names."""
 
 from contextlib import nullcontext
+from functools import cache
 from typing import Any
 
 import hydra
@@ -64,6 +65,7 @@ def checked(config: DictConfig, config_name: str) -> DictConfig:
     return config
 
 
+@cache
 def settings_and_groups(config_name: str) -> tuple[set[str], set[str]]:
     """The top-level names of a config, and the subset that are choices with settings of their own."""
     file: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{config_name}.yaml"))

@@ -1,8 +1,14 @@
 """A space of settings to search: ranges and choices, as the files of conf/space/ describe them.
 
-optimizer.lr: {low: 1.0e-4, high: 3.0e-2, log: true}     a number, drawn evenly on a logarithmic scale
-model.hidden_size: {low: 16, high: 128, step: 16}        a whole number, because low and high are
-scheduler: {choices: [none, cosine]}                     one of a list
+The settings stand where they stand in the config:
+
+    optimizer:
+      lr: {low: 1.0e-4, high: 3.0e-2, log: true}     a number, drawn evenly on a logarithmic scale
+    model:
+      hidden_size: {low: 16, high: 128, step: 16}    a whole number, because low and high are
+    scheduler: {choices: [none, cosine]}             one of a list
+
+So the command line changes them as it changes other settings: `space.optimizer.lr.high=1e-2`, `~space.optimizer.lr`.
 """
 
 import math
@@ -40,9 +46,28 @@ def distributions(name: str, node: Any) -> dict[str, BaseDistribution]:
     Raises:
         UserError: it is empty, or the description of a setting makes no sense.
     """
-    if not isinstance(node, dict) or not node:
+    settings = by_dotted_name(node) if isinstance(node, dict) else {}
+    if not settings:
         raise UserError(f"space={name} should name settings to search, such as optimizer.lr, and names none")
-    return {str(setting): distribution(f"space={name}: {setting}", str(setting), node[setting]) for setting in node}
+    return {setting: distribution(f"space={name}: {setting}", setting, settings[setting]) for setting in settings}
+
+
+def by_dotted_name(node: dict[str, Any], name: str = "") -> dict[str, Any]:
+    """The settings below a node, which is that of a setting itself if it says `low` or the like.
+
+    A setting that is null or empty, as `~space.optimizer.lr` leaves it, is left out.
+    """
+    described = name != "" and any(key in node for key in RANGE + LIST)
+    found: dict[str, Any] = {name: {}} if described else {}
+    for key, value in node.items():
+        below = f"{name}.{key}".removeprefix(".")
+        if isinstance(value, dict):
+            found |= by_dotted_name(value, below)
+        elif described:
+            found[name][key] = value
+        elif value is not None:
+            found[below] = value
+    return found
 
 
 def distribution(where: str, setting: str, node: Any) -> BaseDistribution:

@@ -18,8 +18,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,9 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import optuna
-import sqlalchemy
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
-from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 
@@ -39,27 +37,23 @@ from seqmodels import __version__
 from seqmodels.checks import UserError
 from seqmodels.config import compose
 from seqmodels.config.identity import decisive
+from seqmodels.experiments.database import DATABASE_ERRORS, alone_in, database_errors
 from seqmodels.experiments.space import contains, corners, words_of
 from seqmodels.experiments.sweep import QUIET
+from seqmodels.experiments.trials import ENDS, duration, end_of, number_of, outcome_of, score_of, settings_text
 from seqmodels.experiments.width import name_in, parameters_of, width_for
-from seqmodels.files import FolderInUseError, has_writer, only_writer
+from seqmodels.files import has_writer, only_writer
 from seqmodels.learner import Diverged
 from seqmodels.report.folder import write_config
-from seqmodels.report.tables import significant
 from seqmodels.runs.build import Parts, build
 from seqmodels.runs.run import described, train
 from seqmodels.untrusted.reading import printable
-
-PATIENCE = 60
-"""Seconds to wait for another process that uses the database."""
 
 UNDISTURBED = 5
 """The number of trials that must finish before another one may be stopped early."""
 
 SETTLED = 1 / 3
 """The fraction of its steps during which a trial is never stopped: many tasks are learned suddenly, after a plateau."""
-
-STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
 
 
 @dataclass(frozen=True)
@@ -99,8 +93,8 @@ class Search:
     ) -> None:
         self.words, self.space, self.budget, self.root = list(words), space, budget, root
         self.parameters = parameters
-        self.widths: dict[str, int] = {}
-        """The widths found so far, by the settings of a trial."""
+        self.configs: dict[tuple[str, int], DictConfig] = {}
+        """The configs composed so far, by settings and seed; each takes a tenth of a second."""
         self.config = self.config_of({})
         self.shipped = self.shipped_settings()
         self.model, self.task = str(self.config.model_name), str(self.config.task_name)
@@ -119,16 +113,20 @@ class Search:
         return [*(word for word in self.words if name_in(word) not in settings), *words_of(settings)]
 
     def config_of(self, settings: dict[str, Any], seed: int | None = None) -> DictConfig:
-        """The config of a trial with these settings and, if models are matched, the width that this requires."""
-        quiet = {name_in(word) for word in QUIET}
-        words = [word for word in self.words_with(settings) if name_in(word) not in quiet]
+        """The config of a trial with these settings and, if models are matched, the width that this requires.
+
+        It is composed once, and not to be changed. Without a seed, it has the first of the tuning seeds.
+        """
         seed = self.budget.seeds[0] if seed is None else seed
-        config = compose(*words, *QUIET, f"seed={seed}")
-        if self.parameters is not None:
-            if str(settings) not in self.widths:
-                self.widths[str(settings)] = width_for(config, self.parameters)
-            config.model.hidden_size = self.widths[str(settings)]
-        return config
+        key = (str(settings), seed)
+        if key not in self.configs:
+            quiet = {name_in(word) for word in QUIET}
+            words = [word for word in self.words_with(settings) if name_in(word) not in quiet]
+            config = compose(*words, *QUIET, f"seed={seed}")
+            if self.parameters is not None:
+                config.model.hidden_size = width_for(config, self.parameters)
+            self.configs[key] = config
+        return self.configs[key]
 
     def shipped_settings(self) -> dict[str, Any]:
         """The values that the settings of the space have by default; empty if one of them lies outside the space."""
@@ -143,7 +141,7 @@ class Search:
             UserError: it was created with other settings.
         """
         direction: Any = "maximize" if self.higher_is_better else "minimize"
-        settings = self.settings()
+        settings = self.conditions()
         with alone_in(self.root):
             self.study = optuna.create_study(
                 storage=storage, study_name=self.name, direction=direction, pruner=self.pruner(), load_if_exists=True
@@ -162,7 +160,7 @@ class Search:
                 f"{printable(', '.join(changes[:3]))}{more}; choose another folder=..., or remove that one"
             )
 
-    def settings(self) -> dict[str, Any]:
+    def conditions(self) -> dict[str, Any]:
         """Everything that the score of a trial depends on, in plain containers."""
         config = {name: value for name, value in decisive(self.config).items() if name != "seed"}
         space = {f"space: {name}": str(values) for name, values in self.space.items()}
@@ -221,16 +219,16 @@ class Search:
         scores: list[float] = []
         try:
             for seed in self.budget.seeds:
-                watch = Watch(trial, scores, self.budget)
-                diverged = self.train(self.config_of(trial.params, seed), folder / str(seed), watch)
+                validation = ValidationScore(trial, scores, self.budget)
+                diverged = self.train(self.config_of(trial.params, seed), folder / str(seed), validation)
                 if diverged is not None:
                     trial.set_user_attr("diverged_at", diverged.step)
                     raise optuna.TrialPruned
-                scores.append(watch.score)
-                losses.append(watch.loss)
+                scores.append(validation.score)
+                losses.append(validation.loss)
         except optuna.TrialPruned:
             self.study.tell(trial, state=TrialState.PRUNED)  # the sampler ranks it below all finished trials
-        except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError):
+        except DATABASE_ERRORS:
             raise
         except Exception as error:
             trial.set_user_attr("message", str(error) if isinstance(error, UserError) else described(error))
@@ -239,11 +237,11 @@ class Search:
             trial.set_user_attr("loss", mean(losses))
             self.study.tell(trial, mean(scores))
 
-    def train(self, config: DictConfig, folder: Path, watch: "Watch") -> Diverged | None:
+    def train(self, config: DictConfig, folder: Path, validation: "ValidationScore") -> Diverged | None:
         """Train once, without parity check and test; return where training diverged, or None."""
         parts = build(config, folder)
-        watch.parts = parts
-        parts.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
+        validation.parts = parts
+        parts.trainer.callbacks.append(validation)  # type: ignore[attr-defined]
         folder.mkdir(exist_ok=True)
         write_config(parts.config, folder)
         try:
@@ -264,37 +262,29 @@ class Search:
         finished = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
         return min(finished, key=lambda trial: (sign * score_of(trial), trial.user_attrs["loss"]), default=None)
 
-    def settings_of(self, trial: FrozenTrial) -> dict[str, Any]:
-        """The settings of a trial, and the width if models are matched."""
-        settings = {name: trial.params[name] for name in self.space}
+    def searched_settings(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The settings of a trial that were searched, in the order of the space."""
+        return {name: trial.params[name] for name in self.space}
+
+    def settings_with_width(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The settings of a trial that were searched, and the width if models are matched."""
+        settings = self.searched_settings(trial)
         if self.parameters is None:
             return settings
         return settings | {"model.hidden_size": self.config_of(settings).model.hidden_size}
 
     def parameters_of(self, trial: FrozenTrial) -> int:
         """The number of parameters of a trial's model."""
-        return parameters_of(self.config_of({name: trial.params[name] for name in self.space}))
+        return parameters_of(self.config_of(self.searched_settings(trial)))
 
     def line_of(self, trial: FrozenTrial) -> str:
         """How a trial ended, in one line."""
-        seconds = duration(trial)
-        settings = settings_text({name: trial.params[name] for name in self.space})
+        outcome = outcome_of(trial, self.metric)
+        settings = settings_text(self.searched_settings(trial))
         return (
-            f"{self.model} on {self.task}, trial {number_of(trial)} of {self.budget.trials}: {self.end_of(trial)} "
-            f"({settings}; {seconds:.0f} s)"
+            f"{self.model} on {self.task}, trial {number_of(trial)} of {self.budget.trials}: {outcome} "
+            f"({settings}; {duration(trial):.0f} s)"
         )
-
-    def end_of(self, trial: FrozenTrial) -> str:
-        """Its score, or why it has none."""
-        if trial.state == TrialState.FAIL:
-            return f"failed: {printable(trial.user_attrs['message'])}"
-        if "diverged_at" in trial.user_attrs:
-            return f"diverged at step {trial.user_attrs['diverged_at']}"
-        if trial.state == TrialState.COMPLETE:
-            return f"validation {self.metric} {significant(score_of(trial))}"
-        step = max(trial.intermediate_values)
-        score = significant(trial.intermediate_values[step])
-        return f"stopped at step {step} with validation {self.metric} {score}"
 
     def rows(self) -> list[dict[str, Any]]:
         """The trials as rows of a table, in the order of their numbers."""
@@ -303,41 +293,19 @@ class Search:
                 "model": self.model,
                 "task": self.task,
                 "trial": number_of(trial),
-                "end": "diverged" if "diverged_at" in trial.user_attrs else STATES[trial.state],
+                "end": end_of(trial),
                 "metric": self.metric,
                 "validation": trial.value,
                 "steps": max(trial.intermediate_values, default=0),
                 "seconds": duration(trial),
-                **{name: trial.params[name] for name in self.space},
+                **self.searched_settings(trial),
             }
             for trial in sorted(self.trials(), key=number_of)
-            if trial.state in STATES
+            if trial.state in ENDS
         ]
 
-    def experiment(self, best: FrozenTrial) -> str:
-        """The best settings as a file for conf/experiment/, chosen by `train.py experiment=NAME`."""
-        words = self.words_with(self.settings_of(best))
-        config = compose(*words)
-        choices = HydraConfig.get().runtime.choices
-        names = dict.fromkeys(name_in(word) for word in words)
-        base = choices.get("experiment")
-        groups = dict.fromkeys(["model", "task", *(name for name in names if name in choices and name != "experiment")])
-        defaults: list[Any] = [*([base] if base else []), *({f"override /{name}": choices[name]} for name in groups)]
-        settings = OmegaConf.create({"claim": None, "published": None} if base else {})
-        for name in names:
-            if name not in choices:
-                OmegaConf.update(settings, name, OmegaConf.select(config, name), force_add=True)
-        score = f"{self.metric} {significant(score_of(best))}"
-        return (
-            "# @package _global_\n"
-            f"# The best of {self.budget.trials} trials of `seqmodels tune`: validation {score}, "
-            f"{self.budget.seeds_text}.\n"
-            f"{OmegaConf.to_yaml(OmegaConf.create({'defaults': [*defaults, '_self_']}))}\n"
-            f"{OmegaConf.to_yaml(settings) if len(settings) else ''}"
-        )
 
-
-class Watch(Callback):
+class ValidationScore(Callback):
     """Reports the score of a trial at each validation, and stops a trial that is worse than the others.
 
     Args:
@@ -376,7 +344,7 @@ def search_all(searches: Sequence[Search], say: Callable[[str], None]) -> None:
     def say_what_is_new(quietly: bool = False) -> None:
         for search in searches:
             for trial in search.trials():
-                if trial.state in STATES and (search.name, trial.number) not in said:
+                if trial.state in ENDS and (search.name, trial.number) not in said:
                     said.add((search.name, trial.number))
                     if not quietly:
                         say(search.line_of(trial))
@@ -384,91 +352,13 @@ def search_all(searches: Sequence[Search], say: Callable[[str], None]) -> None:
     with database_errors(searches[0].root):
         say_what_is_new(quietly=True)
         for search in searches:
-            if done := sum(trial.state in STATES for trial in search.trials()):
+            if done := sum(trial.state in ENDS for trial in search.trials()):
                 say(f"{search.model} on {search.task}: {done} of {search.budget.trials} trials have been run already")
         while (made := any(search.run_next() for search in searches)) or any(search.unfinished for search in searches):
             say_what_is_new()
             if not made:
                 time.sleep(1)
         say_what_is_new()
-
-
-def open_storage(root: Path) -> optuna.storages.BaseStorage:
-    """The database in a folder, which is created if there is none.
-
-    Raises:
-        UserError: it is damaged, was written by another version of Optuna, or is locked.
-    """
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    with database_errors(root), alone_in(root):
-        file = (root / "study.db").resolve()
-        url = sqlalchemy.URL.create("sqlite", database=str(file)).render_as_string()
-        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": PATIENCE}})
-
-
-@contextmanager
-def database_errors(root: Path) -> Iterator[None]:
-    """Turn errors of the database into a `UserError` that names its file."""
-    file = root / "study.db"
-    try:
-        yield
-    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
-        cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
-        problem = str(getattr(cause, "orig", cause))
-        if "locked" in problem:
-            raise UserError(f"{file} has been locked by another process for {PATIENCE} seconds") from error
-        damaged = any(words in problem for words in ("not a database", "malformed", "no such"))
-        hint = "; it is damaged, or of another program: choose another folder=..., or remove it" if damaged else ""
-        raise UserError(f"{file} cannot be used: {printable(problem)}{hint}") from error
-    except RuntimeError as error:
-        if "optuna" not in str(error).lower():
-            raise
-        raise UserError(f"{file} cannot be used: {' '.join(str(error).split())}") from error
-
-
-@contextmanager
-def alone_in(root: Path) -> Iterator[None]:
-    """Lock a folder against other processes that do the same, after waiting for them for at most a minute.
-
-    The lock is meant to be held for a fraction of a second.
-
-    Raises:
-        UserError: another process keeps the lock.
-    """
-    last = time.monotonic() + PATIENCE
-    with ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(only_writer(root))
-                break
-            except FolderInUseError as error:
-                if time.monotonic() > last:
-                    raise UserError(f"another process has locked {root} for {PATIENCE} seconds") from error
-                time.sleep(0.02)
-        yield
-
-
-def number_of(trial: FrozenTrial) -> Any:
-    """The number of a trial, counted from 1; None if its process ended before the number was assigned."""
-    number = trial.user_attrs.get("number")
-    return number if isinstance(number, int) else None
-
-
-def score_of(trial: FrozenTrial) -> float:
-    assert trial.value is not None
-    return trial.value
-
-
-def duration(trial: FrozenTrial) -> float:
-    """The duration of a trial in seconds."""
-    return 0.0 if trial.duration is None else trial.duration.total_seconds()
-
-
-def settings_text(settings: dict[str, Any]) -> str:
-    """Settings in one line, with numbers rounded."""
-    return " ".join(
-        f"{name}={significant(value, 3) if isinstance(value, float) else value}" for name, value in settings.items()
-    )
 
 
 def mean(values: Sequence[float]) -> float:

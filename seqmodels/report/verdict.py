@@ -97,6 +97,11 @@ def tip(task: Task, metrics: pd.DataFrame, steps: int, layer: str) -> str:
         start = max(lengths.longest // 6, getattr(task, "min_length", 1))
         grow = f"task.length=[{start},{lengths.longest}] task.doubling_batches={steps // 8}"
         return f"The loss never fell: try {gates}; on some tasks, lengths that grow during training help ({grow})."
+    if lengths is not None and not lengths.doubling_batches:
+        return (
+            f"The loss never fell: try lengths that grow during training (task.doubling_batches={steps // 8}), "
+            f"{gates}, or another optimizer.lr."
+        )
     return f"The loss never fell: try {gates}, another optimizer.lr, or shorter sequences."
 
 

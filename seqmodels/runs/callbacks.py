@@ -95,7 +95,7 @@ class StepsBar(Progress):
     def on_train_start(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
         super().on_train_start(trainer, learner)
         if trainer.is_global_zero:
-            self.bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, file=sys.stdout, bar_format="{bar}")
+            self.bar = bar(total=trainer.max_steps, initial=trainer.global_step, bar_format="{bar}")
             self.show(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, learner: pl.LightningModule, outputs: Any, *rest: Any) -> None:
@@ -126,7 +126,7 @@ class StepsBar(Progress):
     def on_test_start(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             batches = sum(map(int, trainer.num_test_batches))
-            self.bar = tqdm(desc="Testing", total=batches, file=sys.stdout, dynamic_ncols=True, leave=False)
+            self.bar = bar(desc="Testing", total=batches, leave=False)
 
     def on_test_batch_end(self, *arguments: Any) -> None:
         self.bar.update()
@@ -150,6 +150,12 @@ class StepsLines(Progress):
         super().on_validation_end(trainer, learner)
         if self.loss is not None and trainer.is_global_zero:
             print("  ".join(known(self.PARTS, self.values(trainer))), flush=True)
+
+
+def bar(**settings: Any) -> "tqdm[Any]":
+    """A bar for a terminal. One that does not tell its size, as under `script`, counts as 80 columns wide."""
+    # Without nrows, tqdm asks the terminal for its height, and shows nothing if that is 0.
+    return tqdm(file=sys.stdout, ncols=shutil.get_terminal_size().columns, nrows=2, **settings)
 
 
 def known(parts: Sequence[str], values: dict[str, str]) -> list[str]:

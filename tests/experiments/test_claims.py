@@ -211,7 +211,7 @@ def test_each_claim_can_be_run_and_judged(name, tmp_path):
     assert claim.differs
     assert len(set(claim.seeds)) == len(claim.seeds) > 1
     assert max(claim.seeds) < 100  # the others are for tuning
-    for run in runs_of(claim, tmp_path):
+    for run in runs_of(replace(claim, seeds=claim.seeds[:1]), tmp_path):
         config = run.config
         assert config.claim == claim.sentence
         assert run.name.endswith(f"seed {config.seed}")

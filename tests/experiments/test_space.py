@@ -34,6 +34,30 @@ def test_ranges_and_choices():
     assert high["model.dropout"] == 0.5
 
 
+def test_a_setting_and_those_below_it_may_be_searched_at_once():
+    lr = {"low": 1e-4, "high": 1}
+    space = distributions("own", {"optimizer": {"choices": ["adam", "sgd"], "lr": lr}, "model": {"dropout": None}})
+    assert space == distributions("own", {"optimizer": {"choices": ["adam", "sgd"]}, "optimizer.lr": lr})
+    assert set(space) == {"optimizer", "optimizer.lr"}
+
+
+@pytest.mark.parametrize(
+    ("words", "high"),
+    [
+        (["~space.trainer.gradient_clip_val"], {"optimizer.lr": 3e-2}),
+        (["space.trainer.gradient_clip_val=null"], {"optimizer.lr": 3e-2}),
+        (["space.optimizer.lr.high=1", "~space.trainer"], {"optimizer.lr": 1.0}),
+        (
+            ["~space.optimizer.lr", "+space.model={dropout: {low: 0, high: 0.5}}"],
+            {"trainer.gradient_clip_val": 10.0, "model.dropout": 0.5},
+        ),
+    ],
+)
+def test_the_command_line_changes_a_space(words, high):
+    space = distributions("rates", OmegaConf.to_container(compose(*words, config_name="tune").space))
+    assert {name: values.high for name, values in space.items()} == high
+
+
 @pytest.mark.parametrize("name", SPACES)
 def test_the_spaces_that_are_shipped_suit_the_default_config(name):
     space = distributions(name, OmegaConf.to_container(compose(f"space={name}", config_name="tune").space))
@@ -73,7 +97,11 @@ def test_contains(values, inside, outside):
         ({}, "space=own should name settings to search, such as optimizer.lr, and names none"),
         (None, "and names none"),
         ({"a": 3}, r"space=own: a should be a range such as \{low: 0.1, high: 10\} or \{choices: \[...\]\}, got 3"),
-        ({"a": {}}, "a.low should be a number, got None"),
+        ({"a": {}}, "and names none"),
+        ({"a": {"b": None}}, "and names none"),
+        ({"a": {"b": 3}}, r"space=own: a.b should be a range such as \{low: 0.1, high: 10\}"),
+        ({"a": {"high": 1}}, "a.low should be a number, got None"),
+        ({"a": {"b": {"low": 2, "high": 1}}}, "a.b.low should be at most high, got 2 and 1"),
         ({"a": {"low": 1}}, "a.high should be a number, got None"),
         ({"a": {"low": 1, "hihg": 2}}, "a.hihg is not part of a range; did you mean 'high'?"),
         ({"a": {"low": 2, "high": 1}}, "a.low should be at most high, got 2 and 1"),

@@ -22,11 +22,13 @@ from optuna.trial import TrialState
 from seqmodels.checks import UserError
 from seqmodels.commands import tune
 from seqmodels.config import compose
-from seqmodels.experiments import tuning
+from seqmodels.experiments import database
+from seqmodels.experiments.database import open_storage
 from seqmodels.experiments.space import distributions
-from seqmodels.experiments.tuning import Budget, Search, open_storage, search_all
+from seqmodels.experiments.tuning import Budget, Search, search_all
 from seqmodels.files import has_writer
 from seqmodels.learner import Diverged
+from seqmodels.processes import available_cores
 from seqmodels.tasks import Adding
 from seqmodels.untrusted.reading import read_config
 
@@ -45,15 +47,15 @@ def rows_of(folder):
 def search(tmp_path, monkeypatch):
     """A search whose trials take no time: their score is a function of the settings and the seed."""
 
-    def train(search, config, folder, watch):
+    def train(search, config, folder, validation):
         lr, layers = config.optimizer.lr, config.model.num_layers
-        watch.parts = SimpleNamespace(
+        validation.parts = SimpleNamespace(
             checkpoints=SimpleNamespace(best_step=0, best_loss=lr), task=SimpleNamespace(metric_name="mse")
         )
         for step in range(100, 1600, 100):
             metric = SimpleNamespace(item=lambda: lr + layers + 1 / step + config.seed / 1000)  # noqa: B023
-            watch.parts.checkpoints.best_step = step
-            watch.on_validation_end(
+            validation.parts.checkpoints.best_step = step
+            validation.on_validation_end(
                 SimpleNamespace(global_step=step, max_steps=1500, callback_metrics={"val_mse": metric}), None
             )
         folder.mkdir(exist_ok=True)
@@ -170,12 +172,12 @@ def test_a_trial_averages_over_its_seeds(search):
 
 
 def test_trials_that_fail_or_diverge_are_recorded_and_end_nothing(search, monkeypatch):
-    def train(search, config, folder, watch):
+    def train(search, config, folder, validation):
         if folder.parent.name == "002":
             raise RuntimeError("no luck")
         if folder.parent.name == "003":
             raise UserError("optimizer.lr=7: too large\x1b[2J")
-        watch.score = watch.loss = 0.5
+        validation.score = validation.loss = 0.5
         return Diverged(31, "the loss") if folder.parent.name == "004" else None
 
     monkeypatch.setattr(Search, "train", train)
@@ -200,8 +202,8 @@ def test_a_trial_that_is_worse_than_the_others_is_stopped_but_not_at_its_beginni
 
 
 def test_of_equal_scores_the_lowest_loss_wins(search, monkeypatch):
-    def train(search, config, folder, watch):
-        watch.score, watch.loss = 0.5, abs(int(folder.parent.name) - 3)
+    def train(search, config, folder, validation):
+        validation.score, validation.loss = 0.5, abs(int(folder.parent.name) - 3)
 
     monkeypatch.setattr(Search, "train", train)
     tuned = search(trials=4)
@@ -243,7 +245,7 @@ def test_a_running_trial_is_left_to_its_process_until_that_is_killed(search):
 
 def test_a_folder_that_stays_locked_is_named(search, monkeypatch):
     tuned = search(trials=1)
-    monkeypatch.setattr(tuning, "PATIENCE", 0.1)
+    monkeypatch.setattr(database, "PATIENCE", 0.1)
     with (
         held_by_another_process(tuned.root),
         pytest.raises(UserError, match=r"another process has locked .*root for 0.1 seconds"),
@@ -252,7 +254,7 @@ def test_a_folder_that_stays_locked_is_named(search, monkeypatch):
 
 
 def test_databases_that_cannot_be_used_are_named(search, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "PATIENCE", 0.1)
+    monkeypatch.setattr(database, "PATIENCE", 0.1)
     root = tmp_path / "root"
     root.mkdir()
     (root / "study.db").write_bytes(b"not a database " * 100)
@@ -311,6 +313,8 @@ def test_a_setting_that_does_not_exist_is_named_before_anything_is_run(setting, 
         (["space=rate"], "space=rate: there is no such space; did you mean 'rates'?"),
         (["model=manual_rnn,manul_gru"], "model=manul_gru: there is no such model; did you mean 'manual_gru'?"),
         (["~model.backend"], "~model.backend: tune cannot leave out a setting"),
+        (["~space.optimizer", "~space.trainer"], "space=rates should name settings to search, such as optimizer.lr"),
+        (["~space.optimizer.rl"], "space.optimizer.rl"),
         (["trails=3"], "trails is not a setting; did you mean 'trials'?"),
         (["folder=file/new"], "folder=file/new: file is a file"),
     ],
@@ -400,6 +404,21 @@ def wait_for_trials(count, folder):
     while len(list(folder.glob("root/manual_rnn_adding/*/101/config.yaml"))) < count:
         assert time.monotonic() < last
         time.sleep(0.05)
+
+
+def test_two_processes_share_a_search(tmp_path):
+    """With a range changed on the command line, and one left out."""
+    words = ["trials=2", f"jobs={min(2, available_cores())}", "~space.trainer.gradient_clip_val"]
+    with started(*words, "space.optimizer.lr.high=1e-2", folder=tmp_path) as process:
+        shown, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    rows = rows_of(tmp_path / "root")
+    assert [(row["trial"], row["end"]) for row in rows] == [("1", "finished"), ("2", "finished")]
+    assert all(0 < float(row["optimizer.lr"]) <= 1e-2 for row in rows)
+    assert "trainer.gradient_clip_val" not in rows[0]
+    assert "experiment=manual_rnn_adding" in shown
+    assert (tmp_path / "root" / "experiment" / "manual_rnn_adding.yaml").exists()
+    assert not list(tmp_path.rglob(".lock"))
 
 
 @pytest.mark.slow

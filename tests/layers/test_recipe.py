@@ -41,7 +41,7 @@ def test_a_new_cell_passes_everything_with_no_other_file_touched(tmp_path):
     (tmp_path / "seqmodels" / "layers" / "ugrnn.py").write_text(CELL)
     (tmp_path / "conf" / "model" / "ugrnn.yaml").write_text(YAML)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-q", "tests/layers/test_contract.py", "-k", "ugrnn"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "tests/layers/test_contract.py", "-k", "ugrnn"]
     shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stdout
     assert int(re.search(r"(\d+) passed", shown.stdout)[1]) > 25

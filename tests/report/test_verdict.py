@@ -77,6 +77,7 @@ MIXED = [0.05 if row % 5 == 0 else 0.7 + 0.01 * (row % 3) for row in range(ROWS)
         (["task=noiseless_memory"], FLAT, 0.5, "task.length=[8,50] task.doubling_batches=187"),
         (["task=noiseless_memory"], MIXED, 0.5, "never fell"),  # all its sequences have one length
         (["task=parity_check"], FLAT, 0.5, "never fell: try a model with gates (model=manual_gru"),
+        (["experiment=parity_uniform"], FLAT, 0.5, "never fell: try lengths that grow during training (task.doubling_"),
         (["task=digits"], FLAT, 0.1, "never fell: try a model with gates (model=manual_gru"),
     ],
 )

@@ -1,8 +1,13 @@
 """What a run shows while it trains: a bar that fits into the terminal, or lines for a file."""
 
+import fcntl
 import math
+import os
+import pty
 import re
+import struct
 import sys
+import termios
 from types import SimpleNamespace
 
 import pytest
@@ -42,6 +47,28 @@ def test_80_columns_hold_speed_time_left_loss_and_the_score_beside_chance():
 
 def test_what_is_not_known_yet_is_left_out():
     assert line({"metric": "accuracy", "step": "0", "steps": "9"}, StepsBar.FORMS, 80).endswith("| 0/9")
+
+
+def test_a_terminal_that_does_not_tell_its_size_counts_as_80_columns(monkeypatch):
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    trainer = SimpleNamespace(global_step=5, max_steps=20, is_global_zero=True, num_test_batches=[7])
+    with open(writer, "w") as terminal:
+        assert os.get_terminal_size(writer).columns == 0
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setattr(sys, "__stdout__", terminal)
+        progress = StepsBar()
+        progress.task = SimpleNamespace(metric_name="accuracy")
+        progress.on_train_start(trainer, None)
+        progress.bar.close()
+        progress.on_test_start(trainer, None)
+        progress.bar.close()
+        shown = os.read(reader, 10000).decode()
+    os.close(reader)
+    assert re.search(r"\r 25%\|█+\S? +\| 5/20", shown)
+    assert re.search(r"\rTesting:   0%\|.*\| 0/7", shown)
+    assert max(map(len, shown.split("\r"))) == 80
 
 
 class Clock:

@@ -160,9 +160,10 @@ def searches_of(config: DictConfig, settings: Any, root: Path) -> "list[Search]"
         UserError: a setting is wrong for one of them.
     """
     from seqmodels.config import compose
+    from seqmodels.config.folders import name_in
     from seqmodels.experiments.space import distributions
     from seqmodels.experiments.tuning import Budget, Search
-    from seqmodels.experiments.width import name_in, parameters_of
+    from seqmodels.experiments.width import parameters_of
 
     words = [word for word in settings.overrides.task if name_in(word).partition(".")[0] not in OWN]
     for word in words:

@@ -7,9 +7,9 @@ from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial
 
 from seqmodels.config import compose
+from seqmodels.config.folders import name_in
 from seqmodels.experiments.trials import score_of
 from seqmodels.experiments.tuning import Search
-from seqmodels.experiments.width import name_in
 from seqmodels.report.tables import significant
 
 

@@ -36,12 +36,13 @@ from rich.console import Console
 from seqmodels import __version__
 from seqmodels.checks import UserError
 from seqmodels.config import compose
+from seqmodels.config.folders import name_in
 from seqmodels.config.identity import decisive
 from seqmodels.experiments.database import DATABASE_ERRORS, alone_in, database_errors
 from seqmodels.experiments.space import contains, corners, words_of
 from seqmodels.experiments.sweep import QUIET
 from seqmodels.experiments.trials import ENDS, duration, end_of, number_of, outcome_of, score_of, settings_text
-from seqmodels.experiments.width import name_in, parameters_of, width_for
+from seqmodels.experiments.width import parameters_of, width_for
 from seqmodels.files import has_writer, only_writer
 from seqmodels.learner import Diverged
 from seqmodels.report.folder import write_config

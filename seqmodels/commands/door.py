@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -177,7 +177,7 @@ def check_run(folder: Path) -> None:
         raise UserError(f"resume={folder}: there is no config.yaml, so no run has begun there")
 
 
-def unknown(name: str, settings: set[str]) -> str:
+def unknown(name: str, settings: Collection[str]) -> str:
     return f"{name} is not a setting{nearest(name, settings)}"
 
 

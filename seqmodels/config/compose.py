@@ -1,5 +1,6 @@
 """Compose a config from the files of conf/ and the overrides, and check its names."""
 
+import functools
 from contextlib import nullcontext
 from typing import Any
 
@@ -32,15 +33,17 @@ def unchecked(*overrides: str, config_name: str = "train") -> DictConfig:
         return hydra.compose(config_name, list(overrides), return_hydra_config=True)
 
 
-def settings_of(composed: DictConfig, verb: str) -> DictConfig:
-    """The settings of a composed config without Hydra's own, checked.
+def settings_of(composed: DictConfig, verb: str, **values: Any) -> DictConfig:
+    """The settings of a composed config without Hydra's own, checked; `values` replace those composed.
 
     Raises:
         UserError: a setting is unknown, missing or left out.
     """
     HydraConfig.instance().set_config(composed)  # interpolations read it
     with user_errors():
-        return checked(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]), verb)
+        settings = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        settings.update(values)
+        return checked(settings, verb)
 
 
 def checked(config: DictConfig, config_name: str) -> DictConfig:
@@ -64,7 +67,8 @@ def checked(config: DictConfig, config_name: str) -> DictConfig:
     return config
 
 
-def settings_and_groups(config_name: str) -> tuple[set[str], set[str]]:
+@functools.cache
+def settings_and_groups(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
     """The top-level names of a config, and the subset that are choices with settings of their own."""
     file: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{config_name}.yaml"))
     names, groups = set(file) - {"defaults", "hydra"}, set()
@@ -74,7 +78,7 @@ def settings_and_groups(config_name: str) -> tuple[set[str], set[str]]:
         elif entry != "_self_":
             inherited_names, inherited_groups = settings_and_groups(entry)
             names, groups = names | inherited_names, groups | inherited_groups
-    return names | groups, groups
+    return frozenset(names | groups), frozenset(groups)
 
 
 def name_of_model(choice: str, target: str, overrides: list[str]) -> str:

@@ -25,7 +25,7 @@ from seqmodels.checks import UserError, as_user_errors, check_whole, nearest
 from seqmodels.config.folders import check_folders, override
 from seqmodels.config.identity import without_effect
 from seqmodels.experiments.child import IN_USE, job
-from seqmodels.experiments.jobs import do_missing, look, shared_environment
+from seqmodels.experiments.jobs import do_missing, look, shared_environment, start_imports
 from seqmodels.experiments.sweep import (
     Composer,
     Run,
@@ -85,15 +85,15 @@ class TypedSweep:
         """
         HydraConfig.instance().set_config(self.config)
         check_folders(self.settings)
-        sweep, jobs = self.planned(arguments)
         console = Console(width=None if sys.stdout.isatty() else 160)
+        sweep, jobs = self.planned(arguments)
+        with shared_environment():  # while the processes of the runs import what they need
+            from seqmodels.experiments.conclusion import conclude  # which imports pandas, scipy and matplotlib
         try:
             do_missing(sweep, jobs, console, self.launch if self.launcher else None)
         except Stopped as stop:
             stop.message += f"; the same command continues the sweep ({sweep.folder})"
             raise
-        from seqmodels.experiments.conclusion import conclude  # which imports pandas and matplotlib
-
         try:
             conclude(sweep, console, self.swept, None if self.config.baseline is None else str(self.config.baseline))
         finally:
@@ -122,6 +122,10 @@ class TypedSweep:
 
             combinations = matched(combinations, self.config.match)
 
+        root = Path(str(self.settings.sweep.dir)).absolute()
+        folder = root / "sweeps" / self.name(arguments, swept)
+        if self.launcher is None and not (folder / "sweep.json").exists():  # there are runs to be trained
+            start_imports(self.config.trainer.get("accelerator"))
         composer = Composer(*self.settings.overrides.hydra, config_name=self.settings.job.config_name)
         runs = []
         for words in combinations:
@@ -130,10 +134,9 @@ class TypedSweep:
         refuse_if_all_failed(runs)
         share = share_cores if self.launcher in HERE else share_cluster
         jobs = share(self.config.jobs, runs)
-        root = Path(str(self.settings.sweep.dir)).absolute()
         program = "python train.py" if Path(sys.argv[0]).name == "train.py" else "seqmodels train"
         command = f"{program} {shlex.join(sys.argv[1:])}"
-        return Sweep(root / "sweeps" / self.name(arguments, swept), command, placed(runs, root)), jobs
+        return Sweep(folder, command, placed(runs, root)), jobs
 
     def check_baseline(self, values: set[str]) -> None:
         """Refuse a baseline that is not among the values of the settings, with a UserError."""
@@ -183,8 +186,7 @@ class TypedSweep:
             run.state = "running"
         sweep.write()
         try:
-            with shared_environment():
-                returned = launcher.launch(words, initial_job_idx=0)
+            returned = launcher.launch(words, initial_job_idx=0)
         except Exception as error:
             reason = printable(" ".join(str(error).split()), 1000)
             raise UserError(f"hydra/launcher={self.launcher}: {type(error).__name__}: {reason}") from error

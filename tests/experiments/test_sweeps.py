@@ -17,8 +17,8 @@ from seqmodels.config import CONF, compose
 from seqmodels.config.identity import decisive, identity
 from seqmodels.experiments import jobs, sweep
 from seqmodels.experiments.jobs import has_writer
+from seqmodels.experiments.progress import duration, last_row
 from seqmodels.experiments.sweep import Composer, Run, share_cores
-from seqmodels.experiments.watch import duration, last_row
 
 ROOT = Path(__file__).parents[2]
 TINY = ["trainer.max_steps=20", "model.hidden_size=4", "data.batch_size=4", "data.eval_batches=1", "logger=none"]

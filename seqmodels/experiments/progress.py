@@ -19,7 +19,7 @@ TAIL = 4096
 """Bytes that are read from the end of metrics.csv to find the last step and validation."""
 
 
-class Watch:
+class SweepProgress:
     """Shows which runs of a sweep are running, and how many are done."""
 
     def __init__(self, sweep: Sweep, jobs: int, console: Console) -> None:
@@ -31,7 +31,7 @@ class Watch:
         self.number = 0
         self.shown = 0.0
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "SweepProgress":
         self.to_do = sum(run.state not in ("done", "failed") for run in self.sweep.runs)
         if self.live is not None:
             self.live.start()

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels import __version__
 from seqmodels.checks import UserError, as_user_errors, check_whole
-from seqmodels.config.compose import settings_of, unchecked
+from seqmodels.config.compose import own_settings, unchecked
 from seqmodels.config.experiment import claim_of
 from seqmodels.config.identity import OF_SWEEPS, decisive, identity
 from seqmodels.files import write_whole
@@ -125,7 +125,7 @@ class Composer:
         composed = self.known[others]
         if isinstance(composed, UserError):
             raise composed
-        config = settings_of(composed, "train", **seed)
+        config = own_settings(composed, "train", **seed)
         if config.resume is not None:
             raise UserError("resume= continues one run in its own folder: leave out -m")
         if number_of_processes(config.trainer) > 1:

@@ -330,7 +330,7 @@ def test_the_last_row_of_metrics_is_read_even_while_it_is_written(tmp_path):
     ("environment", "live"),
     [
         ({"COLUMNS": "0", "LINES": "0", "TERM": "xterm"}, True),
-        ({"COLUMNS": "80", "LINES": "25", "TERM": "dumb"}, False),
+        ({"COLUMNS": "80", "TERM": "dumb"}, False),
     ],
 )
 def test_a_terminal_of_unknown_size_still_shows_the_runs(environment, live, monkeypatch):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -31,6 +30,7 @@ def main(config: DictConfig, folder: Path) -> None:
 
         from seqmodels.experiments.claims import markdown, read_claims, table_of
         from seqmodels.experiments.jobs import do_missing
+        from seqmodels.experiments.progress import console_of_sweep
         from seqmodels.experiments.sweep import (
             Composer,
             Sweep,
@@ -45,7 +45,7 @@ def main(config: DictConfig, folder: Path) -> None:
     claims = chosen(settings["name"], read_claims(config_folders()))
     if settings["seeds"] is not None:
         claims = [replace(claim, seeds=settings["seeds"]) for claim in claims]
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = console_of_sweep()
     root = Path(settings["folder"])
     if settings["list"]:
         for claim in claims:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from seqmodels import __version__
 from seqmodels.checks import UserError, nearest
 from seqmodels.commands.help import page
-from seqmodels.config.compose import checked, settings_and_groups
+from seqmodels.config.compose import checked_config, settings_and_groups
 from seqmodels.config.folders import CONF, check_folders, override
 from seqmodels.config.mistakes import user_errors
 from seqmodels.stops import Stopped, output_that_may_end, stop_signals
@@ -121,7 +121,7 @@ class Command:
         try:
             with user_errors():
                 check_folders(settings)
-                self.function(checked(config, self.verb), folder)
+                self.function(checked_config(config, self.verb), folder)
         except UserError as error:
             stop_signals.check()
             # Reported here, so that the other runs of a sweep still start.
@@ -165,7 +165,7 @@ def check_words(words: list[str], verb: str) -> None:
             raise UserError(f"{word} should be a setting with its value, such as {hint[0]}, or an option (see --help)")
         if name in groups and (not value or value[0] in "[{" or value == "null"):
             raise UserError(f"{word}: {name} should be one name (--help lists them)")
-        if name in ("hydra.mode", "sweep") and verb != "train":
+        if name in ("hydra.mode", "sweep", "launcher") and verb != "train":
             raise UserError(f"{word}: {verb} starts no runs")
         if name in ("model_name", "task_name"):
             raise UserError(f"{word}: {name} follows from {name.removesuffix('_name')}, and cannot be set")
@@ -177,7 +177,7 @@ def check_run(folder: Path) -> None:
         raise UserError(f"resume={folder}: there is no config.yaml, so no run has begun there")
 
 
-def unknown(name: str, settings: set[str]) -> str:
+def unknown(name: str, settings: Collection[str]) -> str:
     return f"{name} is not a setting{nearest(name, settings)}"
 
 

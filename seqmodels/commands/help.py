@@ -14,7 +14,7 @@ def page(verb: str, program: str, overrides: list[str], config_dir: str | None =
     """The page of conf/<verb>.yaml, with the settings of the choices among `overrides`; those in `config_dir`, too."""
     folders = [CONF] if config_dir is None else [CONF, Path(config_dir).resolve()]
     described: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{verb}.yaml"))
-    further = {"train": {"experiment", "sweep"}, "overhead": {"experiment"}, "tune": {"experiment"}}
+    further = {"train": {"experiment", "sweep", "launcher"}, "overhead": {"experiment"}, "tune": {"experiment"}}
     groups = settings_and_groups(verb)[1] | further.get(verb, set())
     parts = [described["hydra"]["help"]["header"]]
     parts.append(f"{program} {'[GROUP=CHOICE ...] ' if groups else ''}[KEY=VALUE ...]")

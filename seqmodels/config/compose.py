@@ -1,7 +1,7 @@
 """Compose a config from the files of conf/ and the overrides, and check its names."""
 
+import functools
 from contextlib import nullcontext
-from functools import cache
 from typing import Any
 
 import hydra
@@ -14,6 +14,9 @@ from seqmodels.config.folders import CONF
 from seqmodels.config.mistakes import user_errors
 from seqmodels.processes import rank_in
 
+WITHOUT_SETTINGS = ("experiment", "sweep", "launcher")
+"""Choices that change the settings of others and have none of their own."""
+
 
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:
     """The config that `python train.py <overrides>` would run with, checked.
@@ -23,7 +26,7 @@ def compose(*overrides: str, config_name: str = "train") -> DictConfig:
     Raises:
         UserError: an override is wrong.
     """
-    return settings_of(unchecked(*overrides, config_name=config_name), config_name)
+    return own_settings(unchecked(*overrides, config_name=config_name), config_name)
 
 
 def unchecked(*overrides: str, config_name: str = "train") -> DictConfig:
@@ -33,18 +36,20 @@ def unchecked(*overrides: str, config_name: str = "train") -> DictConfig:
         return hydra.compose(config_name, list(overrides), return_hydra_config=True)
 
 
-def settings_of(composed: DictConfig, verb: str) -> DictConfig:
-    """The settings of a composed config without Hydra's own, checked.
+def own_settings(composed: DictConfig, verb: str, **values: Any) -> DictConfig:
+    """The settings of a composed config without Hydra's own, checked; `values` replace those composed.
 
     Raises:
         UserError: a setting is unknown, missing or left out.
     """
     HydraConfig.instance().set_config(composed)  # interpolations read it
     with user_errors():
-        return checked(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]), verb)
+        settings = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        settings.update(values)
+        return checked_config(settings, verb)
 
 
-def checked(config: DictConfig, config_name: str) -> DictConfig:
+def checked_config(config: DictConfig, config_name: str) -> DictConfig:
     """The config with its interpolations resolved, after a check that no setting is missing or unknown.
 
     Raises:
@@ -65,18 +70,18 @@ def checked(config: DictConfig, config_name: str) -> DictConfig:
     return config
 
 
-@cache
-def settings_and_groups(config_name: str) -> tuple[set[str], set[str]]:
+@functools.cache
+def settings_and_groups(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
     """The top-level names of a config, and the subset that are choices with settings of their own."""
     file: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{config_name}.yaml"))
     names, groups = set(file) - {"defaults", "hydra"}, set()
     for entry in file["defaults"]:
         if isinstance(entry, dict):
-            groups |= {key for key in entry if not key.startswith("override ") and key not in ("experiment", "sweep")}
+            groups |= {key for key in entry if not key.startswith("override ") and key not in WITHOUT_SETTINGS}
         elif entry != "_self_":
             inherited_names, inherited_groups = settings_and_groups(entry)
             names, groups = names | inherited_names, groups | inherited_groups
-    return names | groups, groups
+    return frozenset(names | groups), frozenset(groups)
 
 
 def name_of_model(choice: str, target: str, overrides: list[str]) -> str:

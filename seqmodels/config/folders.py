@@ -29,8 +29,11 @@ def name_in(word: str) -> str:
 
 
 def check_folders(settings: Any) -> None:
-    """Refuse the folder of a sweep for a single run, and the other way round: Hydra would ignore it."""
+    """Refuse what Hydra would ignore: a sweep's folder or launcher for a single run, a run's folder for a sweep."""
     sweep = settings.mode == RunMode.MULTIRUN
+    launcher = settings.runtime.choices["hydra/launcher"]
+    if not sweep and launcher != "basic":
+        raise UserError(f"a launcher starts the runs of a sweep, but this is a single run: add -m, got {launcher}")
     ignored, instead = ("hydra.run.", "hydra.sweep.dir") if sweep else ("hydra.sweep.", "hydra.run.dir")
     for word in settings.overrides.hydra:
         if word.rstrip("'\" ") in ("hydra.run.dir=", "hydra.sweep.dir="):

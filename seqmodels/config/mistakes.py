@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
 
 from seqmodels.checks import UserError, nearest
 from seqmodels.config.folders import CONF
@@ -23,7 +24,8 @@ EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "s
 def user_errors(name: str = "", values: dict[str, Any] | None = None) -> Iterator[None]:
     """Convert errors about the values of node `name` into a `UserError` that names the value in question.
 
-    Without a name, only errors of Hydra and OmegaConf, of Lightning's settings, of files and of memory are converted.
+    Without a name, only errors of Hydra and OmegaConf, of Lightning's settings, of YAML, of files and of memory are
+    converted.
     """
     try:
         yield
@@ -31,6 +33,8 @@ def user_errors(name: str = "", values: dict[str, Any] | None = None) -> Iterato
         raise
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
+    except YAMLError as error:
+        raise UserError(broken_yaml(error)) from error
     except OSError as error:
         if name:
             raise UserError(f"{culprits(name, values, str(error))}: {error}") from error
@@ -88,9 +92,37 @@ def explain(error: Exception) -> str:
     about_a_key = isinstance(cause, OmegaConfBaseException) and cause.key is not None
     if about_a_key and isinstance(error, ConfigCompositionException) and (message := unknown_key(cause)):
         return message
-    quoting = " (quote special characters: 'key=\"value\"')" if "LexerNoViableAlt" in text else ""
+    if isinstance(error, OverrideParseException):
+        return unreadable(error.override, text)
+    if in_file := re.match(r"In '(\S+)': \w+ raised while composing config:\s*(.*)", text):
+        sweeps = in_file[1].startswith("sweep/")
+        expected = (
+            "; expected hydra.sweeper.params to be a mapping such as {model: 'nn_rnn,nn_gru', seed: 'range(1,4)'}"
+        )
+        return f"{in_file[1]}.yaml: {in_file[2]}{expected if sweeps else ''}"
     lines = [line for line in text.splitlines() if line.strip(" ^") and "hydra.cc/docs" not in line]
-    return " ".join(lines[:3]) + quoting
+    return " ".join(lines[:3])
+
+
+def broken_yaml(error: YAMLError) -> str:
+    """The message about a file that is not YAML: its name, the line, and the problem."""
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return f"a config file is not YAML: {' '.join(str(error).split())}"
+    return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: this is not YAML: {error.problem}"
+
+
+def unreadable(word: str, problem: str) -> str:
+    """The message about an override that does not follow Hydra's grammar; `problem` is what its parser says."""
+    unexpected = re.search(r"(?:extraneous|mismatched) input '(.*?)' expecting", problem)
+    if len(re.findall(r"(?<!\\)'", word)) % 2 or len(re.findall(r'(?<!\\)"', word)) % 2:
+        reason = "a quote is not closed"
+    elif any(word.count(left) > word.count(right) for left, right in ("[]", "{}", "()")):
+        reason = "a bracket is not closed"
+    elif unexpected and unexpected[1] != "<EOF>":
+        reason = f"{unexpected[1]!r} is not expected where it stands"
+    else:
+        reason = "expected key=value"
+    return f"{word} cannot be read: {reason} (text with special characters needs quotes: 'key=\"value\"')"
 
 
 def unknown_key(error: Any) -> str:

@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.checks import UserError
-from seqmodels.config.compose import checked
+from seqmodels.config.compose import checked_config
 from seqmodels.config.experiment import claim_of
 from seqmodels.config.mistakes import user_errors
 from seqmodels.experiments.sweep import result_in, without_sweep
@@ -74,7 +74,7 @@ def check(settings: list[dict[str, Any]], place: Surroundings, sender: Connectio
 def job(config: DictConfig) -> tuple[str, str]:
     """Train the run of a config, as a job of one of Hydra's launchers; return its state and the reason for it."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    config = checked(config, "train")
+    config = checked_config(config, "train")
     config.claim = claim_of(config)
     return outcome(without_sweep(config), folder)
 

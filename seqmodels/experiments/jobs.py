@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from rich.console import Console
 
 from seqmodels.checks import UserError
 from seqmodels.experiments.child import IN_USE, Surroundings, check, work
+from seqmodels.experiments.progress import SweepProgress
 from seqmodels.experiments.sweep import Run, Sweep, refuse_if_all_failed
-from seqmodels.experiments.watch import Watch
 from seqmodels.files import FolderInUseError, has_writer, only_writer
-from seqmodels.stops import stop_signals
+from seqmodels.stops import Stopped, stop_signals
 
 PATIENCE = 60
 """Seconds that a run has to save its state before it is killed."""
@@ -66,14 +66,15 @@ def do_missing(
     missing = [run for run in sweep.runs if run.state not in ("done", "failed")]
     if sweep.count("done"):
         console.print(f"{sweep.count('done')} of {len(sweep.runs)} runs have finished already")
-    if missing and launch is None:
-        find_mistakes(missing, jobs)
-        refuse_if_all_failed(sweep.runs)
-    with own_folder(sweep):
-        if launch is None:
-            run_all(sweep, jobs, Watch(sweep, jobs, console))
-        else:
-            launch(missing, sweep, jobs)
+    with shared_environment():
+        if missing and launch is None:
+            find_mistakes(missing, jobs)
+            refuse_if_all_failed(sweep.runs)
+        with own_folder(sweep):
+            if launch is None:
+                run_all(sweep, jobs, SweepProgress(sweep, jobs, console))
+            else:
+                launch(missing, sweep, jobs)
 
 
 @contextmanager
@@ -120,8 +121,8 @@ def find_mistakes(runs: list[Run], jobs: int) -> None:
         key = repr(settings) if type(seed) is int and 0 <= seed < 2**32 else repr((settings, seed))
         distinct.setdefault(key, []).append(run)
     groups = list(distinct.values())
-    with stop_signals.waiting(), shared_environment():
-        context, checks = context_for(runs), []
+    with stop_signals.waiting():
+        context, checks = context_for(accelerators_of(runs)), []
         try:
             for part in (groups[start::jobs] for start in range(min(jobs, len(groups)))):
                 receiver, sender = context.Pipe(duplex=False)
@@ -144,7 +145,7 @@ def find_mistakes(runs: list[Run], jobs: int) -> None:
             end([process for _, process, _ in checks])
 
 
-def run_all(sweep: Sweep, jobs: int, watch: Watch) -> None:
+def run_all(sweep: Sweep, jobs: int, progress: SweepProgress) -> None:
     """Train the runs of a sweep that are neither done nor failed, `jobs` at a time.
 
     Raises:
@@ -154,8 +155,8 @@ def run_all(sweep: Sweep, jobs: int, watch: Watch) -> None:
     for run in waiting:
         run.state, run.message = "waiting", ""
     going: list[Going] = []
-    with stop_signals.waiting(), shared_environment(), watch:
-        context = context_for(waiting)
+    with stop_signals.waiting(), progress:
+        context = context_for(accelerators_of(waiting))
         try:
             sweep.write()
             while (waiting or going) and stop_signals.received is None:
@@ -166,7 +167,7 @@ def run_all(sweep: Sweep, jobs: int, watch: Watch) -> None:
                     if not has_writer(run.folder):
                         waiting.remove(run)
                         if look(run):
-                            watch.ended(run)
+                            progress.ended(run)
                         else:
                             going.append(start(run, context))
                         sweep.write()
@@ -181,15 +182,17 @@ def run_all(sweep: Sweep, jobs: int, watch: Watch) -> None:
                         if one.run.state == "waiting":
                             waiting.append(one.run)
                         else:
-                            watch.ended(one.run)
+                            progress.ended(one.run)
                         sweep.write()
-                watch.show()
+                progress.show()
         finally:
             if going:
-                watch.stopping(len(going))
+                progress.stopping(len(going))
             end([one.process for one in going])
             for one in going:
                 settle(one, sweep)
+                if one.run.state == "interrupted" and stop_signals.received is not None:
+                    one.run.message = Stopped(stop_signals.received).message  # and not SIGTERM, by which we stopped it
             sweep.write()
 
 
@@ -233,18 +236,28 @@ def end(processes: list[BaseProcess]) -> None:
             process.join()
 
 
-def context_for(runs: list[Run]) -> Any:
+def accelerators_of(runs: list[Run]) -> set[Any]:
+    return {run.config.trainer.get("accelerator") for run in runs if run.config is not None}
+
+
+def context_for(accelerators: set[Any]) -> Any:
     """How processes are started: on Linux by forking one that has imported everything, which saves four seconds each.
 
     A forked process cannot use a GPU that its parent has used, and forking is not safe on macOS and not possible on
     Windows; in these cases, each process is started anew.
     """
-    accelerators = {run.config.trainer.get("accelerator") for run in runs if run.config is not None}
     if sys.platform != "linux" or accelerators != {"cpu"}:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["seqmodels.experiments.preload"])
     return context
+
+
+def start_imports(accelerator: Any) -> None:
+    """Let the process that is forked import everything, while this one goes on."""
+    with shared_environment():
+        if context_for({accelerator}).get_start_method() == "forkserver":
+            forkserver.ensure_running()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels import __version__
 from seqmodels.checks import UserError, as_user_errors, check_whole
-from seqmodels.config.compose import settings_of, unchecked
+from seqmodels.config.compose import own_settings, unchecked
 from seqmodels.config.experiment import claim_of
 from seqmodels.config.identity import OF_SWEEPS, decisive, identity
 from seqmodels.files import write_whole
@@ -116,18 +116,16 @@ class Composer:
         """
         seeds = [word for word in words if word.startswith("seed=") and word[5:].isdigit()]
         others = tuple(word for word in words if word not in seeds)
+        seed = {"seed": int(seeds[-1][5:])} if seeds else {}
         if others not in self.known:
             try:
                 self.known[others] = unchecked(*self.shared, *others, config_name=self.config_name)
             except UserError as error:
                 self.known[others] = error
-        found = self.known[others]
-        if isinstance(found, UserError):
-            raise found
-        composed = found.copy()
-        if seeds:
-            composed.seed = int(seeds[-1][5:])
-        config = settings_of(composed, "train")
+        composed = self.known[others]
+        if isinstance(composed, UserError):
+            raise composed
+        config = own_settings(composed, "train", **seed)
         if config.resume is not None:
             raise UserError("resume= continues one run in its own folder: leave out -m")
         if number_of_processes(config.trainer) > 1:

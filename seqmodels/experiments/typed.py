@@ -7,7 +7,7 @@ multirun.yaml.
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
+from rich.markup import escape
 
 from seqmodels.checks import UserError, as_user_errors, check_whole, nearest
 from seqmodels.config.folders import check_folders, name_in, override
 from seqmodels.config.identity import without_effect
 from seqmodels.experiments.child import IN_USE, job
-from seqmodels.experiments.jobs import do_missing, look, shared_environment
+from seqmodels.experiments.jobs import do_missing, look, shared_environment, start_imports
+from seqmodels.experiments.progress import console_of_sweep
 from seqmodels.experiments.sweep import (
     Composer,
     Run,
@@ -83,22 +84,22 @@ class TypedSweep:
         """
         HydraConfig.instance().set_config(self.config)
         check_folders(self.settings)
-        sweep, jobs = self.planned(arguments)
-        console = Console(width=None if sys.stdout.isatty() else 160)
+        console = console_of_sweep()
+        sweep, jobs = self.planned(arguments, lambda text: console.print(f"[bold]warning:[/bold] {escape(text)}"))
+        with shared_environment():  # while the processes of the runs import what they need
+            from seqmodels.experiments.conclusion import conclude  # which imports pandas, scipy and matplotlib
         try:
             do_missing(sweep, jobs, console, self.launch if self.launcher else None)
         except Stopped as stop:
             stop.message += f"; the same command continues the sweep ({sweep.folder})"
             raise
-        from seqmodels.experiments.conclusion import conclude  # which imports pandas and matplotlib
-
         try:
             conclude(sweep, console, None if self.config.baseline is None else str(self.config.baseline))
         finally:
             report_failures(sweep)
 
-    def planned(self, arguments: list[str]) -> tuple[Sweep, int]:
-        """The sweep with all of its runs, and how many of them to train at a time.
+    def planned(self, arguments: list[str], warn: Callable[[str], None]) -> tuple[Sweep, int]:
+        """The sweep with all of its runs, and how many of them to train at a time; `warn` is called with warnings.
 
         Raises:
             UserError: a setting of the sweep is wrong, or each of its runs is.
@@ -106,8 +107,8 @@ class TypedSweep:
         params = [f"{name}={values}" for name, values in (self.settings.sweeper.params or {}).items()]
         overrides = OverridesParser.create(self.context.config_loader).parse_overrides(params + arguments)
         swept = list(dict.fromkeys(each.get_key_element() for each in overrides if each.is_sweep_override()))
-        if "sweep" in swept:
-            raise UserError("sweep should be one name (--help lists them): each file is a separate sweep")
+        for group in sorted({"sweep", "launcher"} & set(swept)):
+            raise UserError(f"{group} should be one name (--help lists them): each is for a separate sweep")
         if self.file is not None and not swept:
             raise UserError(f"sweep={self.file}: expected settings to sweep under hydra.sweeper.params, found none")
         (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)
@@ -117,8 +118,12 @@ class TypedSweep:
         if self.config.match is not None:
             from seqmodels.experiments.width import matched  # which imports torch
 
-            combinations = matched(combinations, self.config.match)
+            combinations = matched(combinations, self.config.match, warn)
 
+        root = Path(str(self.settings.sweep.dir)).absolute()
+        folder = root / "sweeps" / self.name(arguments, swept)
+        if self.launcher is None and not (folder / "sweep.json").exists():  # there are runs to be trained
+            start_imports(self.config.trainer.get("accelerator"))
         composer = Composer(*self.settings.overrides.hydra, config_name=self.settings.job.config_name)
         runs = []
         for words in combinations:
@@ -127,17 +132,18 @@ class TypedSweep:
         refuse_if_all_failed(runs)
         share = share_cores if self.launcher in HERE else share_cluster
         jobs = share(self.config.jobs, runs)
-        root = Path(str(self.settings.sweep.dir)).absolute()
         program = "python train.py" if Path(sys.argv[0]).name == "train.py" else "seqmodels train"
         command = f"{program} {shlex.join(sys.argv[1:])}"
-        return Sweep(root / "sweeps" / self.name(arguments, swept), command, placed(runs, root)), jobs
+        return Sweep(folder, command, placed(runs, root)), jobs
 
     def check_baseline(self, values: set[str]) -> None:
         """Refuse a baseline that is not among the values of the settings, with a UserError."""
         baseline = self.config.baseline
         if baseline is None:
             return
-        if OmegaConf.is_config(baseline) or all(as_number(value) != as_number(str(baseline)) for value in values):
+        if OmegaConf.is_config(baseline) or all(
+            number_or_text(value) != number_or_text(str(baseline)) for value in values
+        ):
             hint = nearest(str(baseline), values)
             raise UserError(f"baseline should be one of the values that are compared, got {baseline}{hint}")
 
@@ -145,7 +151,9 @@ class TypedSweep:
         """The name of the file or the swept settings, with a digest of all typed words that can change a number."""
         typed = {word: name_in(word) for word in arguments}
         words = sorted(
-            word for word, name in typed.items() if name == "match" or (name != "sweep" and not without_effect(name))
+            word
+            for word, name in typed.items()
+            if name == "match" or not (name in ("sweep", "launcher") or without_effect(name))
         )
         title = self.file if self.file is not None else "-".join(swept) or "run"
         title = re.sub(r"[^-.\w]", "-", title, flags=re.ASCII).strip(".-")[:80]
@@ -180,8 +188,7 @@ class TypedSweep:
             run.state = "running"
         sweep.write()
         try:
-            with shared_environment():
-                returned = launcher.launch(words, initial_job_idx=0)
+            returned = launcher.launch(words, initial_job_idx=0)
         except Exception as error:
             reason = printable(" ".join(str(error).split()), 1000)
             raise UserError(f"hydra/launcher={self.launcher}: {type(error).__name__}: {reason}") from error
@@ -198,7 +205,7 @@ class TypedSweep:
         sweep.write()
 
 
-def as_number(value: str) -> float | str:
+def number_or_text(value: str) -> float | str:
     """A value as a number if it is one, so that 1e-3 equals 0.001."""
     try:
         return float(value)

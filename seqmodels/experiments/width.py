@@ -7,7 +7,7 @@ import bisect
 import functools
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ from seqmodels.tasks import Task
 
 WIDEST = 2**16
 """The largest hidden size that is tried."""
+
+TOLERANCE = 0.1
+"""The relative difference in size at which models no longer count as equally large."""
 
 GAP = 256
 """How many hidden sizes in a row may be impossible, such as those that are not a multiple of the number of heads."""
@@ -53,7 +56,8 @@ def width_for(config: DictConfig, parameters: int) -> int:
     be built are skipped: the width of a transformer, for example, has to be a multiple of its number of heads.
 
     Raises:
-        UserError: the model has no `hidden_size`, cannot be built, or would be wider than 65,536.
+        UserError: the model has no `hidden_size`, cannot be built, would be wider than 65,536, or has more than twice
+            as many parameters even at its smallest width.
     """
     with as_user_errors():
         check_whole("parameters", parameters, 1)
@@ -87,16 +91,34 @@ def width_for(config: DictConfig, parameters: int) -> int:
         few, many = many, 4 * many
     wider = possible(bisect.bisect_left(range(many + 1), True, few + 1, many, key=enough))
     narrower = (width for width in range(wider - 1, max(wider - GAP, 0), -1) if possible(width) == width)
-    return min([*itertools.islice(narrower, 1), wider], key=lambda width: abs(count(width) - parameters))
+    best = min([*itertools.islice(narrower, 1), wider], key=lambda width: abs(count(width) - parameters))
+    if count(best) > 2 * parameters:
+        raise UserError(
+            f"model={config.model_name} cannot be as small as {parameters} parameters: "
+            f"on task={config.task_name} it has {count(best)} at model.hidden_size={best}"
+        )
+    return best
 
 
-def matched(runs: Sequence[Sequence[str]], match: Any) -> list[list[str]]:
+def mismatch(config: DictConfig, width: int, parameters: int) -> str:
+    """A warning if a run's model of this width is more than a tenth larger or smaller than `parameters`; else empty."""
+    found = parameters_of(config, functools.partial(layer_of(config.model), hidden_size=width))
+    if abs(found - parameters) <= TOLERANCE * parameters:
+        return ""
+    return (
+        f"model={config.model_name} on task={config.task_name} has {found} parameters, not about {parameters}: "
+        f"no model.hidden_size is closer than {width}"
+    )
+
+
+def matched(runs: Sequence[Sequence[str]], match: Any, warn: Callable[[str], None]) -> list[list[str]]:
     """The overrides of runs, each with a `model.hidden_size` at which all models are about equally large.
 
     Args:
         runs: the overrides of each run. Those without a `model=` have the default model.
         match: the number of parameters; or "parameters", for as many as the model of the first run has on the same
             task and with the same other settings. A typed `model.hidden_size` is then that of the first model.
+        warn: called with a message for each model that has no width at which it is about equally large.
 
     Raises:
         UserError: `match` is neither of them, or a model cannot have this number of parameters.
@@ -104,15 +126,23 @@ def matched(runs: Sequence[Sequence[str]], match: Any) -> list[list[str]]:
     check_match(match)
     reference = [word for word in runs[0] if name_in(word) == "model"] if runs else []
 
+    problems: dict[str, None] = {}
+
     @functools.cache
     def width(words: tuple[str, ...]) -> int:
         number = match
         if match == "parameters":
             of_first = [word for word in words if name_in(word) != "model"]
             number = parameters_of(compose(*reference, *of_first))
-        return width_for(compose(*words), number)
+        config = compose(*words)
+        found = width_for(config, number)
+        if problem := mismatch(config, found, number):
+            problems[problem] = None
+        return found
 
     widths = [width(tuple(word for word in run if name_in(word) != "seed")) for run in runs]
+    for problem in problems:
+        warn(problem)
     kept = [[word for word in run if name_in(word) != "model.hidden_size"] for run in runs]
     return [[*run, f"model.hidden_size={width}"] for run, width in zip(kept, widths, strict=True)]
 

@@ -139,6 +139,6 @@ def finished(config: DictConfig, folder: Path, reports: bool = True) -> bool:
     return True
 
 
-def settings_in(config: str) -> dict[str, Any]:
+def plain_settings(config: str) -> dict[str, Any]:
     """The settings of a run's config, which is YAML, by their dotted names."""
     return flat(yaml.safe_load(config))

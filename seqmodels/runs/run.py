@@ -38,7 +38,7 @@ from seqmodels.restore import load_weights
 from seqmodels.runs import loggers
 from seqmodels.runs.build import Parts
 from seqmodels.runs.page import write_page
-from seqmodels.runs.resume import settings_in
+from seqmodels.runs.resume import plain_settings
 from seqmodels.stops import Stopped, stop_signals
 from seqmodels.tasks import DrawnTask, Task
 
@@ -174,7 +174,7 @@ def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverg
         console.print(f"Continuing from step {steps}" + (f", {start.name}" if start else ": there is no checkpoint"))
     if parts.trainer.is_global_zero:
         parts.metrics.cut(steps)
-        loggers.begin(parts.trainer.loggers, settings_in(parts.config), steps)
+        loggers.begin(parts.trainer.loggers, plain_settings(parts.config), steps)
     try:
         with stop_signals.waiting():
             parts.trainer.fit(parts.learner, parts.data, ckpt_path=start)

@@ -1,6 +1,7 @@
 """Sweeps: each run has a folder that follows from its settings, is done once, and ends no other when it fails."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -11,14 +12,16 @@ from pathlib import Path
 
 import pytest
 from children import processes_below, until
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from seqmodels.config import CONF, compose
 from seqmodels.config.identity import decisive, identity
 from seqmodels.experiments import jobs, sweep
 from seqmodels.experiments.jobs import has_writer
-from seqmodels.experiments.sweep import Composer, Run, share_cores
-from seqmodels.experiments.watch import duration, last_row
+from seqmodels.experiments.progress import SweepProgress, console_of_sweep, duration, last_row
+from seqmodels.experiments.sweep import Composer, Run, Sweep, share_cores
 
 ROOT = Path(__file__).parents[2]
 TINY = ["trainer.max_steps=20", "model.hidden_size=4", "data.batch_size=4", "data.eval_batches=1", "logger=none"]
@@ -105,17 +108,32 @@ def test_mistakes_of_some_runs_do_not_stop_the_others(type_command, tmp_path):
         (["seed=1,2", "jobs=1000"], "jobs=1000 with threads=1 would need 1000 cores, and there are"),
         (["seed=1,2", "hydra.sweep.subdir=x"], "the folder of a run below hydra.sweep.dir follows from its settings"),
         (["seed=1,2", "hydra/launcher=jolib"], "no such hydra/launcher; did you mean 'joblib'?"),
-        (["seed=1,2", "hydra/launcher=submitit_slurm", "threads=auto"], "threads should be a number on other machines"),
+        (["seed=1,2", "launcher=slurm", "threads=auto"], "threads should be a number on other machines"),
+        (["seed=1,2", "launcher=slrm"], "launcher=slrm: there is no such launcher; did you mean 'slurm'?"),
+        (["launcher=slurm,joblib"], "launcher should be one name"),
+        (["model=nn_lstm", "match=2"], "model=nn_lstm cannot be as small as 2 parameters: on task=parity_check it has"),
+        (["seed=1,,2"], "seed=1,,2 cannot be read: ',' is not expected where it stands (text with special characters"),
+        (["seed=[1"], "seed=[1 cannot be read: a bracket is not closed"),
+        (["task='adding"], "task='adding cannot be read: a quote is not closed"),
         (["sweep=frist"], "sweep=frist: there is no such sweep; did you mean 'first'?"),
         (["sweep=first,eight_tasks"], "sweep should be one name"),
         (["model=nn_rnn,nn_gru", "baseline=nn_rnm"], "one of the values that are compared, got nn_rnm; did you mean"),
         (["optimizer.lr=0.1,0.2", "baseline=[0.1,0.2]"], "one of the values that are compared, got [0.1, 0.2]"),
         (["--config-dir", "my_conf", "sweep=empty"], "sweep=empty: expected settings to sweep under hydra.sweeper"),
+        (
+            ["--config-dir", "my_conf", "sweep=list"],
+            "sweep/list.yaml: Cannot merge DictConfig with ListConfig; exp",
+        ),
+        (["--config-dir", "my_conf", "sweep=broken"], "my_conf/sweep/broken.yaml, line 2: this is not YAML: expected"),
     ],
 )
 def test_a_mistake_of_the_whole_sweep_is_said_once_and_leaves_nothing_behind(words, message, type_command, tmp_path):
     (tmp_path / "my_conf" / "sweep").mkdir(parents=True)
-    (tmp_path / "my_conf" / "sweep" / "empty.yaml").write_text("# @package _global_\ntrainer: {max_steps: 20}\n")
+    files = {
+        "empty": "trainer: {max_steps: 20}", "list": "hydra: {sweeper: {params: [a]}}", "broken": "hydra: {sweeper: [",
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / "my_conf" / "sweep" / f"{name}.yaml").write_text(f"# @package _global_\n{content}")
     code, _, complaint = type_command("-m", *words)
     assert code == 1
     assert message in complaint
@@ -309,6 +327,27 @@ def test_the_last_row_of_metrics_is_read_even_while_it_is_written(tmp_path):
     assert last_row(file)[1] == ""
 
 
+@pytest.mark.parametrize(
+    ("environment", "live"),
+    [
+        ({"COLUMNS": "0", "LINES": "0", "TERM": "xterm"}, True),
+        ({"COLUMNS": "80", "TERM": "dumb"}, False),
+    ],
+)
+def test_a_terminal_of_unknown_size_still_shows_the_runs(environment, live, monkeypatch):
+    output = io.StringIO()
+    monkeypatch.setattr(output, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", output)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    console = console_of_sweep()
+    assert console.width == 80
+    run = Run("seed=1", (), None)
+    with SweepProgress(Sweep(Path(), "", [run]), 1, console) as shown:
+        shown.show()
+        assert ("1 waiting" in output.getvalue()) is live
+
+
 def test_a_time_is_said_in_words():
     assert [duration(seconds) for seconds in (40, 200, 7500)] == ["40 s", "3 min", "2 h 5 min"]
 
@@ -325,7 +364,7 @@ def start(words, folder, **others):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_is_stopped_goes_on_and_ends_with_the_same_bits(stop, tmp_path):
     words = ["-m", "model=manual_rnn,nn_gru", "seed=1,2", "task=adding", "task.length=30", "logger=none", "jobs=2"]
-    words += ["trainer.max_steps=300", "trainer.val_check_interval=50", "checkpoint.steps=20", "data.num_workers=1"]
+    words += ["trainer.max_steps=1000", "trainer.val_check_interval=100", "checkpoint.steps=20", "data.num_workers=1"]
     for name in ("stopped", "whole"):
         (tmp_path / name).mkdir()
     with start(words, tmp_path / "whole") as whole:
@@ -344,6 +383,8 @@ def test_a_sweep_that_is_stopped_goes_on_and_ends_with_the_same_bits(stop, tmp_p
             if stop != signal.SIGKILL:
                 assert "the same command continues the sweep" in sweep.stdout.read()
                 assert not processes_below(stopped)
+                messages = {run["message"] for run in sweep_in(stopped)["runs"] if run["state"] == "interrupted"}
+                assert messages == {"stopped by Ctrl-C" if stop == signal.SIGINT else "stopped by SIGTERM"}
         until(lambda: not processes_below(stopped))
         assert {folder: snapshot(folder) for folder in finished} == before
     with start(words, stopped) as sweep:
@@ -355,9 +396,30 @@ def test_a_sweep_that_is_stopped_goes_on_and_ends_with_the_same_bits(stop, tmp_p
         assert results[0] | {"digests": None} == results[1] | {"digests": None}
 
 
+def test_a_launcher_that_is_not_installed_is_named(type_command, monkeypatch):
+    Plugins.instance()
+    known = ConfigStore.instance().repo["hydra"]["launcher"]
+    for name in ("submitit_slurm.yaml", "joblib.yaml"):
+        monkeypatch.delitem(known, name, raising=False)
+    for launcher, extra in (("slurm", "submitit"), ("joblib", "joblib")):
+        code, _, complaint = type_command("-m", "seed=1,2", f"launcher={launcher}")
+        assert code == 1
+        assert complaint.endswith(f" needs a package that is not installed: pip install 'seqmodels[{extra}]'\n")
+
+
+def test_a_launcher_is_for_sweeps_and_does_not_change_their_folders(type_command, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    code, _, complaint = type_command("launcher=slurm")
+    assert code == 1
+    assert "a launcher starts the runs of a sweep, but this is a single run: add -m" in complaint
+    assert not list(tmp_path.iterdir())
+    assert "launcher" not in compose("launcher=slurm")
+    assert identity(compose("launcher=slurm")) == identity(compose())
+
+
 LAUNCHERS = {
     "joblib": ["jobs=2"],
-    "submitit_local": ["hydra.launcher.timeout_min=5"],
+    "submitit": ["hydra.launcher.timeout_min=5"],
 }
 
 
@@ -368,7 +430,7 @@ def test_launchers_of_hydra_do_the_missing_runs(launcher, tmp_path):
     with start(["-m", "seed=1", *TINY], tmp_path) as sweep:
         assert sweep.wait(200) == 0
     before = snapshot(tmp_path)
-    words = ["-m", "seed=1,2", "model.dropout=0,7", *TINY, f"hydra/launcher={launcher}", *LAUNCHERS[launcher]]
+    words = ["-m", "seed=1,2", "model.dropout=0,7", *TINY, f"launcher={launcher}", *LAUNCHERS[launcher]]
     with start(words, tmp_path) as sweep:
         shown, _ = sweep.communicate(timeout=300)
     assert sweep.returncode == 1
@@ -395,8 +457,8 @@ def test_the_script_for_slurm_asks_for_what_the_runs_need(tmp_path, monkeypatch)
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SEQMODELS_DRY_RUN", str(tmp_path))
-    words = ["-m", "seed=1,2,3", *TINY, "hydra/launcher=submitit_slurm", "threads=2", "jobs=1"]
-    words += ["hydra.launcher.partition=short", "hydra.launcher.timeout_min=30", "hydra.launcher.mem_gb=4"]
+    words = ["-m", "seed=1,2,3", *TINY, "launcher=slurm", "threads=2", "jobs=1"]
+    words += ["hydra.launcher.partition=short", "hydra.launcher.timeout_min=30"]
     with start(words, tmp_path) as sweep:
         shown, _ = sweep.communicate(timeout=200)
     assert sweep.returncode == 1

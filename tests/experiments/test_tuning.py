@@ -444,7 +444,7 @@ def test_ctrl_c_ends_all_processes_and_says_how_to_continue(tmp_path):
     with started("trials=200", "jobs=2", folder=tmp_path) as process:
         wait_for_trials(6, tmp_path)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert errors == "error: stopped by Ctrl-C; the same command continues in root\n"
     made = len(list(tmp_path.rglob("config.yaml")))

@@ -44,7 +44,7 @@ def test_depth_directions_heads_and_other_constraints_are_respected():
     config = compose("model=transformer", "task=adding", "model.heads=8", "model.num_layers=3")
     assert width_for(config, 30_000) % 8 == 0
     config = compose("model=manual_lstm", "task=adding", "model.proj_size=12")
-    assert width_for(config, 1) == 13  # it has to be larger than the projection
+    assert width_for(config, 800) == 13  # it has to be larger than the projection
 
 
 def test_nothing_is_computed_and_no_memory_is_needed(monkeypatch):
@@ -63,7 +63,8 @@ def test_the_runs_of_a_sweep_are_matched_on_each_task():
         for model in ("manual_rnn", "manual_lstm")
         for seed in (1, 2)
     ]
-    got = matched(runs, "parameters")
+    warnings = []
+    got = matched(runs, "parameters", warnings.append)
     assert len(got) == len(runs)
     for before, after in zip(runs, got, strict=True):
         assert after[:3] == [word for word in before if word != "model.hidden_size=50"]
@@ -72,16 +73,35 @@ def test_the_runs_of_a_sweep_are_matched_on_each_task():
         if before[3] == "seed=1":
             wanted = parameters_of(compose("model=manual_rnn", before[1], "model.hidden_size=50"))
             assert parameters_of(compose(*after)) == pytest.approx(wanted, rel=0.04)
-    assert matched([["model=nn_rnn", "task=adding"]], 5000) == [["model=nn_rnn", "task=adding", "model.hidden_size=68"]]
+    assert matched([["model=nn_rnn", "task=adding"]], 5000, warnings.append) == [
+        ["model=nn_rnn", "task=adding", "model.hidden_size=68"]
+    ]
+    assert not warnings
+
+
+def test_a_model_that_cannot_be_as_large_as_the_others_is_named():
+    warnings = []
+    runs = [["model=transformer", "task=adding", f"seed={seed}"] for seed in (1, 2)]
+    (width,) = {run[-1] for run in matched(runs, 800, warnings.append)}
+    found = parameters_of(compose(*runs[0], width))
+    assert abs(found - 800) > 80
+    assert warnings == [
+        f"model=transformer on task=adding has {found} parameters, not about 800: "
+        f"no model.hidden_size is closer than {width.partition('=')[2]}"
+    ]
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: matched([["model=nn_rnn"]], "parameter"), "match should be 'parameters', a number of parameters"),
-        (lambda: matched([["model=nn_rnn"]], True), "got True"),
-        (lambda: matched([["model=nn_rnn"]], 0), "got 0"),
+        (
+            lambda: matched([["model=nn_rnn"]], "parameter", print),
+            "match should be 'parameters', a number of parameters",
+        ),
+        (lambda: matched([["model=nn_rnn"]], True, print), "got True"),
+        (lambda: matched([["model=nn_rnn"]], 0, print), "got 0"),
         (lambda: width_for(compose(), 0), "parameters should be a positive whole number, got 0"),
+        (lambda: width_for(compose("model=nn_lstm"), 2), "model=nn_lstm cannot be as small as 2 parameters: on task="),
         (lambda: width_for(compose("model=indrnn"), 10**8), "needs a hidden_size above 65536 for 100000000 parameters"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,20 @@ TAIL = 4096
 """Bytes that are read from the end of metrics.csv to find the last step and validation."""
 
 
-class Watch:
+class SweepProgress:
     """Shows which runs of a sweep are running, and how many are done."""
 
     def __init__(self, sweep: Sweep, jobs: int, console: Console) -> None:
         self.sweep = sweep
         self.jobs = jobs
         self.console = console
-        self.live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        moves = console.is_terminal and not console.is_dumb_terminal  # the cursor, to draw over the last table
+        self.live = Live(console=console, auto_refresh=False, transient=True) if moves else None
         self.to_do = 0
         self.number = 0
         self.shown = 0.0
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "SweepProgress":
         self.to_do = sum(run.state not in ("done", "failed") for run in self.sweep.runs)
         if self.live is not None:
             self.live.start()
@@ -83,6 +85,14 @@ class Watch:
         return runs * sum(times) / len(times) / self.jobs
 
 
+def console_of_sweep() -> Console:
+    """A console for the output of a sweep: 160 columns outside a terminal, 80 in one that does not know its size."""
+    if not sys.stdout.isatty():
+        return Console(width=160)
+    console = Console()
+    return console if console.width and console.height else Console(width=console.width or 80, height=25)
+
+
 def outcome_of(run: Run) -> str:
     """How a run has ended, in one line."""
     if run.state != "done":
@@ -100,6 +110,7 @@ def progress_of(run: Run) -> tuple[float, str, str]:
     assert run.folder is not None, "it has no folder, either"
     step, score = last_row(run.folder / "metrics.csv")
     most = run.config.trainer.max_steps
+    step = min(step, most)  # the row of the test comes after the last step
     return step / most, f"step {step} of {most}", score
 
 

@@ -29,9 +29,9 @@ def main(config: DictConfig, folder: Path) -> None:
         import pandas as pd
 
         from seqmodels.experiments.claims import markdown, read_claims, table_of
-        from seqmodels.experiments.jobs import do_missing
-        from seqmodels.experiments.progress import console_of_sweep
-        from seqmodels.experiments.sweep import (
+        from seqmodels.experiments.sweeps.jobs import do_missing
+        from seqmodels.experiments.sweeps.progress import console_of_sweep
+        from seqmodels.experiments.sweeps.sweep import (
             Composer,
             Sweep,
             placed,

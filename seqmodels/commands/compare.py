@@ -15,11 +15,11 @@ from seqmodels.config import arguments_of
 @command("compare", lists=("by",))
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
-        from seqmodels.experiments.comparison import compare
-        from seqmodels.experiments.conclusion import show
-        from seqmodels.experiments.folders import comparison_folder, find_runs, folder_in
-        from seqmodels.experiments.output import write_comparison
-        from seqmodels.experiments.page import write_comparison_page
+        from seqmodels.experiments.comparisons.comparison import compare
+        from seqmodels.experiments.comparisons.folders import comparison_folder, find_runs, folder_in
+        from seqmodels.experiments.comparisons.output import write_comparison
+        from seqmodels.experiments.comparisons.page import write_comparison_page
+        from seqmodels.experiments.sweeps.conclusion import show
 
     settings = arguments_of(config)
     by = settings["by"]

@@ -14,9 +14,9 @@ from seqmodels.config import arguments_of
 @command("page", named=True)
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
-        from seqmodels.experiments.comparison import compare
-        from seqmodels.experiments.folders import find_runs
-        from seqmodels.experiments.page import write_comparison_page
+        from seqmodels.experiments.comparisons.comparison import compare
+        from seqmodels.experiments.comparisons.folders import find_runs
+        from seqmodels.experiments.comparisons.page import write_comparison_page
         from seqmodels.runs.page import write_page
 
     settings = arguments_of(config)

@@ -16,8 +16,8 @@ LEAST_NEEDED = ("steps/s", "parameters", "metric", "chance", "steps", "date", "f
 @command("results")
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
-        from seqmodels.experiments.folders import folder_in
-        from seqmodels.experiments.listing import collect, text_of
+        from seqmodels.experiments.comparisons.folders import folder_in
+        from seqmodels.experiments.comparisons.listing import collect, text_of
         from seqmodels.report.tables import fitted, markdown_table
         from seqmodels.untrusted.reading import without_markup
 

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 from seqmodels.commands.door import command, quick_imports
 from seqmodels.config.experiment import claim_of
-from seqmodels.experiments.sweep import without_sweep
-from seqmodels.experiments.typed import sweeps_of_hydra
+from seqmodels.experiments.sweeps.sweep import without_sweep
+from seqmodels.experiments.sweeps.typed import sweeps_of_hydra
 from seqmodels.files import only_writer
 from seqmodels.processes import all_processes, rank_in
 

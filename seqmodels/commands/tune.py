@@ -25,8 +25,8 @@ from seqmodels.stops import Stopped
 from seqmodels.untrusted.reading import printable
 
 if TYPE_CHECKING:
-    from seqmodels.experiments.child import Surroundings
-    from seqmodels.experiments.tuning import Search
+    from seqmodels.experiments.sweeps.child import Surroundings
+    from seqmodels.experiments.tuning.search import Search
 
 SEVERAL = {"model": "models", "task": "tasks"}
 """Groups of which several choices may be typed, and the settings that hold these choices."""
@@ -60,9 +60,9 @@ def tune(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         import pandas as pd
 
-        from seqmodels.experiments.best import experiment_of
-        from seqmodels.experiments.database import database_errors, open_storage
-        from seqmodels.experiments.tuning import search_all
+        from seqmodels.experiments.tuning.best import experiment_of
+        from seqmodels.experiments.tuning.database import database_errors, open_storage
+        from seqmodels.experiments.tuning.search import search_all
         from seqmodels.files import write_whole
 
     settings, typed = HydraConfig.get(), list(sys.argv[1:])
@@ -99,7 +99,7 @@ def tune(config: DictConfig, folder: Path) -> None:
 
 def check(config: DictConfig) -> None:
     """Refuse wrong values of the settings."""
-    from seqmodels.experiments.width import check_match
+    from seqmodels.experiments.sweeps.width import check_match
 
     check_match(config.match)
     with as_user_errors():
@@ -161,9 +161,9 @@ def searches_of(config: DictConfig, settings: Any, root: Path) -> "list[Search]"
     """
     from seqmodels.config import compose
     from seqmodels.config.folders import name_in
-    from seqmodels.experiments.space import distributions
-    from seqmodels.experiments.tuning import Budget, Search
-    from seqmodels.experiments.width import parameters_of
+    from seqmodels.experiments.sweeps.width import parameters_of
+    from seqmodels.experiments.tuning.search import Budget, Search
+    from seqmodels.experiments.tuning.space import distributions
 
     words = [word for word in settings.overrides.task if name_in(word).partition(".")[0] not in OWN]
     for word in words:
@@ -200,8 +200,8 @@ def announce(config: DictConfig, searches: "list[Search]", console: Console) -> 
 @contextmanager
 def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
     """Run `jobs - 1` further processes of the same command, which share the database; they end when this one does."""
-    from seqmodels.experiments.child import Surroundings
-    from seqmodels.experiments.jobs import end, shared_environment
+    from seqmodels.experiments.sweeps.child import Surroundings
+    from seqmodels.experiments.sweeps.jobs import end, shared_environment
 
     words = [*(word for word in words if not word.startswith("jobs=")), "jobs=1"]
     logs = [root / f"process-{number}.log" for number in range(2, jobs + 1)]
@@ -226,7 +226,7 @@ def others(words: list[str], jobs: int, root: Path) -> Iterator[None]:
 
 def work(words: list[str], log: Path, place: "Surroundings") -> None:
     """Run the command in a separate process, which prints to a file."""
-    from seqmodels.experiments.child import alone_but_for_the_parent, printing_to
+    from seqmodels.experiments.sweeps.child import alone_but_for_the_parent, printing_to
 
     with alone_but_for_the_parent(place), printing_to(log):
         main(words)
@@ -234,7 +234,7 @@ def work(words: list[str], log: Path, place: "Surroundings") -> None:
 
 def table_of(searches: "list[Search]") -> Table:
     """The best trial of each search, and how the others ended."""
-    from seqmodels.experiments.trials import score_of, settings_text
+    from seqmodels.experiments.tuning.trials import score_of, settings_text
     from seqmodels.report.tables import significant
 
     table = Table()

@@ -26,7 +26,7 @@ from yaml import YAMLError
 from seqmodels.checks import UserError, check_choice, check_seed
 from seqmodels.config import CONF
 from seqmodels.config.folders import override
-from seqmodels.experiments.sweep import QUIET, Composer, Run
+from seqmodels.experiments.sweeps.sweep import QUIET, Composer, Run
 from seqmodels.report.tables import markdown_table, significant
 from seqmodels.untrusted.reading import RunFolderError, printable, without_markup
 

@@ -1,7 +1,7 @@
 """Pictures of a comparison: a heat map, points with intervals, learning curves, and scores against length.
 
-They are drawn from the tables of a comparison (`seqmodels.experiments.comparison.Comparison`). A group keeps its colour
-and line through all of them.
+They are drawn from the tables of a comparison (`seqmodels.experiments.comparisons.comparison.Comparison`). A group
+keeps its colour and line through all of them.
 """
 
 import itertools

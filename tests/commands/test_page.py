@@ -8,7 +8,7 @@ import pytest
 from report.page.tags import check_page
 
 from seqmodels.checks import UserError
-from seqmodels.experiments.folders import FoundRuns
+from seqmodels.experiments.comparisons.folders import FoundRuns
 
 SHORT = ["trainer=smoke", "model.hidden_size=4", "data.batch_size=8", "task=adding"]
 
@@ -42,11 +42,11 @@ def test_pages_of_all_runs(type_command, tmp_path, monkeypatch):
         (tmp_path / "runs" / name).mkdir(parents=True)
     runs = pandas.DataFrame({"folder": ["runs/a", "runs/b"]})
     monkeypatch.setattr(
-        "seqmodels.experiments.folders.find_runs", lambda place: FoundRuns(runs, ["model", "task"], [], [])
+        "seqmodels.experiments.comparisons.folders.find_runs", lambda place: FoundRuns(runs, ["model", "task"], [], [])
     )
-    monkeypatch.setattr("seqmodels.experiments.comparison.compare", lambda runs, by, warnings: None)
+    monkeypatch.setattr("seqmodels.experiments.comparisons.comparison.compare", lambda runs, by, warnings: None)
     monkeypatch.setattr(
-        "seqmodels.experiments.page.write_comparison_page", lambda comparison, folder: folder / "page.html"
+        "seqmodels.experiments.comparisons.page.write_comparison_page", lambda comparison, folder: folder / "page.html"
     )
 
     def write_page(folder, trusted):

@@ -14,9 +14,10 @@ import pytest
 from children import processes_below, until
 from omegaconf import OmegaConf
 
-from seqmodels.experiments import claims, jobs
+from seqmodels.experiments import claims
 from seqmodels.experiments.claims import Arm, Claim, read_claims
-from seqmodels.experiments.sweep import Composer, placed
+from seqmodels.experiments.sweeps import jobs
+from seqmodels.experiments.sweeps.sweep import Composer, placed
 
 CLAIMS = read_claims()
 TINY = 'overrides=["trainer.max_steps=20","model.hidden_size=4","data.batch_size=4","task.length=12"]'

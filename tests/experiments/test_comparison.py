@@ -10,10 +10,10 @@ import pytest
 from report.tidy import assert_tidy
 
 from seqmodels.checks import UserError
-from seqmodels.experiments.comparison import compare
-from seqmodels.experiments.folders import find_runs
-from seqmodels.experiments.output import drawn, markdown, write_comparison
-from seqmodels.experiments.results import read_runs
+from seqmodels.experiments.comparisons.comparison import compare
+from seqmodels.experiments.comparisons.folders import find_runs
+from seqmodels.experiments.comparisons.output import drawn, markdown, write_comparison
+from seqmodels.experiments.comparisons.results import read_runs
 from seqmodels.files import digest_of
 from seqmodels.report.place import place_of
 
@@ -352,7 +352,7 @@ def test_a_mistake_is_one_message(tmp_path, type_command, words):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """For tests of what is written besides them: they take most of the time."""
-    monkeypatch.setattr("seqmodels.experiments.output.pictures", lambda *tables: {})
+    monkeypatch.setattr("seqmodels.experiments.comparisons.output.pictures", lambda *tables: {})
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -6,7 +6,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from seqmodels.checks import UserError
 from seqmodels.config import CONF, compose
-from seqmodels.experiments.space import contains, corners, distributions, words_of
+from seqmodels.experiments.tuning.space import contains, corners, distributions, words_of
 
 SPACES = sorted(file.stem for file in (CONF / "space").glob("*.yaml"))
 

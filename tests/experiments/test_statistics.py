@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seqmodels.experiments.statistics import expanded, fewest_pairs, holm, interval, p_value, seeds_needed
+from seqmodels.experiments.comparisons.statistics import expanded, fewest_pairs, holm, interval, p_value, seeds_needed
 
 KINDS = ("normal", "skewed", "bimodal")
 

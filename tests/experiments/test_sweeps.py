@@ -18,10 +18,10 @@ from omegaconf import OmegaConf
 
 from seqmodels.config import CONF, compose
 from seqmodels.config.identity import decisive, identity
-from seqmodels.experiments import jobs, sweep
-from seqmodels.experiments.jobs import has_writer
-from seqmodels.experiments.progress import SweepProgress, console_of_sweep, duration, last_row
-from seqmodels.experiments.sweep import Composer, Run, Sweep, share_cores
+from seqmodels.experiments.sweeps import jobs, sweep
+from seqmodels.experiments.sweeps.jobs import has_writer
+from seqmodels.experiments.sweeps.progress import SweepProgress, console_of_sweep, duration, last_row
+from seqmodels.experiments.sweeps.sweep import Composer, Run, Sweep, share_cores
 
 ROOT = Path(__file__).parents[2]
 TINY = ["trainer.max_steps=20", "model.hidden_size=4", "data.batch_size=4", "data.eval_batches=1", "logger=none"]
@@ -229,7 +229,7 @@ def test_what_stands_in_the_place_of_a_run_is_left_alone(type_command, tmp_path)
 
 
 def jobs_places(composer, words, seeds, root):
-    from seqmodels.experiments.sweep import placed
+    from seqmodels.experiments.sweeps.sweep import placed
 
     runs = [composer.run(f"seed={seed}", (*words, f"seed={seed}")) for seed in seeds]
     return [run.folder for run in placed(runs, root / "outputs")]

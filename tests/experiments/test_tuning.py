@@ -22,10 +22,10 @@ from optuna.trial import TrialState
 from seqmodels.checks import UserError
 from seqmodels.commands import tune
 from seqmodels.config import compose
-from seqmodels.experiments import database
-from seqmodels.experiments.database import open_storage
-from seqmodels.experiments.space import distributions
-from seqmodels.experiments.tuning import Budget, Search, search_all
+from seqmodels.experiments.tuning import database
+from seqmodels.experiments.tuning.database import open_storage
+from seqmodels.experiments.tuning.search import Budget, Search, search_all
+from seqmodels.experiments.tuning.space import distributions
 from seqmodels.files import has_writer
 from seqmodels.learner import Diverged
 from seqmodels.processes import available_cores

@@ -5,7 +5,7 @@ import torch
 
 from seqmodels.checks import UserError
 from seqmodels.config import CONF, compose, layer_of
-from seqmodels.experiments.width import matched, parameters_of, task_of, width_for
+from seqmodels.experiments.sweeps.width import matched, parameters_of, task_of, width_for
 from seqmodels.runs.build import build_model, build_task
 
 MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))

@@ -145,7 +145,7 @@ def result_in(folder: Path, config: DictConfig) -> dict[str, Any] | None:
     Raises:
         RunFolderError: the folder contains another run, or the result of another run.
     """
-    from seqmodels.experiments.results import checked_result  # which imports pandas
+    from seqmodels.experiments.comparisons.results import checked_result  # which imports pandas
 
     file = folder / "result.json"
     try:

@@ -8,8 +8,8 @@ from optuna.trial import FrozenTrial
 
 from seqmodels.config import compose
 from seqmodels.config.folders import name_in
-from seqmodels.experiments.trials import score_of
-from seqmodels.experiments.tuning import Search
+from seqmodels.experiments.tuning.search import Search
+from seqmodels.experiments.tuning.trials import score_of
 from seqmodels.report.tables import significant
 
 

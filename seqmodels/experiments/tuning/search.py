@@ -38,11 +38,11 @@ from seqmodels.checks import UserError
 from seqmodels.config import compose
 from seqmodels.config.folders import name_in
 from seqmodels.config.identity import decisive
-from seqmodels.experiments.database import DATABASE_ERRORS, alone_in, database_errors
-from seqmodels.experiments.space import contains, corners, words_of
-from seqmodels.experiments.sweep import QUIET
-from seqmodels.experiments.trials import ENDS, duration, end_of, number_of, outcome_of, score_of, settings_text
-from seqmodels.experiments.width import parameters_of, width_for
+from seqmodels.experiments.sweeps.sweep import QUIET
+from seqmodels.experiments.sweeps.width import parameters_of, width_for
+from seqmodels.experiments.tuning.database import DATABASE_ERRORS, alone_in, database_errors
+from seqmodels.experiments.tuning.space import contains, corners, words_of
+from seqmodels.experiments.tuning.trials import ENDS, duration, end_of, number_of, outcome_of, score_of, settings_text
 from seqmodels.files import has_writer, only_writer
 from seqmodels.learner import Diverged
 from seqmodels.report.folder import write_config

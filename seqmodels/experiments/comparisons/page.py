@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from seqmodels.config.folders import override
-from seqmodels.experiments.comparison import Comparison
-from seqmodels.experiments.output import drawn, header_and_rows
-from seqmodels.experiments.sweep import read_sweep
+from seqmodels.experiments.comparisons.comparison import Comparison
+from seqmodels.experiments.comparisons.output import drawn, header_and_rows
+from seqmodels.experiments.sweeps.sweep import read_sweep
 from seqmodels.files import write_whole
 from seqmodels.report.page.comparison import ComparisonContent, comparison_page
 from seqmodels.report.tables import counted

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from seqmodels.experiments.comparison import Comparison
-from seqmodels.experiments.names import short_names
-from seqmodels.experiments.scores import FACTS, records
+from seqmodels.experiments.comparisons.comparison import Comparison
+from seqmodels.experiments.comparisons.names import short_names
+from seqmodels.experiments.comparisons.scores import FACTS, records
 from seqmodels.files import write_whole
 from seqmodels.report.comparisons import pictures
 from seqmodels.report.folder import write_picture

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from seqmodels.experiments.statistics import fewest_pairs
+from seqmodels.experiments.comparisons.statistics import fewest_pairs
 from seqmodels.report.tables import counted, listed
 
 ENOUGH = 6

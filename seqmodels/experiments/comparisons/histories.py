@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from seqmodels.experiments.scores import records
+from seqmodels.experiments.comparisons.scores import records
 from seqmodels.runs.history import read_history
 from seqmodels.untrusted.reading import RunFolderError
 

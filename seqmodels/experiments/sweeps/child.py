@@ -24,7 +24,7 @@ from seqmodels.checks import UserError
 from seqmodels.config.compose import checked_config
 from seqmodels.config.experiment import claim_of
 from seqmodels.config.mistakes import user_errors
-from seqmodels.experiments.sweep import result_in, without_sweep
+from seqmodels.experiments.sweeps.sweep import result_in, without_sweep
 from seqmodels.files import FolderInUseError, only_writer
 from seqmodels.stops import Stopped, stop_signals
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seqmodels.experiments.names import short_names, short_value
+from seqmodels.experiments.comparisons.names import short_names, short_value
 from seqmodels.report.place import LARGEST_SCORE, place_of
 from seqmodels.untrusted.reading import printable
 

@@ -6,11 +6,11 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.checks import UserError
-from seqmodels.experiments.comparison import Comparison, compare
-from seqmodels.experiments.folders import find_runs
-from seqmodels.experiments.output import header_and_rows, write_comparison
-from seqmodels.experiments.page import write_comparison_page
-from seqmodels.experiments.sweep import Run, Sweep
+from seqmodels.experiments.comparisons.comparison import Comparison, compare
+from seqmodels.experiments.comparisons.folders import find_runs
+from seqmodels.experiments.comparisons.output import header_and_rows, write_comparison
+from seqmodels.experiments.comparisons.page import write_comparison_page
+from seqmodels.experiments.sweeps.sweep import Run, Sweep
 from seqmodels.report.tables import fitted, significant
 from seqmodels.untrusted.reading import printable
 

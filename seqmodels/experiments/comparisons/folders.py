@@ -11,9 +11,9 @@ import pandas as pd
 
 from seqmodels.checks import UserError
 from seqmodels.config.folders import name_in
-from seqmodels.experiments.caveats import about_unread
-from seqmodels.experiments.results import read_runs, setting_columns
-from seqmodels.experiments.sweep import read_sweep
+from seqmodels.experiments.comparisons.caveats import about_unread
+from seqmodels.experiments.comparisons.results import read_runs, setting_columns
+from seqmodels.experiments.sweeps.sweep import read_sweep
 from seqmodels.untrusted.reading import RunFolderError, printable, run_folder_errors
 
 

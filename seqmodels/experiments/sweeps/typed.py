@@ -24,10 +24,10 @@ from rich.markup import escape
 from seqmodels.checks import UserError, as_user_errors, check_whole, nearest
 from seqmodels.config.folders import check_folders, name_in, override
 from seqmodels.config.identity import without_effect
-from seqmodels.experiments.child import IN_USE, job
-from seqmodels.experiments.jobs import do_missing, look, shared_environment, start_imports
-from seqmodels.experiments.progress import console_of_sweep
-from seqmodels.experiments.sweep import (
+from seqmodels.experiments.sweeps.child import IN_USE, job
+from seqmodels.experiments.sweeps.jobs import do_missing, look, shared_environment, start_imports
+from seqmodels.experiments.sweeps.progress import console_of_sweep
+from seqmodels.experiments.sweeps.sweep import (
     Composer,
     Run,
     Sweep,
@@ -87,7 +87,7 @@ class TypedSweep:
         console = console_of_sweep()
         sweep, jobs = self.planned(arguments, lambda text: console.print(f"[bold]warning:[/bold] {escape(text)}"))
         with shared_environment():  # while the processes of the runs import what they need
-            from seqmodels.experiments.conclusion import conclude  # which imports pandas, scipy and matplotlib
+            from seqmodels.experiments.sweeps.conclusion import conclude  # which imports pandas, scipy and matplotlib
         try:
             do_missing(sweep, jobs, console, self.launch if self.launcher else None)
         except Stopped as stop:
@@ -116,7 +116,7 @@ class TypedSweep:
         typed = {value for name, value in pairs if name != "baseline"}
         self.check_baseline(typed | {str(self.settings.runtime.choices["model"])})
         if self.config.match is not None:
-            from seqmodels.experiments.width import matched  # which imports torch
+            from seqmodels.experiments.sweeps.width import matched  # which imports torch
 
             combinations = matched(combinations, self.config.match, warn)
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from seqmodels.experiments.results import TYPES
+from seqmodels.experiments.comparisons.results import TYPES
 
 TAKEN = {*TYPES, "date", "folder", "settings", "steps/s", "diverged at"}
 """Names of columns that no setting may have."""

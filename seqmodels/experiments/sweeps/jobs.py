@@ -20,9 +20,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from seqmodels.checks import UserError
-from seqmodels.experiments.child import IN_USE, Surroundings, check, work
-from seqmodels.experiments.progress import SweepProgress
-from seqmodels.experiments.sweep import Run, Sweep, refuse_if_all_failed
+from seqmodels.experiments.sweeps.child import IN_USE, Surroundings, check, work
+from seqmodels.experiments.sweeps.progress import SweepProgress
+from seqmodels.experiments.sweeps.sweep import Run, Sweep, refuse_if_all_failed
 from seqmodels.files import FolderInUseError, has_writer, only_writer
 from seqmodels.stops import Stopped, stop_signals
 
@@ -249,7 +249,7 @@ def context_for(accelerators: set[Any]) -> Any:
     if sys.platform != "linux" or accelerators != {"cpu"}:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["seqmodels.experiments.preload"])
+    context.set_forkserver_preload(["seqmodels.experiments.sweeps.preload"])
     return context
 
 

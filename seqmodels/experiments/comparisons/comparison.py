@@ -1,13 +1,12 @@
 """Comparisons of finished runs: means with intervals over seeds, and differences from a baseline.
 
-    found = find_runs(folder)                                        # experiments/folders.py
+    found = find_runs(folder)                                        # folders.py
     comparison = compare(found.runs, by=["model", "task"], baseline="nn_rnn", score="test")
     comparison.groups, comparison.pairs, comparison.warnings         # tables (pandas), and sentences
-    write_comparison(comparison, folder)                             # experiments/output.py
+    write_comparison(comparison, folder)                             # output.py
 
-What a run scores, also one that diverged, is defined in `seqmodels.experiments.scores`. The intervals and tests are
-explained in `seqmodels.experiments.statistics`. Of several runs with the same settings and seed, only the latest
-counts.
+What a run scores, also one that diverged, is defined in scores.py. The intervals and tests are explained in
+statistics.py. Of several runs with the same settings and seed, only the latest counts.
 """
 
 import math
@@ -20,11 +19,17 @@ import pandas as pd
 from scipy import stats
 
 from seqmodels.checks import UserError, check_choice, nearest
-from seqmodels.experiments.caveats import about_left_out, about_repeats, about_seeds, about_settings, about_versions
-from seqmodels.experiments.histories import curves_of, lengths_of
-from seqmodels.experiments.results import setting_columns
-from seqmodels.experiments.scores import FACTS, grouped, labelled, records, scored, without_repeats
-from seqmodels.experiments.statistics import LEVEL, holm, interval, p_value, seeds_needed
+from seqmodels.experiments.comparisons.caveats import (
+    about_left_out,
+    about_repeats,
+    about_seeds,
+    about_settings,
+    about_versions,
+)
+from seqmodels.experiments.comparisons.histories import curves_of, lengths_of
+from seqmodels.experiments.comparisons.results import setting_columns
+from seqmodels.experiments.comparisons.scores import FACTS, grouped, labelled, records, scored, without_repeats
+from seqmodels.experiments.comparisons.statistics import LEVEL, holm, interval, p_value, seeds_needed
 from seqmodels.report.place import LARGEST_SCORE
 from seqmodels.report.tables import counted
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.experiments.sweep import Run, Sweep
+from seqmodels.experiments.sweeps.sweep import Run, Sweep
 from seqmodels.report.tables import significant
 from seqmodels.untrusted.reading import printable
 

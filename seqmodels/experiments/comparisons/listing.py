@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from seqmodels.checks import UserError
-from seqmodels.experiments.names import short_names, short_value
-from seqmodels.experiments.results import read_runs, setting_columns
+from seqmodels.experiments.comparisons.names import short_names, short_value
+from seqmodels.experiments.comparisons.results import read_runs, setting_columns
 from seqmodels.report.tables import significant
 from seqmodels.untrusted.reading import RunFolderError, printable
 

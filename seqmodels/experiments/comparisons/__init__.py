@@ -1,0 +1,1 @@
+"""Finished runs: reading them, comparing them over seeds, and writing what was found."""

@@ -1,0 +1,1 @@
+"""The search for good settings, scored by validation alone."""

@@ -56,9 +56,9 @@ class LRU(RecurrentLayer):
 
     def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, tuple]:
         decay, drive, skip = self._parts(projected, weights)
-        hidden = linear_scan(decay.expand_as(drive), drive, torch.complex(*state[1:]))
+        hidden, last = linear_scan(decay, drive, torch.complex(*state[1:]))
         output = self._read(hidden, skip, weights)
-        return output, (output[-1], hidden[-1].real, hidden[-1].imag)
+        return output, (output[-1], last.real, last.imag)
 
     def _parts(self, projected: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
         """lambda, gamma * (B x_t) and D x_t."""

@@ -34,5 +34,5 @@ class MinGRU(RecurrentLayer):
 
     def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, tuple]:
         update_sum, candidate = projected.chunk(2, dim=-1)
-        hidden = linear_scan(torch.sigmoid(-update_sum), torch.sigmoid(update_sum) * candidate, *state)
-        return hidden, (hidden[-1],)
+        hidden, last = linear_scan(torch.sigmoid(-update_sum), torch.sigmoid(update_sum) * candidate, *state)
+        return hidden, (last,)

@@ -35,8 +35,8 @@ class MinLSTM(RecurrentLayer):
 
     def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, tuple]:
         forget_gate, input_gate, candidate = self._gates(projected)
-        hidden = linear_scan(forget_gate, input_gate * candidate, *state)
-        return hidden, (hidden[-1],)
+        hidden, last = linear_scan(forget_gate, input_gate * candidate, *state)
+        return hidden, (last,)
 
     def _gates(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         forget_sum, input_sum, candidate = projected.chunk(3, dim=-1)

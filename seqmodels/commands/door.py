@@ -24,8 +24,8 @@ from omegaconf import DictConfig
 from seqmodels import __version__
 from seqmodels.checks import UserError, nearest
 from seqmodels.commands.help import page
-from seqmodels.config.compose import checked_config, settings_and_groups
-from seqmodels.config.folders import CONF, check_folders, override
+from seqmodels.config.compose import WITHOUT_SETTINGS, checked_config, settings_and_groups
+from seqmodels.config.folders import CONF, check_config_dir, check_folders, override
 from seqmodels.config.mistakes import user_errors
 from seqmodels.stops import Stopped, output_that_may_end, stop_signals
 
@@ -92,6 +92,8 @@ class Command:
         arguments = parser.parse_intermixed_args(words)
         if arguments.multirun and self.sweeps is nullcontext:
             raise UserError(f"-m starts several runs, and {self.verb} starts none")
+        if arguments.config_dir is not None:
+            check_config_dir(Path(arguments.config_dir))
         options, overrides = list(words), arguments.overrides
         for word in overrides:
             options.remove(word)
@@ -163,7 +165,7 @@ def check_words(words: list[str], verb: str) -> None:
             hint = [f"{group}={word}" for group in sorted(groups) if (CONF / group / f"{word}.yaml").exists()]
             hint = hint or [f"{setting}={word}" for setting in ["folder"] if setting in settings] or [f"{word}=..."]
             raise UserError(f"{word} should be a setting with its value, such as {hint[0]}, or an option (see --help)")
-        if name in groups and (not value or value[0] in "[{" or value == "null"):
+        if name in (*groups, *WITHOUT_SETTINGS) and (not value or value[0] in "[{" or value == "null"):
             raise UserError(f"{word}: {name} should be one name (--help lists them)")
         if name in ("hydra.mode", "sweep", "launcher") and verb != "train":
             raise UserError(f"{word}: {verb} starts no runs")

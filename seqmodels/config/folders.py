@@ -28,12 +28,21 @@ def name_in(word: str) -> str:
     return word.lstrip("+~").partition("=")[0]
 
 
+def check_config_dir(folder: Path) -> None:
+    """Refuse a file of --config-dir that Hydra would not read, because conf/ has another one of the same name."""
+    for file in sorted(folder.rglob("*.yaml")):
+        name = file.relative_to(folder)
+        ours = CONF / name
+        if ours.is_file() and ours.read_bytes() != file.read_bytes():
+            raise UserError(f"{file} would not be read, because {name} exists in the package's conf/: rename it")
+
+
 def check_folders(settings: Any) -> None:
     """Refuse what Hydra would ignore: a sweep's folder or launcher for a single run, a run's folder for a sweep."""
     sweep = settings.mode == RunMode.MULTIRUN
     launcher = settings.runtime.choices["hydra/launcher"]
     if not sweep and launcher != "basic":
-        raise UserError(f"a launcher starts the runs of a sweep, but this is a single run: add -m, got {launcher}")
+        raise UserError(f"launcher {launcher}: a launcher starts the runs of a sweep, and this is a single run: add -m")
     ignored, instead = ("hydra.run.", "hydra.sweep.dir") if sweep else ("hydra.sweep.", "hydra.run.dir")
     for word in settings.overrides.hydra:
         if word.rstrip("'\" ") in ("hydra.run.dir=", "hydra.sweep.dir="):

@@ -50,6 +50,8 @@ def user_errors(name: str = "", values: dict[str, Any] | None = None) -> Iterato
         if re.search("could not create a primitive", message):
             problem = "this processor cannot compute this layer in this precision; try trainer.precision=32-true"
             raise UserError(f"{problem} ({message})") from error
+        if isinstance(error, UnicodeDecodeError) and not name:
+            raise UserError(f"a file of the config is not text in UTF-8: {message}") from error
         # Lightning's MisconfigurationException is a plain Exception; to import it here would take seconds.
         misconfigured = type(error).__name__ == "MisconfigurationException"
         if name and (missing := re.search(r"missing \d+ required .*arguments?: '(\w+)'", message)):

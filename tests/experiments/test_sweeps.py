@@ -110,13 +110,18 @@ def test_mistakes_of_some_runs_do_not_stop_the_others(type_command, tmp_path):
         (["seed=1,2", "hydra/launcher=jolib"], "no such hydra/launcher; did you mean 'joblib'?"),
         (["seed=1,2", "launcher=slurm", "threads=auto"], "threads should be a number on other machines"),
         (["seed=1,2", "launcher=slrm"], "launcher=slrm: there is no such launcher; did you mean 'slurm'?"),
-        (["launcher=slurm,joblib"], "launcher should be one name"),
+        (["launcher=slurm,joblib"], "launcher should have one value, for the whole sweep"),
+        (["seed=1,2", "jobs=1,2"], "jobs=1,2: jobs should have one value, for the whole sweep"),
+        (["seed=range(5,1)"], "seed=range(5,1) has no values"),
+        (["seed=range(1,10000000)"], "expected at most 100,000 runs in one sweep"),
+        (["optimizer.lr=interval(0,1)"], "optimizer.lr=interval(0,1): an interval is no list of values"),
+        (["sweep=null"], "sweep=null: sweep should be one name"),
         (["model=nn_lstm", "match=2"], "model=nn_lstm cannot be as small as 2 parameters: on task=parity_check it has"),
         (["seed=1,,2"], "seed=1,,2 cannot be read: ',' is not expected where it stands (text with special characters"),
         (["seed=[1"], "seed=[1 cannot be read: a bracket is not closed"),
         (["task='adding"], "task='adding cannot be read: a quote is not closed"),
         (["sweep=frist"], "sweep=frist: there is no such sweep; did you mean 'first'?"),
-        (["sweep=first,eight_tasks"], "sweep should be one name"),
+        (["sweep=first,eight_tasks"], "sweep should have one value"),
         (["model=nn_rnn,nn_gru", "baseline=nn_rnm"], "one of the values that are compared, got nn_rnm; did you mean"),
         (["optimizer.lr=0.1,0.2", "baseline=[0.1,0.2]"], "one of the values that are compared, got [0.1, 0.2]"),
         (["--config-dir", "my_conf", "sweep=empty"], "sweep=empty: expected settings to sweep under hydra.sweeper"),
@@ -139,6 +144,24 @@ def test_a_mistake_of_the_whole_sweep_is_said_once_and_leaves_nothing_behind(wor
     assert message in complaint
     assert complaint.count("\n") == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["my_conf"]
+
+
+def test_a_file_that_hydra_would_not_read_is_refused(type_command, tmp_path):
+    (tmp_path / "my_conf" / "sweep").mkdir(parents=True)
+    (tmp_path / "my_conf" / "sweep" / "first.yaml").write_text("# @package _global_\njobs: 1\n")
+    code, _, complaint = type_command("--config-dir", "my_conf", "sweep=first")
+    assert code == 1
+    assert "first.yaml would not be read, because sweep/first.yaml exists in the package's conf/: rename" in complaint
+
+
+def test_sweep_files_with_other_letters_have_folders_of_their_own(type_command, tmp_path):
+    (tmp_path / "my_conf" / "sweep").mkdir(parents=True)
+    content = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: 'range(1,2)'}}}\n"
+    for name in ("größe", "grüße", "plain"):
+        (tmp_path / "my_conf" / "sweep" / f"{name}.yaml").write_text(content)
+        assert type_command("--config-dir", "my_conf", f"sweep='{name}'", *TINY)[0] == 0
+    folders = {folder.name for folder in (tmp_path / "outputs" / "sweeps").iterdir()}
+    assert len(folders) == 3
 
 
 def test_a_run_to_be_resumed_is_no_sweep(type_command, tmp_path):
@@ -411,7 +434,7 @@ def test_a_launcher_is_for_sweeps_and_does_not_change_their_folders(type_command
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     code, _, complaint = type_command("launcher=slurm")
     assert code == 1
-    assert "a launcher starts the runs of a sweep, but this is a single run: add -m" in complaint
+    assert "a launcher starts the runs of a sweep, and this is a single run: add -m" in complaint
     assert not list(tmp_path.iterdir())
     assert "launcher" not in compose("launcher=slurm")
     assert identity(compose("launcher=slurm")) == identity(compose())

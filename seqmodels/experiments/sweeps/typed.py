@@ -4,6 +4,7 @@ Hydra calls a `TypedSweep` in place of its own sweeper, which would start one ru
 multirun.yaml.
 """
 
+import itertools
 import re
 import shlex
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 from hydra._internal.core_plugins import basic_sweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.types import HydraContext
@@ -23,7 +25,7 @@ from rich.markup import escape
 
 from seqmodels.checks import UserError, as_user_errors, check_whole, nearest
 from seqmodels.config.folders import check_folders, name_in, override
-from seqmodels.config.identity import without_effect
+from seqmodels.config.identity import OF_SWEEPS, without_effect
 from seqmodels.experiments.sweeps.child import IN_USE, job
 from seqmodels.experiments.sweeps.jobs import do_missing, look, shared_environment, start_imports
 from seqmodels.experiments.sweeps.progress import console_of_sweep
@@ -39,6 +41,9 @@ from seqmodels.experiments.sweeps.sweep import (
 from seqmodels.files import digest_of
 from seqmodels.stops import Stopped
 from seqmodels.untrusted.reading import printable
+
+MOST = 100_000
+"""The most runs of one sweep. A sweep.json of more could not be read again."""
 
 HERE = (None, "joblib", "submitit_local")
 """The launchers that use this machine; None stands for our own child processes."""
@@ -71,7 +76,8 @@ class TypedSweep:
         self.config = config
         self.context = context
         self.settings: Any = config.hydra
-        self.file: str | None = self.settings.runtime.choices.get("sweep")
+        file = self.settings.runtime.choices.get("sweep")
+        self.file: str | None = None if file is None else str(file).removesuffix(".yaml")
         """The name of the file in conf/sweep/."""
         launcher = str(self.settings.runtime.choices["hydra/launcher"])
         self.launcher = None if launcher == "basic" else launcher
@@ -106,11 +112,7 @@ class TypedSweep:
         """
         params = [f"{name}={values}" for name, values in (self.settings.sweeper.params or {}).items()]
         overrides = OverridesParser.create(self.context.config_loader).parse_overrides(params + arguments)
-        swept = list(dict.fromkeys(each.get_key_element() for each in overrides if each.is_sweep_override()))
-        for group in sorted({"sweep", "launcher"} & set(swept)):
-            raise UserError(f"{group} should be one name (--help lists them): each is for a separate sweep")
-        if self.file is not None and not swept:
-            raise UserError(f"sweep={self.file}: expected settings to sweep under hydra.sweeper.params, found none")
+        swept = self.checked_names(overrides)
         (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)
         pairs = [word.partition("=")[::2] for words in combinations for word in words]
         typed = {value for name, value in pairs if name != "baseline"}
@@ -136,6 +138,32 @@ class TypedSweep:
         command = f"{program} {shlex.join(sys.argv[1:])}"
         return Sweep(folder, command, placed(runs, root)), jobs
 
+    def checked_names(self, overrides: list[Override]) -> list[str]:
+        """The names of the settings that differ among the runs.
+
+        Raises:
+            UserError: there are no runs or too many, or a setting of the whole sweep is among them.
+        """
+        swept = {each.get_key_element(): each for each in overrides if each.is_sweep_override()}
+        for name in sorted({"sweep", "launcher", *OF_SWEEPS} & swept.keys()):
+            raise UserError(f"{swept[name].input_line}: {name} should have one value, for the whole sweep")
+        if self.file is not None and not swept:
+            raise UserError(
+                f"sweep={self.file}: expected settings to sweep under hydra.sweeper.params, such as seed: 1,2,3 "
+                "(without brackets), and # @package _global_ in the first line, found none"
+            )
+        count = 1
+        for each in swept.values():
+            if each.value_type is ValueType.INTERVAL_SWEEP:
+                raise UserError(f"{each.input_line}: an interval is no list of values, which a sweep needs")
+            values = len(list(itertools.islice(each.sweep_iterator(), MOST + 1)))
+            if values == 0:
+                raise UserError(f"{each.input_line} has no values, so there is nothing to run")
+            count *= values
+        if count > MOST:
+            raise UserError(f"expected at most {MOST:,} runs in one sweep, got more: divide it into several")
+        return list(swept)
+
     def check_baseline(self, values: set[str]) -> None:
         """Refuse a baseline that is not among the values of the settings, with a UserError."""
         baseline = self.config.baseline
@@ -155,9 +183,12 @@ class TypedSweep:
             for word, name in typed.items()
             if name == "match" or not (name in ("sweep", "launcher") or without_effect(name))
         )
-        title = self.file if self.file is not None else "-".join(swept) or "run"
-        title = re.sub(r"[^-.\w]", "-", title, flags=re.ASCII).strip(".-")[:80]
-        return title if self.file is not None and not words else f"{title}-{digest_of(repr(words).encode())[:8]}"
+        full = self.file if self.file is not None else "-".join(swept) or "run"
+        title = re.sub(r"[^-.\w]", "-", full, flags=re.ASCII).strip(".-")[:80]
+        if title == self.file and not words:
+            return title
+        key = words if self.file is None or title == self.file else [full, *words]  # two files may share a title
+        return f"{title}-{digest_of(repr(key).encode())[:8]}"
 
     def launch(self, runs: list[Run], sweep: Sweep, jobs: int) -> None:
         """Train the runs with another of Hydra's launchers, such as joblib or submitit.

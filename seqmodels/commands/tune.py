@@ -48,7 +48,7 @@ def spelt_out(word: str) -> list[str]:
         return [f"{name}={names[0]}", f"{SEVERAL[name]}=[{','.join(names)}]"]
     if name in SEVERAL and names and value.startswith("["):
         return [f"{name}={names[0]}"]
-    if name in SEVERAL.values() and names:
+    if name in (*SEVERAL.values(), "seeds") and names and "(" not in value:  # such as range(101,104)
         return [f"{name}=[{','.join(names)}]"]
     return [word]
 
@@ -115,10 +115,11 @@ def check(config: DictConfig) -> None:
             if len(set(map(str, several))) < len(several):
                 raise ValueError(f"{name} should all be different, got {several}")
         for seed in config.seeds:
-            check_whole("seeds", seed, 0)
+            check_whole("each of seeds", seed, 0)
             if not 100 < seed < 2**32:
                 raise ValueError(
-                    f"seeds should be above 100 and below 2^32, got {seed}: results are reported with lower seeds"
+                    f"each of seeds should be above 100 and below 2^32, got {seed}: "
+                    "results are reported with lower seeds"
                 )
         if config.resume is not None:
             raise ValueError("resume= continues a single run; the same tune command continues a search")
@@ -131,6 +132,9 @@ def check(config: DictConfig) -> None:
             raise ValueError(
                 f"trainer.devices should be 1, got {config.trainer.get('devices')}: a trial runs in one process"
             )
+        if config.folder is None or str(config.folder) == "":
+            got = "null" if config.folder is None else "''"
+            raise ValueError(f"folder should name a folder to write to, such as outputs/tune/mine, got {got}")
         root = Path(str(config.folder))
         for part in (root, *root.parents):
             if part.exists() and not part.is_dir():
@@ -189,9 +193,12 @@ def searches_of(config: DictConfig, settings: Any, root: Path) -> "list[Search]"
 
 
 def announce(config: DictConfig, searches: "list[Search]", console: Console) -> None:
+    from seqmodels.report.tables import counted
+
     first = searches[0]
+    steps = counted(first.config.trainer.max_steps, "step")
     console.print(
-        f"{config.trials} trials for each model on each task, each of at most {first.config.trainer.max_steps} steps "
+        f"{counted(config.trials, 'trial')} for each model on each task, each of at most {steps} "
         f"with {first.budget.seeds_text}, scored on validation alone",
         soft_wrap=True,
     )

@@ -6,7 +6,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from seqmodels.checks import UserError
 from seqmodels.config import CONF, compose
-from seqmodels.experiments.tuning.space import contains, corners, distributions, words_of
+from seqmodels.experiments.tuning.space import contains, corners, distributions, in_words, words_of
 
 SPACES = sorted(file.stem for file in (CONF / "space").glob("*.yaml"))
 
@@ -26,6 +26,10 @@ def test_ranges_and_choices():
         "scheduler": CategoricalDistribution(["none", "cosine"]),
         "embedding_size": CategoricalDistribution([None, 8]),
     }
+    assert list(map(in_words, space.values())) == [
+        "from 0.0001 to 1.0 (log)", "from 16 to 64 in steps of 16", "from 0.0 to 0.5 in steps of 0.1",
+        "among ['none', 'cosine']", "among [None, 8]",
+    ]  # fmt: skip
     low, high = corners(space)
     assert low == {
         "optimizer.lr": 1e-4, "model.hidden_size": 16, "model.dropout": 0.0, "scheduler": "none", "embedding_size": None

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -23,6 +24,7 @@ from seqmodels.checks import UserError
 from seqmodels.commands import tune
 from seqmodels.config import compose
 from seqmodels.experiments.tuning import database
+from seqmodels.experiments.tuning.best import experiment_of
 from seqmodels.experiments.tuning.database import open_storage
 from seqmodels.experiments.tuning.search import Budget, Search, search_all
 from seqmodels.experiments.tuning.space import distributions
@@ -162,6 +164,10 @@ def test_more_trials_continue_a_search(search):
     more = search(trials=5)
     search_all([more], lambda line: None)
     assert [row["trial"] for row in more.rows()] == [1, 2, 3, 4, 5]
+    fewer, said = search(trials=2), []
+    search_all([fewer], said.append)
+    assert said == ["manual_rnn on adding: 5 trials have been run already"]
+    assert "# The best of 5 trials of" in experiment_of(fewer, fewer.best)
 
 
 def test_a_trial_averages_over_its_seeds(search):
@@ -248,7 +254,7 @@ def test_a_folder_that_stays_locked_is_named(search, monkeypatch):
     monkeypatch.setattr(database, "PATIENCE", 0.1)
     with (
         held_by_another_process(tuned.root),
-        pytest.raises(UserError, match=r"another process has locked .*root for 0.1 seconds"),
+        pytest.raises(UserError, match=r"another process has locked .*root for 0.1 seconds; end that process, or"),
     ):
         search_all([tuned], lambda line: None)
 
@@ -261,10 +267,16 @@ def test_databases_that_cannot_be_used_are_named(search, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"root/study.db cannot be used: file is not a database; it is damaged, or"):
         open_storage(root)
     (root / "study.db").unlink()
+    (root / "study.db").mkdir()
+    with pytest.raises(
+        UserError, match=r"unable to open database file; it is a folder, or you may not open it: choose"
+    ):
+        open_storage(root)
+    (root / "study.db").rmdir()
     tuned = search(trials=1, storage=open_storage(root))
     with sqlite3.connect(root / "study.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(UserError, match=r"root/study.db has been locked by another process for 0.1 seconds"):
+        with pytest.raises(UserError, match=r"root/study.db has been locked by another process for 0.1 seconds; end"):
             search_all([tuned], lambda line: None)
         other.execute("ROLLBACK")
     other.close()
@@ -272,10 +284,28 @@ def test_databases_that_cannot_be_used_are_named(search, tmp_path, monkeypatch):
     assert len(tuned.rows()) == 1
 
 
+def test_an_empty_database_does_not_replace_trials(tmp_path):
+    (tmp_path / "study.db").touch()
+    open_storage(tmp_path)  # the process that made it was killed before its first trial
+    (tmp_path / "trials.csv").write_text("model,task")
+    open_storage(tmp_path)
+    (tmp_path / "study.db").write_bytes(b"")
+    with pytest.raises(UserError, match=r"study.db is empty, but .* contains trials: choose another folder=..., or"):
+        open_storage(tmp_path)
+    assert (tmp_path / "study.db").read_bytes() == b""
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"space": RATES | {"optimizer.lr": {"low": 1e-3, "high": 1}}}, r"space: optimizer.lr \(was Float"),
+        (
+            {"space": RATES | {"optimizer.lr": {"low": 1e-3, "high": 1}}},
+            r"optimizer.lr \(was searched from 0.001 to 0.1 \(log\), now searched from 0.001 to 1.0\)",
+        ),
+        (
+            {"space": {"optimizer.lr": RATES["optimizer.lr"]}},
+            r"model.num_layers \(was searched from 1 to 3, now left out\)",
+        ),
         ({"seeds": (102,)}, r"seeds \(was \[101\], now \[102\]\)"),
         ({"words": ("task=adding", "trainer.max_steps=9")}, r"trainer.max_steps \(was 1500, now 9\)"),
     ],
@@ -317,6 +347,9 @@ def test_a_setting_that_does_not_exist_is_named_before_anything_is_run(setting, 
         (["~space.optimizer.rl"], "space.optimizer.rl"),
         (["trails=3"], "trails is not a setting; did you mean 'trials'?"),
         (["folder=file/new"], "folder=file/new: file is a file"),
+        (["folder="], "folder should name a folder to write to, such as outputs/tune/mine, got ''"),
+        (["folder=null"], "folder should name a folder to write to, such as outputs/tune/mine, got null"),
+        (["seeds=1"], "each of seeds should be above 100 and below 2^32, got 1"),
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_made(tmp_path, type_command, words, message):
@@ -334,11 +367,15 @@ def test_a_mistake_is_named_and_nothing_is_made(tmp_path, type_command, words, m
         ("trials", "many", "trials should be a positive whole number, got 'many'"),
         ("jobs", 0, "jobs should be a positive whole number, got 0"),
         ("jobs", 99999, "jobs=99999 with threads=1 needs more than the"),
-        ("seeds", [1], "seeds should be above 100 and below 2^32, got 1: results are reported with lower seeds"),
+        (
+            "seeds",
+            [1],
+            "each of seeds should be above 100 and below 2^32, got 1: results are reported with lower seeds",
+        ),
         ("seeds", [], "seeds should be a list with at least one entry, got []"),
         ("seeds", 101, "seeds should be a list with at least one entry, got 101"),
         ("seeds", [101, 101], "seeds should all be different, got [101, 101]"),
-        ("seeds", ["a"], "seeds should be a non-negative whole number, got 'a'"),
+        ("seeds", ["a"], "each of seeds should be a non-negative whole number, got 'a'"),
         ("models", ["nn_rnn", "nn_rnn"], "models should all be different, got ['nn_rnn', 'nn_rnn']"),
         ("prune", "perhaps", "prune should be True or False, got 'perhaps'"),
         ("match", "parameter", "match should be 'parameters', a number of parameters such as 5000, or null"),
@@ -358,6 +395,17 @@ def test_a_wrong_value_is_named(name, value, message):
 @functools.cache
 def composed_for_tune():
     return compose(config_name="tune")
+
+
+def test_the_setting_that_the_readme_adds_has_an_effect(tmp_path, type_command):
+    readme = (ROOT / "seqmodels" / "experiments" / "README.md").read_text()
+    (added,) = re.findall(r"`('\+space\.[^`]*)`", readme)
+    code, shown, _ = type_command(*shlex.split(added), "task=adding", "trials=1", "folder=tuned", *TINY, verb="tune")
+    assert code == 0
+    assert shown.startswith("1 trial for each model on each task, each of at most 20 steps")
+    assert rows_of(tmp_path / "tuned")[0]["model.dropout"] == "0.0"
+    config = read_config(tmp_path / "tuned" / "manual_rnn_adding" / "001" / "101" / "config.yaml")
+    assert config["model"]["num_layers"] > 1  # dropout acts between layers
 
 
 def test_help_lists_the_spaces_and_the_settings_of_a_run(type_command):
@@ -382,6 +430,9 @@ def test_without_optuna_the_message_says_what_to_install(type_command, monkeypat
         ("task=[a]", ["task=a"]),
         ("models=a,b", ["models=[a,b]"]),
         ("model=a", ["model=a"]),
+        ("models=a", ["models=[a]"]),
+        ("seeds=101", ["seeds=[101]"]),
+        ("seeds=range(101,104)", ["seeds=range(101,104)"]),
         ("model.hidden_size=3", ["model.hidden_size=3"]),
         ("seeds=[101,102]", ["seeds=[101,102]"]),
     ],

@@ -10,7 +10,7 @@ from seqmodels.config import compose
 from seqmodels.config.folders import name_in
 from seqmodels.experiments.tuning.search import Search
 from seqmodels.experiments.tuning.trials import score_of
-from seqmodels.report.tables import significant
+from seqmodels.report.tables import counted, significant
 
 
 def experiment_of(search: Search, best: FrozenTrial) -> str:
@@ -29,7 +29,7 @@ def experiment_of(search: Search, best: FrozenTrial) -> str:
     score = f"{search.metric} {significant(score_of(best))}"
     return (
         "# @package _global_\n"
-        f"# The best of {search.budget.trials} trials of `seqmodels tune`: validation {score}, "
+        f"# The best of {counted(len(search.rows()), 'trial')} of `seqmodels tune`: validation {score}, "
         f"{search.budget.seeds_text}.\n"
         f"{OmegaConf.to_yaml(OmegaConf.create({'defaults': [*defaults, '_self_']}))}\n"
         f"{OmegaConf.to_yaml(settings) if len(settings) else ''}"

@@ -41,11 +41,12 @@ from seqmodels.config.identity import decisive
 from seqmodels.experiments.sweeps.sweep import QUIET
 from seqmodels.experiments.sweeps.width import parameters_of, width_for
 from seqmodels.experiments.tuning.database import DATABASE_ERRORS, alone_in, database_errors
-from seqmodels.experiments.tuning.space import contains, corners, words_of
+from seqmodels.experiments.tuning.space import contains, corners, in_words, words_of
 from seqmodels.experiments.tuning.trials import ENDS, duration, end_of, number_of, outcome_of, score_of, settings_text
 from seqmodels.files import has_writer, only_writer
 from seqmodels.learner import Diverged
 from seqmodels.report.folder import write_config
+from seqmodels.report.tables import counted
 from seqmodels.runs.build import Parts, build
 from seqmodels.runs.run import described, train
 from seqmodels.untrusted.reading import printable
@@ -55,6 +56,9 @@ UNDISTURBED = 5
 
 SETTLED = 1 / 3
 """The fraction of its steps during which a trial is never stopped: many tasks are learned suddenly, after a plateau."""
+
+SPACE = "space: "
+"""Comes before the name of a searched setting in the conditions of a search."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class Search:
             raise UserError(f"{self.root / 'study.db'} contains a study that seqmodels tune did not create")
         changed = [name for name in sorted({*stored, *settings}) if stored.get(name) != settings.get(name)]
         if changed:
-            changes = [f"{name} (was {stored.get(name)}, now {settings.get(name)})" for name in changed]
+            changes = [change(name, stored.get(name), settings.get(name)) for name in changed]
             more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
             raise UserError(
                 f"{self.root} contains a search for {self.model} on {self.task} with other settings: "
@@ -164,7 +168,7 @@ class Search:
     def conditions(self) -> dict[str, Any]:
         """Everything that the score of a trial depends on, in plain containers."""
         config = {name: value for name, value in decisive(self.config).items() if name != "seed"}
-        space = {f"space: {name}": str(values) for name, values in self.space.items()}
+        space = {f"{SPACE}{name}": in_words(values) for name, values in self.space.items()}
         own = {"seeds": self.budget.seeds, "prune": self.budget.prune, "match": self.parameters, "version": __version__}
         return json.loads(json.dumps(config | space | own, default=str))
 
@@ -353,13 +357,23 @@ def search_all(searches: Sequence[Search], say: Callable[[str], None]) -> None:
     with database_errors(searches[0].root):
         say_what_is_new(quietly=True)
         for search in searches:
+            asked = search.budget.trials
             if done := sum(trial.state in ENDS for trial in search.trials()):
-                say(f"{search.model} on {search.task}: {done} of {search.budget.trials} trials have been run already")
+                count = counted(done, "trial") if done > asked else f"{done} of {counted(asked, 'trial')}"
+                say(f"{search.model} on {search.task}: {count} {'has' if done == 1 else 'have'} been run already")
         while (made := any(search.run_next() for search in searches)) or any(search.unfinished for search in searches):
             say_what_is_new()
             if not made:
                 time.sleep(1)
         say_what_is_new()
+
+
+def change(name: str, before: Any, now: Any) -> str:
+    """How a condition of a search has changed, in one phrase."""
+    if not name.startswith(SPACE):
+        return f"{name} (was {before}, now {now})"
+    was, becomes = (f"searched {values}" if values else "left out" for values in (before, now))
+    return f"{name.removeprefix(SPACE)} (was {was}, now {becomes})"
 
 
 def mean(values: Sequence[float]) -> float:

@@ -134,6 +134,15 @@ def ends(values: Any) -> list[Any]:
     return list(values.choices) if isinstance(values, CategoricalDistribution) else [values.low, values.high]
 
 
+def in_words(values: Any) -> str:
+    """The values that a setting may have: "from 0.0001 to 0.03 (log)", "from 16 to 128 in steps of 16"."""
+    if isinstance(values, CategoricalDistribution):
+        return f"among {list(values.choices)}"
+    any_step = values.step is None or (isinstance(values, IntDistribution) and values.step == 1)
+    step = "" if any_step else f" in steps of {values.step}"
+    return f"from {values.low} to {values.high}{step}{' (log)' if values.log else ''}"
+
+
 def words_of(settings: dict[str, Any]) -> list[str]:
     """Settings as overrides that yield exactly these values."""
     plain = {None: "null", True: "true", False: "false"}

@@ -38,8 +38,8 @@ def main(config: DictConfig, folder: Path) -> None:
             if (place / "result.json").exists():
                 try:
                     checked_result(place / "result.json")
-                except RunFolderError as error:
-                    print(f"warning: {error}; the page shows the rest. {REPEAT}", file=sys.stderr)
+                except RunFolderError as damage:
+                    print(f"warning: {damage}; the page shows the rest. {REPEAT}", file=sys.stderr)
             continue
         found = find_runs(place)
         for error in found.errors:

@@ -10,6 +10,8 @@ from seqmodels.checks import UserError, as_user_errors, check_flag
 from seqmodels.commands.door import command, quick_imports
 from seqmodels.config import arguments_of
 
+REPEAT = "To have a result, train the run again."
+
 
 @command("page", named=True)
 def main(config: DictConfig, folder: Path) -> None:
@@ -17,7 +19,9 @@ def main(config: DictConfig, folder: Path) -> None:
         from seqmodels.experiments.comparisons.comparison import compare
         from seqmodels.experiments.comparisons.folders import find_runs
         from seqmodels.experiments.comparisons.page import write_comparison_page
+        from seqmodels.experiments.comparisons.results import checked_result
         from seqmodels.runs.page import write_page
+        from seqmodels.untrusted.reading import RunFolderError
 
     settings = arguments_of(config)
     with as_user_errors():
@@ -31,6 +35,11 @@ def main(config: DictConfig, folder: Path) -> None:
             raise UserError(f"there is no folder {place}")
         if is_run(place):
             print(f"wrote {write_page(place, trusted)}")
+            if (place / "result.json").exists():
+                try:
+                    checked_result(place / "result.json")
+                except RunFolderError as damage:
+                    print(f"warning: {damage}; the page shows the rest. {REPEAT}", file=sys.stderr)
             continue
         found = find_runs(place)
         for error in found.errors:

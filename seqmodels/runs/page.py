@@ -242,6 +242,9 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 """The types of the plain entries of a result; each may be null."""
 
+ALWAYS = ("task", "model", "seed", "metric", "test", "chance", "solved", "steps", "seconds", "parameters")
+"""The entries that every version writes."""
+
 CONTAINERS: dict[str, Callable[[Any], bool]] = {
     "baselines": lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
     "versions": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
@@ -274,6 +277,8 @@ CONTAINERS: dict[str, Callable[[Any], bool]] = {
 def checked(result: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """The entries of a result that are as a run writes them; a note names the others."""
     kept: dict[str, Any] = {"baselines": {}, "versions": {}}
+    if missing := [name for name in ALWAYS if name not in result]:
+        notes.append(f"result.json is damaged: it lacks {', '.join(missing)}")
     for name, value in result.items():
         if value is None:
             continue

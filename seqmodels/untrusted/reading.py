@@ -124,7 +124,8 @@ def read_result(file: Path, limit: int = RESULT_LIMIT) -> dict[str, Any]:
         except ValueError as error:
             raise RunFolderError(f"{printable(file)} is not JSON: {printable(error)}") from error
         if not isinstance(result, dict):
-            raise RunFolderError(f"{printable(file)} should hold the result of a run, got {type(result).__name__}")
+            got = printable(json.dumps(result), 60)
+            raise RunFolderError(f"{printable(file)} is damaged: it should hold a JSON object, got {got}")
         digests_in(result)
     return result
 

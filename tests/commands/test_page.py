@@ -37,6 +37,29 @@ def test_pages_of_runs_and_of_their_comparison(train, tmp_path, type_command, ca
     assert "1 result could not be read" in page
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "result.json: task is not as a run writes it, got nothing"),
+        ("", "result.json is not JSON"),
+        ('{"task": ', "result.json is not JSON"),
+        ("[]", "result.json is damaged: it should hold a JSON object, got []"),
+        ("null", "result.json is damaged: it should hold a JSON object, got null"),
+        ('{"task": 3, "solved": "yes"}', "result.json: task is not as a run writes it, got 3"),
+    ],
+)
+def test_a_damaged_result_is_named(type_command, tmp_path, content, message):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "result.json").write_text(content)
+    code, printed, errors = type_command("run", verb="page")
+    assert (code, printed) == (0, "wrote run/page.html\n")
+    assert errors.startswith(f"warning: run/{message}")
+    assert "train the run again" in errors
+    page = (tmp_path / "run" / "page.html").read_text(encoding="utf-8")
+    assert "Its result.json cannot be read, or is damaged." in page
+    assert "Not solved" not in page
+
+
 def test_pages_of_all_runs(type_command, tmp_path, monkeypatch):
     for name in ("a", "b", "c"):
         (tmp_path / "runs" / name).mkdir(parents=True)

@@ -268,7 +268,11 @@ def test_runs_of_one_group_that_have_other_settings_are_no_repetitions(tmp_path)
         for rate in (0.01, 0.5):
             leave_run(tmp_path, seed=seed, score=0.6 + rate / 10, config=f"optimizer:\n  lr: {rate}\n")
     comparison = compared(tmp_path)
-    assert comparison.warnings == ["Runs of the same group differ in more than the seed: optimizer.lr."]
+    words = "by=[model,task,optimizer.lr]"
+    assert comparison.warnings == [
+        f"Runs of the same group differ in more than the seed: optimizer.lr; {words} tells them apart."
+    ]
+    assert compared(tmp_path, "model", "task", "optimizer.lr").warnings == []
     assert (comparison.groups["seeds"].item(), comparison.groups["runs"].item()) == (6, 12)
     assert comparison.groups["low"].item() == comparison.groups["high"].item() == pytest.approx(0.6255)  # seed means
 
@@ -279,7 +283,36 @@ def test_the_settings_of_models_belong_to_them(tmp_path):
         leave_run(tmp_path, "gru", seed=seed, config="model:\n  heads: 2\n")
     assert compared(tmp_path).warnings == []
     leave_run(tmp_path, "gru", seed=7, config="model:\n  heads: 4\n")
-    assert "Runs of the same group differ in more than the seed: model.heads." in compared(tmp_path).warnings
+    assert any("more than the seed: model.heads; by=" in warning for warning in compared(tmp_path).warnings)
+
+
+def test_a_folder_of_several_sweeps_says_what_to_type(tmp_path):
+    for seed in range(1, 7):
+        for width, steps in ((8, 10), (8, 20), (16, 50)):
+            config = f"model:\n  hidden_size: {width}\ntrainer:\n  max_steps: {steps}\n"
+            leave_run(tmp_path, seed=seed, score=steps / 100, config=config)
+    warnings = compared(tmp_path).warnings
+    words = ["model", "task", "model.hidden_size", "trainer.max_steps"]
+    assert any(f"; by=[{','.join(words)}] tells them apart." in warning for warning in warnings)
+    apart = compared(tmp_path, *words)
+    assert apart.groups["mean"].tolist() == pytest.approx([0.1, 0.2, 0.5])
+    assert not any("the same group" in warning for warning in apart.warnings)
+
+
+@pytest.mark.parametrize("names", [["a]; rm -rf ~; ["], [f"setting_{number}" for number in range(9)]])
+def test_no_words_to_type_are_made_of_strange_or_many_settings(tmp_path, names):
+    for seed in (1, 2):
+        leave_run(tmp_path, seed=seed, config="".join(f'"{name}": {seed}\n' for name in names))
+    (warning,) = [warning for warning in compared(tmp_path).warnings if "the same group" in warning]
+    assert warning.endswith("; a folder with fewer runs, such as that of one sweep, tells them apart.")
+
+
+def test_a_baseline_without_other_groups(tmp_path):
+    for seed in range(1, 7):
+        leave_run(tmp_path, seed=seed)
+    assert compared(tmp_path, "optimizer.lr", baseline="0.01").warnings == [
+        "All groups have optimizer.lr=0.01, so there is nothing to compare the baseline with."
+    ]
 
 
 def test_what_is_wrong_is_named_and_the_rest_is_compared(tmp_path, type_command):
@@ -302,7 +335,8 @@ def test_what_is_wrong_is_named_and_the_rest_is_compared(tmp_path, type_command)
     assert "is not JSON" in errors
     warnings = [line for line in shown.splitlines() if line.startswith("warning: ")]
     assert warnings[0].startswith("warning: 1 run has not finished: ")
-    assert warnings[1] == "warning: 3 results could not be read, and are left out."
+    assert warnings[1].startswith(f"warning: 3 results could not be read, and are left out: {tmp_path / 'runs'}/")
+    assert "another program" in warnings[1]
     assert warnings[2].startswith("warning: 1 run has no finite value of test, chance or solved, and is left out: ")
     assert warnings[3] == "warning: 1 run has no readable metrics.csv, and therefore no learning curve."
     table = pd.read_csv(tmp_path / "runs" / "comparison" / "runs.csv")
@@ -311,6 +345,7 @@ def test_what_is_wrong_is_named_and_the_rest_is_compared(tmp_path, type_command)
 
 MISTAKES = {
     ("by=lr",): ["the runs have no such setting", "did you mean 'optimizer.lr'?"],
+    ("by=nope",): ["no such setting; choose from model, task, model._target_, version, commit, "],
     ("by=modle",): ["by=modle", "did you mean 'model'?"],
     ("by=seed",): ["groups are compared over their seeds"],
     ("by=[]",): ["at least one setting"],
@@ -318,14 +353,14 @@ MISTAKES = {
     ("baseline=rn",): ["no group is called that", "did you mean 'rnn'?", "one of: gru, rnn"],
     ("by=task", "baseline=parity"): ["no group is called that"],
     ("score=tests",): ["did you mean 'test'?"],
-    ("score=unseen",): ["none of the 2 runs has a finite unseen score"],
+    ("score=unseen",): ["tested at no length that training did not have", "task.test_lengths=[20,40,80]"],
     ("folder=runs/gone",): ["folder=runs/gone: there is no such folder"],
     ("folder=",): ["folder should name a folder with runs, such as outputs, got ''"],
     ("folder=null",): ["folder should name a folder with runs, such as outputs, got null"],
     ("folder=empty",): ["expected finished runs in empty, found none"],
     ("folder=begun",): ["found only unfinished ones"],
     ("folder=broken",): ["none of the 1 results in broken can be compared", "is not JSON"],
-    ("folder=sweep",): ["sweep.json", "runs should be a list of runs with their folders", "typed again"],
+    ("folder=sweep",): ["sweep.json: it is damaged: runs should be a list of runs with their folders", "typed again"],
 }
 
 
@@ -423,8 +458,8 @@ def test_what_is_damaged_in_a_sweep_is_named(tmp_path, type_command):
     assert code == 0
     assert errors.startswith("left out: runs/parity/rnn/0-seed1/result.json is not JSON")
     assert (
-        "warning: 1 result could not be read, and is left out. To repeat such a run, remove its folder and type the "
-        "command of the sweep again." in shown.splitlines()
+        "warning: 1 result could not be read, and is left out: runs/parity/rnn/0-seed1. To repeat such a run, remove "
+        "its folder and type the command of the sweep again." in shown.splitlines()
     )
     sweep.write_text(sweep.read_text()[:-9])
     code, shown, _ = type_command("folder=runs", verb="compare")
@@ -434,6 +469,22 @@ def test_what_is_damaged_in_a_sweep_is_named(tmp_path, type_command):
     assert warning.endswith("; in place of the runs that it names, all below its folder are compared.")
     table = pd.read_csv(tmp_path / "runs" / "comparison" / "runs.csv")
     assert table["seed"].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "sweep.json is damaged: it should hold a JSON object, got []; "),
+        ("null", "sweep.json is damaged: it should hold a JSON object, got null; "),
+        ('{"runs": [{}]}', "sweep.json: it is damaged: runs should be a list of runs with their folders; "),
+    ],
+)
+@pytest.mark.parametrize("verb", ["compare", "results"])
+def test_a_damaged_sweep_without_runs_below_it(tmp_path, type_command, verb, content, message):
+    (tmp_path / "sweep.json").write_text(content)
+    code, shown, errors = type_command(f"folder={tmp_path}", verb=verb)
+    assert (code, shown) == (1, "")
+    assert errors.startswith(f"error: {tmp_path}/{message}the command of the sweep, typed again")
 
 
 def test_the_trials_of_a_tuning_are_no_unfinished_runs(tmp_path):

@@ -124,6 +124,21 @@ def test_a_folder_without_runs_is_an_error(tmp_path, type_command):
         assert complaint.count("\n") == 2
 
 
+def test_the_runs_of_a_sweep_are_those_that_it_names(tmp_path, type_command):
+    leave(tmp_path / "a", model="named")
+    leave(tmp_path / "b", model="other")
+    sweep = tmp_path / "sweeps" / "mine" / "sweep.json"
+    sweep.parent.mkdir(parents=True)
+    sweep.write_text(json.dumps({"runs": [{"folder": "../../a"}, {"folder": "../../waiting"}]}))
+    code, shown, errors = type_command(f"folder={sweep.parent}", "markdown=true", verb="results")
+    assert (code, errors) == (0, "")
+    assert [row["model"] for row in rows_in(shown)] == ["named"]
+    (tmp_path / "sweep.json").write_text("[]")
+    code, shown, errors = type_command(f"folder={tmp_path}", "markdown=true", verb="results")
+    assert {row["model"] for row in rows_in(shown)} == {"named", "other"}
+    assert errors == f"left out: {tmp_path}/sweep.json is damaged: it should hold a JSON object, got []\n"
+
+
 def test_a_word_too_many_is_an_error(type_command):
     assert type_command("--html", verb="results")[::2] == (
         1,

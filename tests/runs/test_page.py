@@ -153,7 +153,7 @@ def test_the_page_of_a_folder_in_which_everything_is_damaged(folder):
     page = page_of(folder)
     check_page(page)
     assert "No result" in page
-    assert "Its result.json cannot be read." in page
+    assert "Its result.json cannot be read, or is damaged." in page
     assert "has not finished" not in page
     assert len(re.findall("<li>", notes_in(page))) == 3
 

@@ -1,5 +1,6 @@
 """Warnings about a comparison: what a reader should know before believing it, one sentence each."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
@@ -10,18 +11,22 @@ from seqmodels.report.tables import counted, listed
 ENOUGH = 6
 """The fewest seeds with which the interval of a mean can cover it 95 % of the time."""
 
+MANY = 8
+"""If runs differ in more settings than this, no table would show them all."""
+
 
 def about_unread(
-    unfinished: Sequence[str], errors: Sequence[Exception], damaged: Exception | None, sweep: bool
+    unfinished: Sequence[str], unread: Sequence[str], damaged: Exception | None, sweep: bool
 ) -> Iterator[str]:
     """What is missing from a table of runs that was read from a folder."""
     if damaged is not None:
         yield f"{damaged}; in place of the runs that it names, all below its folder are compared."
     if unfinished:
         yield f"{counted(len(unfinished), 'run')} {has(unfinished)} not finished: {listed(unfinished)}."
-    if errors:
+    if unread:
         again = " To repeat such a run, remove its folder and type the command of the sweep again." if sweep else ""
-        yield f"{counted(len(errors), 'result')} could not be read, and {are(errors)} left out.{again}"
+        number = counted(len(unread), "result")
+        yield f"{number} could not be read, and {are(unread)} left out: {listed(unread)}.{again}"
 
 
 def about_left_out(left_out: Sequence[str], score: str, without_curve: Sequence[str]) -> Iterator[str]:
@@ -109,8 +114,8 @@ def about_settings(runs: pd.DataFrame, settings: list[str], by: list[str]) -> It
         own = [name for name in settings if not ("model" in by and name.startswith("model."))]
         between.update(unequal(of_task, own))
     within = {name for name in within if name.partition(".")[0] not in within - {name}}
-    if within - {budget}:
-        yield f"Runs of the same group differ in more than the seed: {listed(sorted(within - {budget}), 5)}."
+    if within:
+        yield f"Runs of the same group differ in more than the seed: {listed(sorted(within), 5)}; {apart(by, within)}."
     if between - within - {budget}:
         names = listed(sorted(between - within - {budget}), 5)
         yield f"The groups differ in more than what is compared: {names}."
@@ -118,6 +123,21 @@ def about_settings(runs: pd.DataFrame, settings: list[str], by: list[str]) -> It
         steps = pd.to_numeric(runs[budget], errors="coerce")
         ends = f"from {steps.min():.0f} to {steps.max():.0f}"
         yield f"Runs on the same task had different budgets: {budget} ranges {ends}."
+
+
+def apart(by: list[str], within: set[str]) -> str:
+    """What to type to tell runs apart that differ in these settings."""
+    names = [*by, *sorted(within)]
+    typable = all(re.fullmatch(r"\w+(\.\w+)*", name) for name in names)  # a stranger's setting may have any name
+    if len(within) > MANY or not typable:
+        return "a folder with fewer runs, such as that of one sweep, tells them apart"
+    return f"by=[{','.join(names)}] tells them apart"
+
+
+def about_baseline(column: str | None, baseline: str | None, pairs: pd.DataFrame) -> Iterator[str]:
+    """A baseline without another group to compare with it."""
+    if column is not None and pairs.empty:
+        yield f"All groups have {column}={baseline}, so there is nothing to compare the baseline with."
 
 
 def about_repeats(repeated: int) -> Iterator[str]:

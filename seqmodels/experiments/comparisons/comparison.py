@@ -20,18 +20,21 @@ from scipy import stats
 
 from seqmodels.checks import UserError, check_choice, nearest
 from seqmodels.experiments.comparisons.caveats import (
+    about_baseline,
     about_left_out,
     about_repeats,
     about_seeds,
     about_settings,
     about_versions,
+    unequal,
 )
 from seqmodels.experiments.comparisons.histories import curves_of, lengths_of
 from seqmodels.experiments.comparisons.results import setting_columns
 from seqmodels.experiments.comparisons.scores import FACTS, grouped, labelled, records, scored, without_repeats
 from seqmodels.experiments.comparisons.statistics import LEVEL, holm, interval, p_value, seeds_needed
 from seqmodels.report.place import LARGEST_SCORE
-from seqmodels.report.tables import counted
+from seqmodels.report.tables import counted, listed
+from seqmodels.untrusted.reading import printable
 
 SCORES = ("test", "unseen", "validation")
 
@@ -111,6 +114,11 @@ def compare(
     latest, repeated = without_repeats(labelled(runs, settings, by), [*settings, *by])
     table = scored(latest, score)
     usable = table[(table[["score", "chance"]].abs() < LARGEST_SCORE).all(axis=1)]  # false if one of them is NaN
+    if score == "unseen" and not any(row["unseen"] for rows in table["lengths"] for row in rows):
+        raise UserError(
+            "score=unseen: these runs were tested at no length that training did not have; such lengths are set when "
+            "a task is trained, as by task.test_lengths=[20,40,80] for task.length=10"
+        )
     if usable.empty:
         raise UserError(f"none of the {len(table)} runs has a finite {score} score and a finite chance")
     pooled = ("task" not in by and usable["task"].nunique() > 1) or usable.groupby("task")["metric"].nunique().max() > 1
@@ -127,6 +135,7 @@ def compare(
         *warnings,
         *about_left_out(left_out, score, without_curve),
         *about_seeds(kept, groups, pairs, pooled),
+        *about_baseline(column, baseline, pairs),
         *about_settings(kept, settings, by),
         *about_repeats(repeated),
         *about_versions(kept, by),
@@ -172,7 +181,9 @@ def check(runs: pd.DataFrame, settings: list[str], by: list[str], score: str) ->
         if name not in known:
             ends = [setting for setting in known if setting.endswith(f".{name}")]
             hint = f"; did you mean {' or '.join(map(repr, ends))}?" if ends else nearest(name, known)
-            raise UserError(f"by={name}: the runs have no such setting{hint}")
+            choices = list(dict.fromkeys(["model", "task", *unequal(runs, settings), *known]))
+            among = hint or f"; choose from {listed([printable(choice) for choice in choices], 12)}"
+            raise UserError(f"by={name}: the runs have no such setting{among}")
 
 
 def by_task(runs: pd.DataFrame, value: str) -> list[np.ndarray]:

@@ -40,26 +40,47 @@ def find_runs(folder: Path) -> FoundRuns:
     Raises:
         UserError: there is no finished run that can be read.
     """
-    sweep, damaged = None, None
+    named, damaged = named_runs(folder)
+    finished = finished_of(named, folder, damaged)
+    unfinished = [printable(run) for run in named if run not in finished]
+    runs, errors = read_runs(finished)
+    if runs.empty:
+        raise UserError(f"none of the {len(errors)} results in {printable(folder)} can be compared; {errors[0]}")
+    varied = settings_varied(named.values())
+    by = ["model", "task", *(name for name in varied if name in setting_columns(runs))]
+    unread = [printable(run) for run in finished if str(run) not in set(runs["folder"])]
+    sweep = damaged is None and (folder / "sweep.json").exists()
+    return FoundRuns(runs, by, errors, list(about_unread(unfinished, unread, damaged, sweep)))
+
+
+def named_runs(folder: Path) -> tuple[dict[Path, list[str]], RunFolderError | None]:
+    """The run folders that a folder's sweep.json names, with their overrides; otherwise all below it, without any.
+
+    If sweep.json is damaged, all below it, and the error.
+    """
+    damaged = None
     if (folder / "sweep.json").exists():
         try:
-            sweep = runs_of(folder)
+            return runs_of(folder), None
         except RunFolderError as error:
             damaged = error
-    named = below(folder) if sweep is None else list(sweep)
+    return {run: [] for run in below(folder)}, damaged
+
+
+def finished_of(named: Iterable[Path], folder: Path, damaged: RunFolderError | None) -> list[Path]:
+    """Those of the run folders of a folder that hold a result.
+
+    Raises:
+        UserError: none does. The message says whether sweep.json is damaged.
+    """
+    named = list(named)
     finished = [run for run in named if os.path.exists(run / "result.json")]  # raises no error about long names
-    unfinished = [printable(run) for run in named if run not in finished]
     if not finished and damaged is not None:
         raise RunFolderError(f"{damaged}; the command of the sweep, typed again, writes it anew")
     if not finished:
         found = "only unfinished ones" if named else "none"
         raise UserError(f"expected finished runs in {printable(folder)}, found {found}")
-    runs, errors = read_runs(finished)
-    if runs.empty:
-        raise UserError(f"none of the {len(errors)} results in {printable(folder)} can be compared; {errors[0]}")
-    varied = settings_varied(sweep.values() if sweep else [])
-    by = ["model", "task", *(name for name in varied if name in setting_columns(runs))]
-    return FoundRuns(runs, by, errors, list(about_unread(unfinished, errors, damaged, sweep is not None)))
+    return finished
 
 
 def below(folder: Path) -> list[Path]:
@@ -78,12 +99,12 @@ def runs_of(sweep: Path) -> dict[Path, list[str]]:
     runs = read_sweep(sweep).get("runs")
     with run_folder_errors(sweep / "sweep.json"):
         if not isinstance(runs, list) or not all(
-            isinstance(run, dict) and isinstance(run.get("folder"), str | None) for run in runs
+            isinstance(run, dict) and "folder" in run and isinstance(run["folder"], str | None) for run in runs
         ):
-            raise ValueError("runs should be a list of runs with their folders")
+            raise ValueError("it is damaged: runs should be a list of runs with their folders")
         named: dict[Path, list[str]] = {}
         for run in runs:
-            if run.get("folder") is not None:  # null: its settings are wrong
+            if run["folder"] is not None:  # null: its settings are wrong
                 named.setdefault(Path(os.path.normpath(sweep / run["folder"])), words_of(run.get("overrides")))
         return named
 

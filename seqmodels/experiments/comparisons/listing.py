@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from seqmodels.checks import UserError
+from seqmodels.experiments.comparisons.folders import finished_of, named_runs
 from seqmodels.experiments.comparisons.names import short_names, short_value
 from seqmodels.experiments.comparisons.results import read_runs, setting_columns
 from seqmodels.report.tables import significant
@@ -15,19 +15,18 @@ FEW = 5
 
 
 def collect(folder: Path) -> tuple[pd.DataFrame, list[RunFolderError]]:
-    """The runs below a folder as a table to be shown, and an error for each that was left out.
+    """The runs of a sweep, or all below a folder, as a table, and an error for each that was left out.
 
     The rows are sorted by task and from the best to the worst score on validation. The test plays no part in it. The
     columns `unseen` (the mean over test lengths that training did not have) and `diverged at` (a step) exist if any run
     has one. Settings have columns if two runs of the same model on the same task differ in them.
 
     Raises:
-        UserError: there is no `result.json`.
+        UserError: no run has finished.
     """
-    files = sorted(folder.rglob("result.json"))
-    if not files:
-        raise UserError(f"expected finished runs in {printable(folder)}, found none")
-    runs, errors = read_runs([file.parent for file in files], folder)
+    named, damaged = named_runs(folder)
+    runs, errors = read_runs(finished_of(named, folder, damaged))
+    errors += [] if damaged is None else [damaged]
     order = [
         -score if score is not None and metric == "accuracy" else score
         for score, metric in zip(runs["validation"], runs["metric"], strict=True)

@@ -51,22 +51,19 @@ OWN_COLUMNS = ("model_name", "task_name", "seed")
 """Settings that are columns under other names."""
 
 
-def read_runs(folders: Iterable[Path], root: Path | None = None) -> tuple[pd.DataFrame, list[RunFolderError]]:
+def read_runs(folders: Iterable[Path]) -> tuple[pd.DataFrame, list[RunFolderError]]:
     """One row for each run folder, and an error for each that was left out.
 
     The columns are the values of result.json named in `TYPES`, `best_step`, `lengths` (a list with a dict for
     each tested length), `versions` (a dict), `folder`, and the settings of config.yaml by their dotted names, such as
     optimizer.lr, as strings; a setting that a run does not have is missing there. `finished` is the time at which
     result.json was written where an earlier version did not store it.
-
-    Args:
-        root: a folder that no file may lead out of by a link; by default the folder of each run.
     """
     rows, errors = [], []
     for folder in folders:
         file = folder / "result.json"
         try:
-            result = checked_result(file, root or folder)
+            result = checked_result(file)
             settings = read_settings(folder / "config.yaml", digests_in(result).get("config.yaml"))
             facts = {name: result[name] for name in TYPES}
             facts |= {"best_step": result.get("best_step"), "lengths": lengths_in(result)}
@@ -87,12 +84,13 @@ def setting_columns(runs: pd.DataFrame) -> list[str]:
     return [str(name) for name in runs if name not in {*TYPES, "best_step", "lengths", "versions", "folder"}]
 
 
-def checked_result(file: Path, root: Path) -> dict[str, Any]:
-    """The content of a result.json below `root`, with values of the types that a run writes.
+def checked_result(file: Path) -> dict[str, Any]:
+    """The content of a result.json, with values of the types that a run writes.
 
     Raises:
         RunFolderError: it is not the result of a run; or it, or the config beside it, is a link that leads elsewhere.
     """
+    root = file.parent
     for part in (file, file.with_name("config.yaml")):
         with run_folder_errors(part):
             if not part.resolve().is_relative_to(root.resolve()):

@@ -149,7 +149,7 @@ def result_in(folder: Path, config: DictConfig) -> dict[str, Any] | None:
 
     file = folder / "result.json"
     try:
-        result = checked_result(file, folder) if file.exists() else None
+        result = checked_result(file) if file.exists() else None
     except RunFolderError as error:
         raise RunFolderError(f"{error}; to repeat the run, remove its folder and start the sweep again") from error
     digests = {} if result is None else digests_in(result)

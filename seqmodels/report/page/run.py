@@ -85,8 +85,8 @@ def run_page(content: RunContent) -> str:
 
 def headline_of(result: dict[str, Any], finished: bool = True) -> dict[str, str]:
     """The verdict in a word or two, and a sentence that explains it."""
-    if not result:
-        more = "Its result.json cannot be read." if finished else "The run has not finished."
+    if result.get("solved") is None:
+        more = "Its result.json cannot be read, or is damaged." if finished else "The run has not finished."
         return {"word": "No result", "kind": "", "more": more}
     if result.get("diverged_at") is not None:
         more = f"A loss or a gradient was not finite at step {shown(result['diverged_at'])}."

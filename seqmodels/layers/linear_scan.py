@@ -30,7 +30,7 @@ from torch import Tensor
 from seqmodels.layers.fallback import gradients_by_autograd, is_plain, operations_are_observed
 
 LARGE = 4096
-"""From so many numbers in a step on, one step after the other is faster than chunks."""
+"""If a step has at least this many numbers, one step after the other is faster than chunks."""
 
 SHORTEST = 32
 """The fewest steps that are cut into chunks."""
@@ -109,22 +109,22 @@ def _scan(factors: Tensor, terms: Tensor, state: Tensor, out: Tensor, backwards:
     `factors` has one step if all steps have the same.
     """
     chunks = math.isqrt(2 * len(terms))
-    if len(terms) < SHORTEST or state.numel() >= LARGE:
-        chunks = 1
-    whole = len(terms) // chunks * chunks if chunks > 1 else 0
-    for part in (slice(whole, None), slice(whole)) if backwards else (slice(whole), slice(whole, None)):
-        if not len(out[part]):
+    whole = len(terms) // chunks * chunks if len(terms) >= SHORTEST and state.numel() < LARGE else 0
+    equal, rest = slice(0, whole), slice(whole, len(terms))  # steps in chunks of equal length, and those left over
+    for steps in (rest, equal) if backwards else (equal, rest):
+        if steps.start == steps.stop:
             continue
-        shared = factors if len(factors) == 1 else factors[part]
-        if part.start is None:
-            _side_by_side(chunks, shared, terms[part], state, out[part], backwards)
+        parts = factors if len(factors) == 1 else factors[steps], terms[steps], out[steps]
+        if steps is equal:
+            _side_by_side(chunks, backwards, *parts, state)
         else:
-            _one_by_one(_steps(0, backwards, shared, terms[part], out[part]), state)
-        state = out[part][0 if backwards else -1]
+            _one_by_one(_steps(0, backwards, *parts), state)
+        state = out[steps][0 if backwards else -1]
 
 
-def _side_by_side(chunks: int, factors: Tensor, terms: Tensor, state: Tensor, out: Tensor, backwards: bool) -> None:
+def _side_by_side(chunks: int, backwards: bool, factors: Tensor, terms: Tensor, out: Tensor, state: Tensor) -> None:
     """Scan in equal chunks, as the head of this file describes."""
+    # Factors of a single step become one chunk of one step, which broadcasts.
     factors, terms, out = (part.unflatten(0, (min(chunks, len(part)), -1)) for part in (factors, terms, out))
     steps = list(_steps(1, backwards, factors, terms, out))
     first, last, _ = steps[0]

@@ -5,11 +5,13 @@ from seqmodels.layers.indrnn import IndRNN
 from seqmodels.layers.layernorm_lstm import LayerNormLSTM
 from seqmodels.layers.lru import LRU
 from seqmodels.layers.lstm import ManualLSTM
+from seqmodels.layers.mamba import Mamba
 from seqmodels.layers.mgu import MGU
 from seqmodels.layers.min_gru import MinGRU
 from seqmodels.layers.min_lstm import MinLSTM
 from seqmodels.layers.peephole_lstm import PeepholeLSTM
 from seqmodels.layers.rnn import ManualRNN
+from seqmodels.layers.s4d import S4D
 from seqmodels.layers.slstm import SLSTM
 from seqmodels.layers.stack import RecurrentLayer
 from seqmodels.layers.tcn import TCN
@@ -18,10 +20,12 @@ from seqmodels.layers.transformer import Transformer
 __all__ = [
     "LRU",
     "MGU",
+    "S4D",
     "SLSTM",
     "TCN",
     "IndRNN",
     "LayerNormLSTM",
+    "Mamba",
     "ManualGRU",
     "ManualLSTM",
     "ManualRNN",

@@ -50,6 +50,9 @@ class Cell(nn.Module):
     reference: type[nn.Module] | None = None
     """The class whose numbers this one reproduces, if any."""
 
+    complex_numbers: bool = False
+    """Whether the cell computes with complex numbers, which torch has in single and double precision only."""
+
     hidden_size: int
     bias: bool
     parameter_names: tuple[str, ...]
@@ -130,4 +133,4 @@ class Cell(nn.Module):
     def weights(self, suffix: str = "_l0") -> Weights:
         """The parameters whose names end in `suffix`, without this ending; None for a missing bias."""
         present = {name: getattr(self, name + suffix) for name in self.parameter_names}
-        return Weights(**{"bias_ih": None, "bias_hh": None, **present})
+        return Weights(**{"bias_ih": None, "bias_hh": None, "bias_out": None, **present})

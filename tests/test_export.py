@@ -225,7 +225,7 @@ MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
 def test_every_model_is_exported_in_every_form_that_it_has(name, format):
     layer = layer_of(compose(f"model={name}", "model.hidden_size=16").model)
     looks_back = name in ("tcn", "transformer")
-    if (name, format) == ("lru", "onnx"):
+    if name in ("lru", "s4d") and format == "onnx":  # which has no complex numbers
         return
     for tokens, every_step in [(True, False), (False, True)]:
         model = SequenceModel(layer, 5, 3, tokens, every_step).eval()

@@ -1,14 +1,23 @@
 """Sequence layers that are called as `torch.nn.RNN` is. They need torch and nothing else."""
 
+from seqmodels.layers.delta_net import DeltaNet
+from seqmodels.layers.delta_product import DeltaProduct
+from seqmodels.layers.gated_delta_net import GatedDeltaNet
+from seqmodels.layers.gla import GLA
 from seqmodels.layers.gru import ManualGRU
 from seqmodels.layers.indrnn import IndRNN
 from seqmodels.layers.layernorm_lstm import LayerNormLSTM
+from seqmodels.layers.linear_attention import LinearAttention
 from seqmodels.layers.lru import LRU
 from seqmodels.layers.lstm import ManualLSTM
+from seqmodels.layers.mamba2 import Mamba2
+from seqmodels.layers.matrix_layer import MatrixLayer
 from seqmodels.layers.mgu import MGU
 from seqmodels.layers.min_gru import MinGRU
 from seqmodels.layers.min_lstm import MinLSTM
+from seqmodels.layers.mlstm import MLSTM
 from seqmodels.layers.peephole_lstm import PeepholeLSTM
+from seqmodels.layers.retnet import RetNet
 from seqmodels.layers.rnn import ManualRNN
 from seqmodels.layers.slstm import SLSTM
 from seqmodels.layers.stack import RecurrentLayer
@@ -16,18 +25,27 @@ from seqmodels.layers.tcn import TCN
 from seqmodels.layers.transformer import Transformer
 
 __all__ = [
+    "GLA",
     "LRU",
     "MGU",
+    "MLSTM",
     "SLSTM",
     "TCN",
+    "DeltaNet",
+    "DeltaProduct",
+    "GatedDeltaNet",
     "IndRNN",
     "LayerNormLSTM",
+    "LinearAttention",
+    "Mamba2",
     "ManualGRU",
     "ManualLSTM",
     "ManualRNN",
+    "MatrixLayer",
     "MinGRU",
     "MinLSTM",
     "PeepholeLSTM",
     "RecurrentLayer",
+    "RetNet",
     "Transformer",
 ]

@@ -1,9 +1,19 @@
 """Checks of the tensors that a layer is called with; they raise the types of errors that `torch.nn.RNN` raises."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def check_eigenvalues(value: Any) -> tuple[int, int]:
+    """The range of the eigenvalues of a transition, once it is checked to be one that exists."""
+    choices = [(0, 1), (-1, 1)]
+    if not isinstance(value, Sequence) or isinstance(value, str) or tuple(value) not in choices:
+        shown = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        raise ValueError(f"eigenvalues should be [0, 1] or [-1, 1], got {shown!r}")
+    return choices[choices.index(tuple(value))]
 
 
 def check_dimensions(input: Any) -> None:

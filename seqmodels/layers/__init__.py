@@ -12,6 +12,8 @@ from seqmodels.layers.peephole_lstm import PeepholeLSTM
 from seqmodels.layers.rnn import ManualRNN
 from seqmodels.layers.slstm import SLSTM
 from seqmodels.layers.stack import RecurrentLayer
+from seqmodels.layers.stack_rnn import StackMemory, StackRNN
+from seqmodels.layers.tape_rnn import TapeMemory, TapeRNN
 from seqmodels.layers.tcn import TCN
 from seqmodels.layers.transformer import Transformer
 
@@ -29,5 +31,9 @@ __all__ = [
     "MinLSTM",
     "PeepholeLSTM",
     "RecurrentLayer",
+    "StackMemory",
+    "StackRNN",
+    "TapeMemory",
+    "TapeRNN",
     "Transformer",
 ]

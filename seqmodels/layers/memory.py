@@ -9,7 +9,6 @@
 Stacks and tapes differ in v_t and in their actions; see stack_rnn.py and tape_rnn.py.
 """
 
-from abc import abstractmethod
 from typing import Any, Unpack
 
 import torch
@@ -61,14 +60,14 @@ class MemoryLayer(RecurrentLayer):
         value = self.value(moved[0], weights).unflatten(-1, (self.memories, -1))
         return *moved, self.act(memory, actions, value).flatten(-2)
 
-    @abstractmethod
     def value(self, hidden: Tensor, weights: Weights) -> Tensor:
         """The values (batch, memories * width) for the memories, from the inner cell's output (batch, features)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no value")
 
-    @abstractmethod
     def act(self, memory: Tensor, actions: Tensor, value: Tensor) -> Tensor:
         """The memories (batch, memories, size * width) after the step.
 
         From those before it, the probabilities of the actions (batch, memories, actions), and the values
         (batch, memories, width).
         """
+        raise NotImplementedError(f"{type(self).__name__} defines no act")

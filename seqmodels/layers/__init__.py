@@ -21,6 +21,8 @@ from seqmodels.layers.retnet import RetNet
 from seqmodels.layers.rnn import ManualRNN
 from seqmodels.layers.slstm import SLSTM
 from seqmodels.layers.stack import RecurrentLayer
+from seqmodels.layers.stack_rnn import StackMemory, StackRNN
+from seqmodels.layers.tape_rnn import TapeMemory, TapeRNN
 from seqmodels.layers.tcn import TCN
 from seqmodels.layers.transformer import Transformer
 
@@ -47,5 +49,9 @@ __all__ = [
     "PeepholeLSTM",
     "RecurrentLayer",
     "RetNet",
+    "StackMemory",
+    "StackRNN",
+    "TapeMemory",
+    "TapeRNN",
     "Transformer",
 ]

@@ -1,5 +1,6 @@
 """Sequence layers that are called as `torch.nn.RNN` is. They need torch and nothing else."""
 
+from seqmodels.layers.blocks import Blocks
 from seqmodels.layers.gru import ManualGRU
 from seqmodels.layers.indrnn import IndRNN
 from seqmodels.layers.layernorm_lstm import LayerNormLSTM
@@ -20,6 +21,7 @@ __all__ = [
     "MGU",
     "SLSTM",
     "TCN",
+    "Blocks",
     "IndRNN",
     "LayerNormLSTM",
     "ManualGRU",

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
 from seqmodels.checks import UserError, as_user_errors, check_whole, nearest
+from seqmodels.config.compose import in_block
 from seqmodels.config.folders import check_folders, name_in, override
 from seqmodels.config.identity import OF_SWEEPS, without_effect
 from seqmodels.experiments.sweeps.child import IN_USE, job
@@ -114,9 +115,11 @@ class TypedSweep:
         overrides = OverridesParser.create(self.context.config_loader).parse_overrides(params + arguments)
         swept = self.checked_names(overrides)
         (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)
-        pairs = [word.partition("=")[::2] for words in combinations for word in words]
-        typed = {value for name, value in pairs if name != "baseline"}
-        self.check_baseline(typed | {str(self.settings.runtime.choices["model"])})
+        chosen = [dict(word.partition("=")[::2] for word in words) for words in combinations]
+        default: Any = {name: self.settings.runtime.choices[name] for name in ("model", "block")}
+        models = {in_block(**(default | {name: words[name] for name in default if name in words})) for words in chosen}
+        others = {words[name] for words in chosen for name in words.keys() - {"baseline", *default}}
+        self.check_baseline(models | others)
         if self.config.match is not None:
             from seqmodels.experiments.sweeps.width import matched  # which imports torch
 

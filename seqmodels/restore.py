@@ -256,8 +256,8 @@ def sizes_of(
         try:
             model = SequenceModel(layer, **arguments)
         except RuntimeError:
-            inner = layer.keywords.get("layer", layer)
-            if within(layer.func.__module__, LAYERS) and within(inner.func.__module__, LAYERS):
+            made = [part.func for part in (layer, layer.keywords.get("layer")) if isinstance(part, partial)]
+            if all(within(kind.__module__, LAYERS) for kind in made):
                 raise
             return outlines  # a layer of the user's own may be one that cannot be built without memory
     return {name: Outline(tuple(value.shape), value.dtype) for name, value in model.state_dict().items()}

@@ -115,12 +115,14 @@ def words_of(overrides: Any) -> list[str]:
 
 
 def settings_varied(overrides: Iterable[list[str]]) -> list[str]:
-    """The settings, except the seed, in which runs of the same model on the same task differ.
+    """The settings, except the seed, in which runs of the same model, in the same blocks, on the same task differ.
 
     >>> settings_varied([["model=rnn", "lr=1", "optimizer=adam"], ["model=gru", "lr=2", "optimizer=adam"]])
     []
     >>> settings_varied([["model=rnn", "lr=1", "seed=1"], ["model=rnn", "lr=2", "seed=2"]])
     ['lr', 'lr._target_']
+    >>> settings_varied([["model=rnn", "block=none"], ["model=rnn", "block=prenorm"]])
+    []
     """
     values: dict[tuple[str | None, ...], set[str]] = {}
     for words in overrides:

@@ -119,7 +119,7 @@ class TypedSweep:
         default: Any = {name: self.settings.runtime.choices[name] for name in ("model", "block")}
         models = {in_block(**(default | {name: words[name] for name in default if name in words})) for words in chosen}
         others = {words[name] for words in chosen for name in words.keys() - {"baseline", *default}}
-        self.check_baseline(models | others)
+        self.check_baseline(models, others)
         if self.config.match is not None:
             from seqmodels.experiments.sweeps.width import matched  # which imports torch
 
@@ -167,15 +167,15 @@ class TypedSweep:
             raise UserError(f"expected at most {MOST:,} runs in one sweep, got more: divide it into several")
         return list(swept)
 
-    def check_baseline(self, values: set[str]) -> None:
-        """Refuse a baseline that is not among the values of the settings, with a UserError."""
-        baseline = self.config.baseline
+    def check_baseline(self, models: set[str], others: set[str]) -> None:
+        """Refuse a baseline that is neither a model nor among the values of the settings, with a UserError."""
+        baseline, values = self.config.baseline, models | others
         if baseline is None:
             return
         if OmegaConf.is_config(baseline) or all(
             number_or_text(value) != number_or_text(str(baseline)) for value in values
         ):
-            hint = nearest(str(baseline), values)
+            hint = nearest(str(baseline), values) or f" (models: {', '.join(sorted(models))})"
             raise UserError(f"baseline should be one of the values that are compared, got {baseline}{hint}")
 
     def name(self, arguments: list[str], swept: list[str]) -> str:

@@ -1,5 +1,6 @@
 """Sequence layers that are called as `torch.nn.RNN` is. They need torch and nothing else."""
 
+from seqmodels.layers.blocks import Blocks
 from seqmodels.layers.delta_net import DeltaNet
 from seqmodels.layers.delta_product import DeltaProduct
 from seqmodels.layers.gated_delta_net import GatedDeltaNet
@@ -33,6 +34,7 @@ __all__ = [
     "MLSTM",
     "SLSTM",
     "TCN",
+    "Blocks",
     "DeltaNet",
     "DeltaProduct",
     "GatedDeltaNet",

@@ -11,6 +11,7 @@ from seqmodels.layers.layernorm_lstm import LayerNormLSTM
 from seqmodels.layers.linear_attention import LinearAttention
 from seqmodels.layers.lru import LRU
 from seqmodels.layers.lstm import ManualLSTM
+from seqmodels.layers.mamba import Mamba
 from seqmodels.layers.mamba2 import Mamba2
 from seqmodels.layers.matrix_layer import MatrixLayer
 from seqmodels.layers.mgu import MGU
@@ -20,6 +21,7 @@ from seqmodels.layers.mlstm import MLSTM
 from seqmodels.layers.peephole_lstm import PeepholeLSTM
 from seqmodels.layers.retnet import RetNet
 from seqmodels.layers.rnn import ManualRNN
+from seqmodels.layers.s4d import S4D
 from seqmodels.layers.slstm import SLSTM
 from seqmodels.layers.stack import RecurrentLayer
 from seqmodels.layers.stack_rnn import StackMemory, StackRNN
@@ -32,6 +34,7 @@ __all__ = [
     "LRU",
     "MGU",
     "MLSTM",
+    "S4D",
     "SLSTM",
     "TCN",
     "Blocks",
@@ -41,6 +44,7 @@ __all__ = [
     "IndRNN",
     "LayerNormLSTM",
     "LinearAttention",
+    "Mamba",
     "Mamba2",
     "ManualGRU",
     "ManualLSTM",

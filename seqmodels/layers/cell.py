@@ -54,6 +54,9 @@ class Cell(nn.Module):
     reference: type[nn.Module] | None = None
     """The class whose numbers this one reproduces, if any."""
 
+    complex_numbers: bool = False
+    """Whether the cell computes with complex numbers, which torch has in single and double precision only."""
+
     hidden_size: int
     bias: bool
     parameter_names: tuple[str, ...]

@@ -7,20 +7,20 @@ import torch
 from torch import Tensor
 
 
-def check_eigenvalues(value: Any) -> tuple[int, int]:
-    """The range of the eigenvalues of a transition, once it is checked to be one that exists."""
-    choices = [(0, 1), (-1, 1)]
-    if not isinstance(value, Sequence) or isinstance(value, str) or tuple(value) not in choices:
-        shown = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-        raise ValueError(f"eigenvalues should be [0, 1] or [-1, 1], got {shown!r}")
-    return choices[choices.index(tuple(value))]
-
-
 def check_dimensions(input: Any) -> None:
     if not isinstance(input, Tensor):
         raise TypeError(f"input should be a Tensor or a PackedSequence, got {type(input).__name__}")
     if input.dim() not in (2, 3):
         raise ValueError(f"input should be 2D or 3D, got {input.dim()}D")
+
+
+def check_precision(layer: Any, dtype: torch.dtype) -> None:
+    """Check that the weights of a layer with complex numbers are of single or double precision."""
+    if layer.complex_numbers and dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"{type(layer).__name__} computes with complex numbers, which need weights of single or double precision, "
+            f"torch.float32 or torch.float64, got {dtype}"
+        )
 
 
 def check_features(layer: Any, sequence: Tensor, dtype: torch.dtype) -> None:
@@ -61,3 +61,15 @@ def check_states(layer: Any, sequence: Tensor, given: tuple[Tensor, ...], expect
                     f"the state {name} should have the input's {what}, {getattr(sequence, what)}, "
                     f"got {getattr(part, what)}"
                 )
+
+
+def check_eigenvalues(eigenvalues: Sequence[float]) -> tuple[float, float]:
+    """The range [0, 1] or [-1, 1] of the eigenvalues of a transition, as a tuple.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    if not isinstance(eigenvalues, Sequence) or list(eigenvalues) not in ([0, 1], [-1, 1]):
+        shown = list(eigenvalues) if isinstance(eigenvalues, tuple) else eigenvalues
+        raise ValueError(f"eigenvalues should be [0, 1] or [-1, 1], got {shown!r}")
+    return eigenvalues[0], eigenvalues[1]

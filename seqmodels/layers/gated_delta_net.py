@@ -40,7 +40,8 @@ class GatedDeltaNet(DeltaNet):
         decay, gate = named.pop("decay"), named.pop("gate")
         rule = super().update(weights, carried, **named)
         log_w = log_decay(decay, weights)
-        return rule._replace(log_w=log_w, a=rule.a * log_w.exp(), gate=F.silu(gate))
+        assert rule.a is not None
+        return rule._replace(log_w=log_w, a=log_w.exp() * rule.a, gate=F.silu(gate))
 
 
 def decay_parameters(heads: int) -> dict[str, tuple[int, ...]]:

@@ -32,6 +32,7 @@ class LRU(RecurrentLayer):
 
     gates = 3
     states = ("y", "re", "im")
+    complex_numbers = True
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         size = self.hidden_size
@@ -51,8 +52,7 @@ class LRU(RecurrentLayer):
     def step(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
         decay, drive, skip = self._parts(projected, weights)
         hidden = decay * torch.complex(*state[1:]) + drive
-        output = self._read(hidden, skip, weights)
-        return output, hidden.real, hidden.imag
+        return self._read(hidden, skip, weights), hidden.real, hidden.imag
 
     def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, tuple]:
         decay, drive, skip = self._parts(projected, weights)

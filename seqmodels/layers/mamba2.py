@@ -73,5 +73,6 @@ class Mamba2(MatrixLayer):
         return Update(q.expand(*v.shape[:-1], -1), time_step * k, v, log_w, gate=F.silu(gate))
 
     def read(self, output: Tensor, update: Update, weights: Weights) -> Tensor:
+        assert update.gate is not None
         gated = ((output + spread(weights.skip) * update.v) * update.gate).flatten(-2)
         return F.linear(F.rms_norm(gated, gated.shape[-1:], weights.gain, EPSILON), weights.weight_ho, weights.bias_ho)

@@ -87,7 +87,7 @@ class MatrixLayer(RecurrentLayer):
             `chunk` is not a power of two.
     """
 
-    states = ("y", "S")
+    states: tuple[str, ...] = ("y", "S")
 
     convolved: tuple[str, ...] = ("q", "k", "v")
     """The projections that the convolution acts on; they come first in `projections`."""

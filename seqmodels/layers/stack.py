@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from seqmodels.checks import check_choice, check_flag, check_probability, check_whole
 from seqmodels.layers.bptt import Kernel, bptt_applies, bptt_scan
 from seqmodels.layers.cell import Cell, States, Weights
-from seqmodels.layers.checks import check_dimensions, check_features, check_states, given_states
+from seqmodels.layers.checks import check_dimensions, check_features, check_precision, check_states, given_states
 
 SHORTEST = 8
 """The fewest steps for which "auto" means "bptt": with fewer, setting up a kernel costs more than it saves."""
@@ -130,7 +130,8 @@ class RecurrentLayer(Cell):
 
         Raises:
             TypeError: `input` is neither a tensor nor packed.
-            ValueError: `input` is not 2D or 3D, or its dtype is not the weights'.
+            ValueError: `input` is not 2D or 3D, or its dtype is not the weights'; or this is half precision, and the
+                layer computes with complex numbers.
             RuntimeError: the feature width, or the state's number, shape, dtype or device is wrong, or the
                 sequence is empty.
         """
@@ -165,6 +166,7 @@ class RecurrentLayer(Cell):
     def _start(self, sequence: Tensor, given: States | None, batch: int) -> States:
         """The given states once they are checked, or the cell's own. `sequence` has features last."""
         weight: Any = self.weight_ih_l0
+        check_precision(self, weight.dtype)
         check_features(self, sequence, weight.dtype)
         rows = self.num_layers * self.num_directions
         if given is None:

@@ -19,6 +19,8 @@ from torch import nn
 from seqmodels.checks import UserError, as_user_errors, check_choice, check_flag, check_seed, check_whole
 from seqmodels.config import arguments_of, instantiate, layer_of, user_errors
 from seqmodels.data import SequenceData
+from seqmodels.layers import RecurrentLayer
+from seqmodels.layers.checks import check_precision
 from seqmodels.learner import Learner
 from seqmodels.model import SequenceModel
 from seqmodels.processes import available_cores, check_started, launcher, number_of_processes
@@ -82,13 +84,16 @@ def build(config: DictConfig, folder: Path) -> Parts:
             data=task.digest() if isinstance(task, FiniteTask) else "",
             **arguments_of(config.checkpoint),
         )
+    trainer = build_trainer(config, folder, metrics, checkpoints)
+    with user_errors("trainer", {"precision": config.trainer.precision}):
+        check_precisions(model, trainer)
     return Parts(
         task,
         layer,
         model,
         learner,
         data,
-        build_trainer(config, folder, metrics, checkpoints),
+        trainer,
         checkpoints,
         metrics,
         seed=config.seed,
@@ -262,6 +267,14 @@ def build_trainer(config: DictConfig, folder: Path, metrics: MetricsFile, checkp
         # Lightning's SIGTERM handler would wait for the other processes, which may never answer.
         trainer._signal_connector.register_signal_handlers = lambda: None
     return trainer
+
+
+def check_precisions(model: nn.Module, trainer: pl.Trainer) -> None:
+    """Refuse layers that cannot compute in the precision to which the trainer will convert their weights."""
+    dtype = next(trainer.precision_plugin.convert_module(nn.Linear(1, 1)).parameters()).dtype
+    for module in model.modules():
+        if isinstance(module, RecurrentLayer):
+            check_precision(module, dtype)
 
 
 def build_environment(trainer: DictConfig) -> list[Any]:

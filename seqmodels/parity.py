@@ -125,7 +125,7 @@ def compare(
 
 
 def compare_for_task(
-    layer: "partial[nn.Module]", task: Any, batch_size: int, embedding_size: int | None, seed: int
+    layer: "partial[nn.Module]", task: Any, batch_size: int, input_size: int, seed: int
 ) -> ParityReport | None:
     """Compare a layer with its reference at the shapes of a task; None if it names no reference.
 
@@ -133,13 +133,13 @@ def compare_for_task(
         layer: the class and its arguments, without `input_size`.
         task: a `seqmodels.tasks.Task`.
         batch_size: sequences in a batch; at least two are compared, so that a layer that mixes them is found out.
-        embedding_size: features of embedded tokens, or None where they are one-hot.
+        input_size: features that the layer reads, which an embedding or blocks around the layer may change.
         seed: see `compare`.
     """
     if getattr(layer.func, "reference", None) is None:
         return None
     inputs = task.batch("val", 0, max(batch_size, 2), torch.Generator().manual_seed(seed))[0]
-    arguments = layer.keywords | {"input_size": embedding_size or task.input_size}
+    arguments = layer.keywords | {"input_size": input_size}
     kind: Any = layer.func
     return compare(kind, arguments, batch=inputs.size(0), time=inputs.size(1), seed=seed)
 

@@ -179,23 +179,32 @@ def model_in(checkpoint: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def layer_in(config: dict[str, Any], trusted: tuple[str, ...] = ()) -> "partial[nn.Module]":
-    """The layer that a config describes, to be called with `input_size=`.
+    """The layer that a config describes, in its blocks if there are any, to be called with `input_size=`.
 
     Raises:
         RunFolderError: it is not a trusted one, or its arguments would make Hydra build objects.
     """
-    node = config.get("model")
+    layer = described_layer(config, "model", trusted)
+    if config.get("block") is None:
+        return layer
+    block = described_layer(config, "block", trusted)
+    return partial(block.func, **block.keywords, layer=layer)
+
+
+def described_layer(config: dict[str, Any], group: str, trusted: tuple[str, ...]) -> "partial[nn.Module]":
+    """The layer that one group of a config describes."""
+    node = config.get(group)
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
-        raise ValueError("model should be the settings of a layer, with its name in model._target_")
+        raise ValueError(f"{group} should be the settings of a layer, with its name in {group}._target_")
     arguments = {key: value for key, value in node.items() if key not in ("_target_", "_partial_", "_convert_")}
     for name in arguments.keys() & {"device", "dtype"}:  # which would overrule where the sizes are found out
-        raise ValueError(f"model.{name} is not a setting of a run")
+        raise ValueError(f"{group}.{name} is not a setting of a run")
     for name in reserved_in(arguments):
-        raise ValueError(f"model.{printable(name)} would make Hydra build an object, which no run writes")
+        raise ValueError(f"{group}.{printable(name)} would make Hydra build an object, which no run writes")
     backend = arguments.get("backend")
     if isinstance(backend, str):  # a run of an earlier version may have an earlier name
         arguments["backend"] = RENAMED.get(backend, backend)
-    return partial(trusted_layer(node["_target_"], trusted), **arguments)
+    return partial(trusted_layer(node["_target_"], trusted, group), **arguments)
 
 
 def reserved_in(value: Any, name: str = "") -> Iterator[str]:
@@ -210,7 +219,7 @@ def reserved_in(value: Any, name: str = "") -> Iterator[str]:
             yield from reserved_in(inner, name)
 
 
-def trusted_layer(target: str, trusted: tuple[str, ...] = ()) -> type[nn.Module]:
+def trusted_layer(target: str, trusted: tuple[str, ...] = (), group: str = "model") -> type[nn.Module]:
     """The layer class of this name, if a trusted module defines it.
 
     Raises:
@@ -218,13 +227,13 @@ def trusted_layer(target: str, trusted: tuple[str, ...] = ()) -> type[nn.Module]
     """
     # What is imported has to be trusted, too. torch.nn.RNN is defined in torch.nn.modules.rnn.
     if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", target) and within(target, ("torch.nn", *LAYERS, *trusted)):
-        layer = target_of(OmegaConf.create({"_target_": target}), "model")
+        layer = target_of(OmegaConf.create({"_target_": target}), group)
         # The module that defines the class decides, not one that happens to import it.
         if isinstance(layer, type) and issubclass(layer, nn.Module) and within(layer.__module__, LAYERS + trusted):
             return layer
     raise RunFolderError(
-        f"model._target_={printable(target, 100)} is not a layer of seqmodels.layers, nor torch.nn's RNN, GRU or LSTM; "
-        "if you trust it, name its module: load_run(folder, trusted=('your.module',))"
+        f"{group}._target_={printable(target, 100)} is not a layer of seqmodels.layers, nor torch.nn's RNN, GRU or "
+        "LSTM; if you trust it, name its module: load_run(folder, trusted=('your.module',))"
     )
 
 
@@ -247,7 +256,8 @@ def sizes_of(
         try:
             model = SequenceModel(layer, **arguments)
         except RuntimeError:
-            if within(layer.func.__module__, LAYERS):
+            made = [part.func for part in (layer, layer.keywords.get("layer")) if isinstance(part, partial)]
+            if all(within(kind.__module__, LAYERS) for kind in made):
                 raise
             return outlines  # a layer of the user's own may be one that cannot be built without memory
     return {name: Outline(tuple(value.shape), value.dtype) for name, value in model.state_dict().items()}

@@ -137,6 +137,11 @@ FUNCTIONS = {
     "where": np.where,
     "gt": np.greater,
     "T": np.transpose,
+    "softmax": lambda a: np.exp(a) / np.exp(a).sum(),
+    "zeros_like": np.zeros_like,
+    "roll": lambda a, shifts, dims: np.roll(a, shifts),
+    "flatten": lambda a, dim: a,  # of vectors
+    "unflatten": lambda a, dim: a,
     "layer_norm": lambda a, weight=1.0, bias=0.0, eps=0.0: weight * (a - a.mean()) / np.sqrt(a.var() + eps) + bias,
 }
 
@@ -180,7 +185,7 @@ def test_every_line_follows_from_the_lines_above_it(layer, options, bias):
             rows = {term: (term, value) for term, value in operation.terms.items()}
             rows |= {operation.quantity: (operation.formula, operation.result)}
             for quantity, (formula, value) in rows.items():
-                number = value.detach().numpy().squeeze(0) if len(value) == 1 else value.detach().numpy()
+                number = value.detach().numpy().ravel() if len(value) == 1 else value.detach().numpy()
                 np.testing.assert_allclose(evaluate(formula, known), number, rtol=0, atol=1e-12, err_msg=formula)
                 known[quantity] = number
         assert step.after.keys() <= known.keys()

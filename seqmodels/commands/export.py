@@ -90,6 +90,8 @@ def file_to_write(to: object, run: Path, name: str) -> Path:
 def writes_long_loop(layer: object, length: int | None) -> bool:
     """Whether an export unrolls so many steps that the user should know."""
     from seqmodels.layers import RecurrentLayer
+    from seqmodels.layers.blocks import mixers_in
     from seqmodels.layers.cell import Cell
 
-    return isinstance(layer, RecurrentLayer) and type(layer).scan is Cell.scan and (length or 0) > 100
+    mixer = mixers_in(layer)[0]
+    return isinstance(mixer, RecurrentLayer) and type(mixer).scan is Cell.scan and (length or 0) > 100

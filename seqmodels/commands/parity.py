@@ -23,7 +23,8 @@ def main(config: DictConfig, folder: Path) -> None:
         check_whole("batch_size", config.data.batch_size, 1)
     task, layer = build_task(config.task), layer_of(config.model)
     with user_errors("model", arguments_of(config.model)):
-        report = compare_for_task(layer, task, config.data.batch_size, config.embedding_size, config.seed)
+        features = config.embedding_size or task.input_size
+        report = compare_for_task(layer, task, config.data.batch_size, features, config.seed)
     if report is None:
         print(f"{layer.func.__name__} names no reference: there is nothing to compare it with")
         return

@@ -67,10 +67,12 @@ def choices_of(stored: dict[str, Any]) -> Iterator[str]:
     if experiment is not None:
         yield f"experiment={experiment}"
         chosen |= own_choices(experiment)
+    model, _, block = str(stored.get("model_name")).partition("+")
+    named = {"model": model, "block": block, "task": str(stored.get("task_name"))}
     for group in filter(settings_and_groups("train")[1].__contains__, list(chosen)):
         settings = stored.get(group)
         if isinstance(settings, dict):
-            choice = choice_of(group, settings, str(stored.get(f"{group}_name", chosen[group])), chosen[group])
+            choice = choice_of(group, settings, named.get(group, chosen[group]), chosen[group])
             if choice != chosen[group]:
                 yield f"{group}={choice}"
             file: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))

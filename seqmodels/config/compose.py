@@ -1,6 +1,7 @@
 """Compose a config from the files of conf/ and the overrides, and check its names."""
 
 import functools
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -67,6 +68,8 @@ def checked_config(config: DictConfig, config_name: str) -> DictConfig:
     OmegaConf.resolve(config)
     for name in sorted(OmegaConf.missing_keys(config)):
         raise UserError(f"{name} is needed and not given: add {name}=... to the command line")
+    if "block" in groups and config.block == {"_target_": None}:  # a run without blocks has no such setting, as once
+        return OmegaConf.masked_copy(config, [str(name) for name in config if name != "block"])
     return config
 
 
@@ -84,10 +87,18 @@ def settings_and_groups(config_name: str) -> tuple[frozenset[str], frozenset[str
     return frozenset(names | groups), frozenset(groups)
 
 
-def name_of_model(choice: str, target: str, overrides: list[str]) -> str:
-    """The name of a run's model: its file in conf/model, or the class that replaces the one in the file."""
+def name_of_model(choices: Mapping[str, str], target: str, overrides: list[str]) -> str:
+    """The name of a run's model: its file in conf/model, or the class that replaces the one in the file.
+
+    The blocks around it follow a plus sign, as in min_gru+prenorm.
+    """
     replaced = any(word.lstrip("+").startswith("model._target_=") for word in overrides)
-    return target.rpartition(".")[2] if replaced else choice
+    return in_block(target.rpartition(".")[2] if replaced else choices["model"], choices["block"])
+
+
+def in_block(model: str, block: str) -> str:
+    """The name of a model in the blocks of a file in conf/block."""
+    return model if block == "none" else f"{model}+{block}"
 
 
 OmegaConf.register_new_resolver("name_of_model", name_of_model)

@@ -31,11 +31,15 @@ def instantiate(config: DictConfig, name: str, **arguments: Any) -> Any:
             raise (error.__cause__ or error) from error
 
 
-def layer_of(config: DictConfig) -> partial:
-    """The layer class of a model node with its arguments, to be called with `input_size=`."""
-    if "input_size" in config:
-        raise UserError("model.input_size is set by the program; leave it out")
-    return instantiate(config, "model", _partial_=True)
+def layer_of(config: DictConfig, name: str = "model", **arguments: Any) -> partial:
+    """The layer class of a node with its arguments, to be called with `input_size=`.
+
+    Blocks around a layer are a layer as well; the one within is among the `arguments` that come from the program.
+    """
+    for given in ("input_size", *arguments):
+        if given in config:
+            raise UserError(f"{name}.{given} is set by the program; leave it out")
+    return instantiate(config, name, _partial_=True, **arguments)
 
 
 def target_of(config: DictConfig, name: str) -> Any:

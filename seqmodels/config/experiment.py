@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.config.folders import CONF
 
-CHOICES = ("task", "model")
+CHOICES = ("task", "model", "block")
 """The groups that a claim is about."""
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.checks import UserError
-from seqmodels.layers import RecurrentLayer
+from seqmodels.layers import Blocks, RecurrentLayer
 from seqmodels.layers.context import ContextLayer
 from seqmodels.model import SequenceModel, last_hidden
 
@@ -185,15 +185,27 @@ class OneStep(Form):
 
     def states_before(self, sequences: Tensor) -> tuple[Tensor, ...]:
         """The states (layers, batch, features) that a layer starts from when none is given."""
-        layer, batch = self.model.layer, len(sequences)
-        if isinstance(layer, RecurrentLayer):
-            return layer.initial_state(torch.zeros((), dtype=self.dtype), layer.num_layers, batch)
         with torch.no_grad():
-            _, state = layer(self.model.encoder(sequences[:, :1]).to(self.dtype))
-        return tuple(map(torch.zeros_like, state if isinstance(state, tuple) else (state,)))
+            _, state = self.model.layer(self.model.encoder(sequences[:, :1]).to(self.dtype))
+        return start_of(self.model.layer, tuple(map(torch.zeros_like, state if isinstance(state, tuple) else (state,))))
 
     def state_names(self, count: int) -> list[str]:
         return list(getattr(self.model.layer, "states", ("h", "c")))[:count]
+
+
+def start_of(layer: Any, zeros: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The states that a layer starts from, which are these zeros unless it says otherwise."""
+    if isinstance(layer, RecurrentLayer):
+        return layer.initial_state(zeros[0], layer.num_layers, zeros[0].size(1))
+    if isinstance(layer, Blocks):
+        starts, rest = zeros[:1], zeros[1:]
+        block: Any
+        for block in layer.blocks:
+            starts += start_of(block.mixer, rest[: block.mixer_states])
+            starts += rest[block.mixer_states : len(block.states)]
+            rest = rest[len(block.states) :]
+        return starts
+    return zeros
 
 
 def relative(found: Tensor, expected: Tensor) -> float:

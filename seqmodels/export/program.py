@@ -69,7 +69,9 @@ def quiet() -> Iterator[None]:
             # torch's own use of its tree utilities
             warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
             # torch.nn.RNN keeps a second list of its weights
-            warnings.filterwarnings("ignore", r"The tensor attributes? self\.model\.layer\._flat_weights", UserWarning)
+            warnings.filterwarnings(
+                "ignore", r"The tensor attributes? self\.model\.layer\.[\w.]*_flat_weights", UserWarning
+            )
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

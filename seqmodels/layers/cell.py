@@ -24,6 +24,10 @@ States = tuple[Tensor, ...]
 """The states of a cell, in the order of `Cell.states`; the first one is the output of a step."""
 
 
+BIASES = ("bias_ih", "bias_hh", "bias_ho", "bias_conv")
+"""Parameters that a layer may lack; they are None there."""
+
+
 class Weights:
     """The parameters of one layer in one direction, by name: `weights.weight_hh` and so on.
 
@@ -133,4 +137,4 @@ class Cell(nn.Module):
     def weights(self, suffix: str = "_l0") -> Weights:
         """The parameters whose names end in `suffix`, without this ending; None for a missing bias."""
         present = {name: getattr(self, name + suffix) for name in self.parameter_names}
-        return Weights(**{"bias_ih": None, "bias_hh": None, "bias_out": None, **present})
+        return Weights(**(dict.fromkeys(BIASES) | present))

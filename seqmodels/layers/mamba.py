@@ -88,8 +88,8 @@ class Mamba(RecurrentLayer):
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         size, channels, rank = self.hidden_size, self.channels, math.ceil(self.hidden_size / 16)
-        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (2 * channels, input_size), "weight_out": (size, channels)}
-        shapes |= {"bias_ih": (2 * channels,), "bias_out": (size,)} if self.bias else {}
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (2 * channels, input_size), "weight_ho": (size, channels)}
+        shapes |= {"bias_ih": (2 * channels,), "bias_ho": (size,)} if self.bias else {}
         if self.kernel_size is not None:
             shapes |= {"weight_conv": (channels, self.kernel_size), "bias_conv": (channels,)}
         shapes |= {"weight_x": (rank + 2 * self.state_size, channels), "weight_dt": (channels, rank)}
@@ -135,5 +135,5 @@ class Mamba(RecurrentLayer):
             hidden = torch.addcmul(drive_t.unsqueeze(-1) * write_t.unsqueeze(-2), decay, hidden)
             sums.append((hidden @ read_t.unsqueeze(-1)).squeeze(-1))
         y = (torch.stack(sums) + weights.d * x) * F.silu(gate)
-        output = F.linear(y, weights.weight_out, weights.bias_out)
+        output = F.linear(y, weights.weight_ho, weights.bias_ho)
         return output, (output[-1], hidden.flatten(-2), *past)

@@ -67,8 +67,8 @@ class S4D(RecurrentLayer):
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         size, pair = self.hidden_size, (self.hidden_size, self.state_size // 2)
-        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (size, input_size), "weight_out": (2 * size, size)}
-        shapes |= {"bias_ih": (size,), "bias_out": (2 * size,)} if self.bias else {}
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (size, input_size), "weight_ho": (2 * size, size)}
+        shapes |= {"bias_ih": (size,), "bias_ho": (2 * size,)} if self.bias else {}
         return shapes | {"log_dt": (size,), "a_log": pair, "a_imag": pair, "c_real": pair, "c_imag": pair, "d": (size,)}
 
     @torch.no_grad()
@@ -107,4 +107,4 @@ class S4D(RecurrentLayer):
         return exponents, torch.expm1(exponents) / rates, read, before, projected.to(weights.log_dt.dtype)
 
     def _mix(self, sums: Tensor, inputs: Tensor, weights: Weights) -> Tensor:
-        return F.glu(F.linear(F.gelu(sums + weights.d * inputs), weights.weight_out, weights.bias_out))
+        return F.glu(F.linear(F.gelu(sums + weights.d * inputs), weights.weight_ho, weights.bias_ho))

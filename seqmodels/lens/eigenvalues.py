@@ -1,12 +1,13 @@
 """The eigenvalues of the recurrent weights: where they have modulus 1, a linear recurrence keeps its state."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqmodels.layers import LRU, MGU, SLSTM, LayerNormLSTM, ManualGRU, ManualLSTM, PeepholeLSTM
+from seqmodels.layers import LRU, MGU, SLSTM, Blocks, LayerNormLSTM, ManualGRU, ManualLSTM, PeepholeLSTM
+from seqmodels.layers.blocks import mixers_in
 
 LARGEST = 512
 """The most rows of a matrix whose eigenvalues are computed."""
@@ -35,7 +36,13 @@ def spectra_of(layer: Any) -> list[Spectrum]:
 
     The recurrent weights of `torch.nn.RNN` are named weight_hh, and so are those of layers made like it. A vector, as
     in the IndRNN, is a diagonal matrix. The recurrence of an LRU is diagonal, too, and follows from other parameters.
+    Of a layer in blocks, they are those of each block.
     """
+    if isinstance(layer, Blocks):
+        mixers = enumerate(mixers_in(layer), start=1)
+        return [
+            replace(one, name=f"block {number}: {one.name}") for number, mixer in mixers for one in spectra_of(mixer)
+        ]
     found = []
     for name, weight in layer.named_parameters():
         if not name.startswith("weight_hh"):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.layers import RecurrentLayer
+from seqmodels.layers.blocks import mixers_in
 from seqmodels.lens.components import Components, components_of
 from seqmodels.lens.eigenvalues import Spectrum, spectra_of
 from seqmodels.lens.gradients import gradient_norms
@@ -55,7 +56,8 @@ def look(model: SequenceModel, inputs: Tensor, targets: Tensor, known: Known) ->
         sequence = model.encode(inputs)
         states = model.layer(sequence)[0]
     layer: Any = model.layer
-    watched = sequence[:WATCHED, :STEPS] if getattr(layer, "num_layers", 1) <= LAYERS else sequence[:0]
+    layers = sum(getattr(mixer, "num_layers", 1) for mixer in mixers_in(layer))
+    watched = sequence[:WATCHED, :STEPS] if layers <= LAYERS else sequence[:0]
     return Lens(
         states[:WATCHED],
         components_of(states),

@@ -5,13 +5,14 @@ changes of its input do not disturb.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqmodels.layers import ManualGRU, ManualLSTM, ManualRNN, RecurrentLayer
+from seqmodels.layers import Blocks, ManualGRU, ManualLSTM, ManualRNN, RecurrentLayer
+from seqmodels.layers.blocks import mixers_in
 from seqmodels.lesson import record
 from seqmodels.signatures import shared_arguments
 
@@ -44,8 +45,16 @@ class Saturation:
 def saturation_of(layer: Any, sequences: Tensor) -> list[Saturation]:
     """The saturation of each sigmoid, tanh and rectifier in a step of a layer, over sequences (batch, time, features).
 
-    Empty for layers that are not built from a cell, and for cells without such functions.
+    Empty for layers that are not built from a cell, and for cells without such functions. Of a layer in blocks, it is
+    that of each block.
     """
+    if isinstance(layer, Blocks):
+        read = inputs_of_mixers(layer, sequences) if len(sequences) else []
+        return [
+            replace(saturation, name=f"{saturation.name}, block {number}")
+            for number, (mixer, inputs) in enumerate(zip(mixers_in(layer), read, strict=False), start=1)
+            for saturation in saturation_of(mixer, inputs)
+        ]
     with torch.random.fork_rng(devices=[]):  # constructing a layer draws weights
         watched = written_out(layer)
         steps = [step for sequence in sequences for step in (record(watched, sequence).steps if watched else [])]
@@ -66,6 +75,21 @@ def saturation_of(layer: Any, sequences: Tensor) -> list[Saturation]:
             Saturation(name, share(values <= low + near), None if high is None else share(values >= high - NEAR))
         )
     return found
+
+
+@torch.no_grad()
+def inputs_of_mixers(blocks: Blocks, sequences: Tensor) -> list[Tensor]:
+    """What the layer in each block reads when the blocks read these sequences."""
+    read: list[Tensor] = []
+    hooks = [
+        mixer.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0])) for mixer in mixers_in(blocks)
+    ]
+    try:
+        blocks(sequences)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return read
 
 
 def written_out(layer: nn.Module) -> RecurrentLayer | None:

@@ -39,7 +39,7 @@ class Parts:
 
     task: Task
     layer: partial
-    """The layer's class and arguments, still without `input_size`."""
+    """The layer's class and arguments, still without `input_size`, and without blocks around it."""
     model: SequenceModel
     learner: Learner
     data: SequenceData
@@ -170,9 +170,12 @@ def build_task(config: DictConfig) -> Task:
 
 
 def build_model(config: DictConfig, layer: partial, task: Task) -> SequenceModel:
+    make_layer = checked("model", config.model, layer)
+    if config.get("block") is not None:
+        make_layer = checked("block", config.block, layer_of(config.block, "block", layer=make_layer))
     with user_errors("model", arguments_of(config.model)):
         model = SequenceModel(
-            layer, task.input_size, task.output_size, task.tokens, task.every_step, config.embedding_size
+            make_layer, task.input_size, task.output_size, task.tokens, task.every_step, config.embedding_size
         )
     if task.predicts_next and model.directions == 2:
         raise UserError(
@@ -185,6 +188,16 @@ def build_model(config: DictConfig, layer: partial, task: Task) -> SequenceModel
             f"model={config.model_name} does neither"
         )
     return model
+
+
+def checked(name: str, config: DictConfig, make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """The same function, with errors about the values of node `name` as `UserError`s."""
+
+    def made(**arguments: Any) -> nn.Module:
+        with user_errors(name, arguments_of(config)):
+            return make(**arguments)
+
+    return made
 
 
 def build_optimizer(config: DictConfig) -> tuple[Callable[..., Any], Callable[..., Any] | None]:

@@ -39,7 +39,7 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
     check_entries(folder)
     stored = OmegaConf.create(read_config(folder / "config.yaml"))
     settings, _ = settings_and_groups("train")
-    for name in sorted(settings - set(stored) - set(OF_SWEEPS)):
+    for name in sorted(settings - set(stored) - {"block", *OF_SWEEPS}):
         raise UserError(f"this run was made by an earlier version without {name} and cannot be continued")
     check_classes(stored, words)
     config = stored.copy()
@@ -54,6 +54,8 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
             parent = OmegaConf.select(config, node)
             if isinstance(parent, DictConfig):
                 parent.pop(key, None)
+        elif name == "block" and name not in typed:  # block=none
+            config.pop(name, None)
         else:
             OmegaConf.update(config, name, OmegaConf.select(typed, name), merge=False, force_add=True)
     check_changes(stored, config)

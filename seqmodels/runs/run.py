@@ -25,6 +25,8 @@ from seqmodels.config import PACKAGE, user_errors
 from seqmodels.config.folders import override
 from seqmodels.data import SequenceData
 from seqmodels.files import remove_parts
+from seqmodels.layers import Blocks
+from seqmodels.layers.blocks import mixers_in
 from seqmodels.learner import Diverged
 from seqmodels.model import SequenceModel
 from seqmodels.parity import ParityReport, compare_for_task
@@ -75,7 +77,8 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         result["verdict"] = verdict_of(result, tested(parts))
         write_result(result, folder)
     if parts.page:
-        write_page(folder, (type(parts.model.layer).__module__,), parts.task)
+        modules = {type(layer).__module__ for layer in (parts.model.layer, *mixers_in(parts.model.layer))}
+        write_page(folder, tuple(modules), parts.task)
     try:
         show(result, parts, folder, console)
     except OSError as error:
@@ -152,14 +155,21 @@ def prove(parts: Parts, console: Console) -> ParityReport | str:
     if not parts.proves:
         console.print("parity=off: the layer is [bold]not[/bold] compared with its reference")
         return "off"
-    embedding_size = parts.model.arguments["embedding_size"]
-    report = compare_for_task(parts.layer, parts.task, parts.data.batch_size, embedding_size, parts.seed)
+    report = compare_for_task(parts.layer, parts.task, parts.data.batch_size, features_read(parts.model), parts.seed)
     if report is None:
         console.print(f"parity: model={parts.names['model']} names no reference to be compared with")
         return "no reference"
     console.print(parity_table(report))
     report.check()
     return report
+
+
+def features_read(model: SequenceModel) -> int:
+    """How many features the layer of a model reads: those of the inputs, or of the blocks around it."""
+    if isinstance(model.layer, Blocks):
+        return model.layer.hidden_size
+    arguments: Any = model.arguments
+    return arguments["embedding_size"] or arguments["input_size"]
 
 
 def train(parts: Parts, folder: Path, resumes: bool, console: Console) -> Diverged | None:
@@ -216,9 +226,10 @@ def result_of(
     """
     task, model, steps, seconds = parts.task, parts.model, parts.trainer.global_step, parts.checkpoints.seconds
     score = None if scores is None else scores[f"test_{task.metric_name}"]
+    layer = type(mixers_in(model.layer)[0])
     return {
         **parts.names,
-        "layer": f"{type(model.layer).__module__}.{type(model.layer).__qualname__}",
+        "layer": f"{layer.__module__}.{layer.__qualname__}",
         "claim": parts.claim,
         "seed": parts.seed,
         "metric": task.metric_name,

@@ -16,6 +16,7 @@ TYPED = [
     "scheduler=one_cycle optimizer.lr=0.02 scheduler.max_lr=0.5",
     "experiment=adding_gru model=manual_lstm task.length=50",
     "model._target_=torch.nn.RNN ~model.backend 'task.test_lengths=[40,80]' parity=off",
+    "model=irnn block=prenorm_mlp block.kernel_size=4 block.expansion=null",
     "model=transformer +trainer.deterministic=true trainer.devices=1 '+optimizer.betas=[0.8,0.99]'",
 ]
 

@@ -33,7 +33,8 @@ def class_of(model):
 def build(model, seed=0, **arguments):
     """A small layer in float64, as the YAML describes it."""
     torch.manual_seed(seed)
-    config = OmegaConf.merge(config_of(model), {"hidden_size": 8, "num_layers": 2} | arguments)
+    small = {"hidden_size": 8, "num_layers": 2} | ({"heads": 2} if "heads" in config_of(model) else {})
+    config = OmegaConf.merge(config_of(model), small | arguments)
     return instantiate(config, "model", input_size=3).double()
 
 
@@ -164,9 +165,14 @@ def test_autocast_computes_in_bfloat16(model):
         if isinstance(layer, torch.nn.RNNBase) and "could not create a primitive" in str(error):
             pytest.skip("torch's own LSTM has no bfloat16 on this processor")
         raise
-    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
-    torch.testing.assert_close(found_packed.float(), expected_packed, rtol=0.05, atol=0.05)
+    assert relative_error(found, expected) < 0.05
+    assert relative_error(found_packed, expected_packed) < 0.05
     with torch.autocast("cpu", dtype=torch.bfloat16):  # a state is accepted in the precision it has
         _, state = layer(inputs[:, :4])
         following, _ = layer(inputs[:, 4:], state)
-    torch.testing.assert_close(following.float(), expected[:, 4:], rtol=0.05, atol=0.05)
+    assert relative_error(following, expected[:, 4:]) < 0.05
+
+
+def relative_error(found, expected):
+    """The root of the mean square error, relative to that of the values."""
+    return ((found.float() - expected).square().mean() / expected.square().mean()).sqrt()

@@ -134,7 +134,7 @@ def mamba(w, u, state, negative=False):
         own = [factors[n] * h[k * size + n] + delta * b[n] * x[k] for n in range(size)]
         y.append((dot(own, c) + w.d[k] * x[k]) * silu(sums[channels + k]))
         after += own
-    output = torch.stack([dot(row, y) + b for row, b in zip(w.weight_out, w.bias_out, strict=True)])
+    output = torch.stack([dot(row, y) + b for row, b in zip(w.weight_ho, w.bias_ho, strict=True)])
     return output, torch.stack(after), past
 
 
@@ -156,7 +156,7 @@ def s4d(w, x, state):
     re, im = f_re * re - f_im * im + drive_re * column, f_re * im + f_im * re + drive_im * column
     sums = 2 * (w.c_real * re - w.c_imag * im).sum(1)
     mixed = [gelu(sums[k] + w.d[k] * u[k]) for k in range(SIZE)]
-    out = [dot(row, mixed) + b for row, b in zip(w.weight_out, w.bias_out, strict=True)]
+    out = [dot(row, mixed) + b for row, b in zip(w.weight_ho, w.bias_ho, strict=True)]
     return torch.stack([out[k] * sigmoid(out[SIZE + k]) for k in range(SIZE)]), re.flatten(), im.flatten()
 
 

@@ -111,7 +111,7 @@ def about_settings(runs: pd.DataFrame, settings: list[str], by: list[str]) -> It
     for _, of_task in runs.groupby("task"):
         for _, group in of_task.groupby("label"):
             within.update(unequal(group, settings))
-        own = [name for name in settings if not ("model" in by and name.startswith("model."))]
+        own = [name for name in settings if not ("model" in by and name.startswith(("model.", "block.")))]
         between.update(unequal(of_task, own))
     within = {name for name in within if name.partition(".")[0] not in within - {name}}
     if within:

@@ -115,19 +115,22 @@ def words_of(overrides: Any) -> list[str]:
 
 
 def settings_varied(overrides: Iterable[list[str]]) -> list[str]:
-    """The settings, except the seed, in which runs of the same model on the same task differ.
+    """The settings, except the seed, in which runs of the same model, in the same blocks, on the same task differ.
 
     >>> settings_varied([["model=rnn", "lr=1", "optimizer=adam"], ["model=gru", "lr=2", "optimizer=adam"]])
     []
     >>> settings_varied([["model=rnn", "lr=1", "seed=1"], ["model=rnn", "lr=2", "seed=2"]])
     ['lr', 'lr._target_']
+    >>> settings_varied([["model=rnn", "block=none"], ["model=rnn", "block=prenorm"]])
+    []
     """
-    values: dict[tuple[str | None, str | None, str], set[str]] = {}
+    values: dict[tuple[str | None, ...], set[str]] = {}
     for words in overrides:
         pairs = {name_in(word): word.partition("=")[2] for word in words}
         for name, value in pairs.items():
-            values.setdefault((pairs.get("model"), pairs.get("task"), name), set()).add(value)
-    names = dict.fromkeys(name for (*_, name), found in values.items() if len(found) > 1 and name != "seed")
+            key = (pairs.get("model"), pairs.get("block"), pairs.get("task"), name)
+            values.setdefault(key, set()).add(value)
+    names = dict.fromkeys(str(name) for (*_, name), found in values.items() if len(found) > 1 and name != "seed")
     return [part for name in names for part in (name, f"{name}._target_")]  # of a value, or of a choice
 
 

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
 from seqmodels.checks import UserError, as_user_errors, check_whole, nearest
+from seqmodels.config.compose import in_block
 from seqmodels.config.folders import check_folders, name_in, override
 from seqmodels.config.identity import OF_SWEEPS, without_effect
 from seqmodels.experiments.sweeps.child import IN_USE, job
@@ -114,9 +115,11 @@ class TypedSweep:
         overrides = OverridesParser.create(self.context.config_loader).parse_overrides(params + arguments)
         swept = self.checked_names(overrides)
         (combinations,) = basic_sweeper.BasicSweeper.split_arguments(overrides, None)
-        pairs = [word.partition("=")[::2] for words in combinations for word in words]
-        typed = {value for name, value in pairs if name != "baseline"}
-        self.check_baseline(typed | {str(self.settings.runtime.choices["model"])})
+        chosen = [dict(word.partition("=")[::2] for word in words) for words in combinations]
+        default: Any = {name: self.settings.runtime.choices[name] for name in ("model", "block")}
+        models = {in_block(**(default | {name: words[name] for name in default if name in words})) for words in chosen}
+        others = {words[name] for words in chosen for name in words.keys() - {"baseline", *default}}
+        self.check_baseline(models, others)
         if self.config.match is not None:
             from seqmodels.experiments.sweeps.width import matched  # which imports torch
 
@@ -164,15 +167,15 @@ class TypedSweep:
             raise UserError(f"expected at most {MOST:,} runs in one sweep, got more: divide it into several")
         return list(swept)
 
-    def check_baseline(self, values: set[str]) -> None:
-        """Refuse a baseline that is not among the values of the settings, with a UserError."""
-        baseline = self.config.baseline
+    def check_baseline(self, models: set[str], others: set[str]) -> None:
+        """Refuse a baseline that is neither a model nor among the values of the settings, with a UserError."""
+        baseline, values = self.config.baseline, models | others
         if baseline is None:
             return
         if OmegaConf.is_config(baseline) or all(
             number_or_text(value) != number_or_text(str(baseline)) for value in values
         ):
-            hint = nearest(str(baseline), values)
+            hint = nearest(str(baseline), values) or f" (models: {', '.join(sorted(models))})"
             raise UserError(f"baseline should be one of the values that are compared, got {baseline}{hint}")
 
     def name(self, arguments: list[str], swept: list[str]) -> str:

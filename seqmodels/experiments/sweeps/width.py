@@ -124,7 +124,7 @@ def matched(runs: Sequence[Sequence[str]], match: Any, warn: Callable[[str], Non
         UserError: `match` is neither of them, or a model cannot have this number of parameters.
     """
     check_match(match)
-    reference = [word for word in runs[0] if name_in(word) == "model"] if runs else []
+    reference = [word for word in runs[0] if name_in(word) in ("model", "block")] if runs else []
 
     problems: dict[str, None] = {}
 
@@ -132,7 +132,7 @@ def matched(runs: Sequence[Sequence[str]], match: Any, warn: Callable[[str], Non
     def width(words: tuple[str, ...]) -> int:
         number = match
         if match == "parameters":
-            of_first = [word for word in words if name_in(word) != "model"]
+            of_first = [word for word in words if name_in(word) not in ("model", "block")]
             number = parameters_of(compose(*reference, *of_first))
         config = compose(*words)
         found = width_for(config, number)

@@ -1,0 +1,175 @@
+"""The recurrence of layers whose state is a matrix.
+
+    S_t = diag(w_t) S_{t-1} + b_t (a_t^T S_{t-1}) + k_t v_t^T        state, K x V
+    o_t = S_t^T q_t                                                  output, V numbers
+
+The decay w forgets. k v^T writes the value v under the key k, and the query q reads. b a^T removes, or turns around,
+what the state holds in the direction a. Linear attention, the delta rule, Mamba-2 and RWKV-7 are this recurrence with
+different w, a and b, all of which depend on the inputs alone.
+
+`matrix_scan` computes the same in chunks of C steps, without approximation. Within a chunk, let D_tj be the product of
+the decays w_{j+1} .. w_t, G_t that of w_1 .. w_t, and u_t = S_{t-1}^T a_t what a reads. Then
+
+    S_t = G_t S_0 + sum_{j<=t} D_tj (b_j u_j^T + k_j v_j^T)
+
+so that all u of a chunk follow from one triangular system of equations. All parts but S_0 are computed for all chunks
+at once. What is left to do one chunk after the other is S_C = M S_0 + N.
+
+Songlin Yang, Bailin Wang, Yu Zhang, Yikang Shen and Yoon Kim, "Parallelizing Linear Transformers with the Delta Rule
+over Sequence Length", NeurIPS 2024, section 3; with decay: Songlin Yang, Jan Kautz and Ali Hatamizadeh, "Gated Delta
+Networks: Improving Mamba2 with Delta Rule", ICLR 2025, section 3.3.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seqmodels.layers.linear_scan import linear_scan
+
+
+def matrix_step(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    state: Tensor,
+    log_w: Tensor | None = None,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The output (..., V) and the state of one step.
+
+    Args:
+        q, k: (..., K).
+        v: (..., V).
+        state: (..., K, V).
+        log_w: the logarithm of the decay, (..., K), or (..., 1) where all rows of the state have the same; None for no
+            decay.
+        a, b: (..., K), or both None.
+    """
+    after = state if log_w is None else log_w.exp().unsqueeze(-1) * state
+    if a is not None and b is not None:
+        after = after + b.unsqueeze(-1) * (a.unsqueeze(-2) @ state)
+    after = after + k.unsqueeze(-1) * v.unsqueeze(-2)
+    return (q.unsqueeze(-2) @ after).squeeze(-2), after
+
+
+def matrix_loop(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    state: Tensor,
+    log_w: Tensor | None = None,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The outputs (time, ..., V) and the last state, one step after the other; arguments as for `matrix_scan`."""
+    outputs = []
+    for t in range(len(q)):
+        output, state = matrix_step(q[t], k[t], v[t], state, *(None if p is None else p[t] for p in (log_w, a, b)))
+        outputs.append(output)
+    return torch.stack(outputs), state
+
+
+def matrix_scan(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    state: Tensor,
+    log_w: Tensor | None = None,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    chunk: int = 16,
+) -> tuple[Tensor, Tensor]:
+    """The outputs (time, ..., V) and the last state, in chunks.
+
+    Args:
+        q, k, v, log_w, a, b: as for `matrix_step`, with the time as an additional first dimension.
+        state: (..., K, V), the state before the first step.
+        chunk: steps of a chunk, a power of two. It changes the speed and the memory, not the result.
+    """
+    time = len(q)
+    length = min(chunk, 2 ** (time - 1).bit_length())
+
+    def chunked(part: Tensor) -> Tensor:
+        """From (time, ..., features) to (chunks, ..., length, features). The steps that fill up change no state."""
+        part = F.pad(part, (0,) * (2 * part.dim() - 1) + (-time % length,))
+        return part.unflatten(0, (-1, length)).movedim(1, -2)
+
+    decays = _Decays(q.new_zeros(length, 1) if log_w is None else chunked(log_w))
+    q, k, v = chunked(q), chunked(k), chunked(v)
+    q_start = q * decays.from_start
+    written = (k * decays.to_end).mT @ v
+    if a is None or b is None:
+        outputs = decays.pairs(q, k) @ v
+        states, last = linear_scan(decays.whole, written, state)
+        before = torch.cat([state.unsqueeze(0), states[:-1]])
+    else:
+        a, b = chunked(a), chunked(b)
+        a_next = F.pad(a, (0, 0, -1, 1))  # reads S_t, as q does
+        pairs = decays.pairs(torch.stack([q, a_next]).unsqueeze(1), torch.stack([k, b]))
+        q_k, q_b, a_k, a_b = pairs[0, 0], pairs[0, 1], _next(pairs[1, 0]), _next(pairs[1, 1])
+        a_start = a * _next(decays.from_start, 1.0)
+        identity = torch.eye(length, dtype=a.dtype, device=a.device)
+        known = torch.cat([a_start, a_k @ v], dim=-1)
+        read = torch.linalg.solve_triangular(identity - a_b, known, upper=False, unitriangular=True)
+        parts = a.size(-1), v.size(-1)  # of u: that which S_0 is multiplied by, and that which is known
+        (erased, added), (hidden, seen) = ((x @ read).split(parts, dim=-1) for x in ((b * decays.to_end).mT, q_b))
+        kept = torch.diag_embed(decays.whole.squeeze(-1).expand(*erased.shape[:-1]))
+        transitions, written = kept + erased, written + added
+        q_start, outputs = q_start + hidden, q_k @ v + seen
+        starts = [state]
+        for transition, term in zip(transitions.unbind(0), written.unbind(0), strict=True):
+            starts.append(term + transition @ starts[-1])
+        before, last = torch.stack(starts[:-1]), starts[-1]
+    outputs = outputs + q_start @ before
+    return outputs.movedim(-2, 1).flatten(0, 1)[:time], last
+
+
+class _Decays:
+    """The products of decays within a chunk, from their logarithms (..., length, K or 1).
+
+    They come from sums of the logarithms between two steps, never from differences of longer sums, which would be
+    inexact, and not a number where a decay is 0.
+    """
+
+    def __init__(self, logs: Tensor) -> None:
+        self.logs = logs
+        self.from_start = logs.cumsum(-2).exp()
+        """G_t, (..., length, K or 1)"""
+        self.to_end = _sums_after(logs).exp()
+        """D_Cj, (..., length, K or 1)"""
+        self.whole = self.from_start[..., -1, :].unsqueeze(-1)
+        """G_C, (..., K or 1, 1)"""
+
+    def pairs(self, x: Tensor, y: Tensor) -> Tensor:
+        """sum_i x_ti D_tji y_ji for j <= t, and 0 for j > t, from (..., length, K) to (..., length, length)."""
+        if self.logs.size(-1) > 1:
+            return _pairs(x, y, self.logs)
+        one = torch.ones_like(self.logs)
+        return (x @ y.mT) * _pairs(one, one, self.logs)
+
+
+def _pairs(x: Tensor, y: Tensor, logs: Tensor) -> Tensor:
+    """Both halves of a chunk, and what leads from the first into the second one, by way of its middle.
+
+    A product of decays is at most 1, so nothing overflows, as it would where y is divided by the decays up to it.
+    """
+    length = x.size(-2)
+    if length == 1:
+        return (x * y).sum(-1, keepdim=True)
+    x, y, logs = (part.unflatten(-2, (2, length // 2)) for part in (x, y, logs))
+    (first, second), (before, after) = _pairs(x, y, logs).unbind(-3), logs.unbind(-3)
+    from_middle = x.unbind(-3)[1] * after.cumsum(-2).exp()
+    to_middle = y.unbind(-3)[0] * _sums_after(before).exp()
+    across = from_middle @ to_middle.mT
+    return torch.cat([F.pad(first, (0, length // 2)), torch.cat([across, second], dim=-1)], dim=-2)
+
+
+def _sums_after(logs: Tensor) -> Tensor:
+    """At each step the sum over the later ones."""
+    return F.pad(logs[..., 1:, :], (0, 0, 0, 1)).flip(-2).cumsum(-2).flip(-2)
+
+
+def _next(part: Tensor, first: float = 0.0) -> Tensor:
+    """Each step's row at the step after it; the first row is constant."""
+    return F.pad(part, (0, 0, 1, -1), value=first)

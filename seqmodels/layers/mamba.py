@@ -4,8 +4,8 @@
     x'_t = silu(convolution of x_{t-3} .. x_t + b_conv)              channel by channel
     d_t, B_t, C_t = W_x x'_t                                         hidden_size / 16, N and N numbers
     Delta_t = softplus(W_dt d_t + b_dt)                              step size of each channel
-    h_t = exp(Delta_t A) * h_{t-1} + (Delta_t x'_t) B_t^T            state, channels x N numbers; A = -exp(A_log)
-    y_t = W_out ((h_t C_t + D x'_t) * silu(z_t)) + b_out             output
+    h_t = exp(Delta_t A) * h_{t-1} + (Delta_t x'_t) B_t^T            state, channels x N numbers; A = -exp(log_rate)
+    y_t = W_ho ((h_t C_t + D x'_t) * silu(z_t)) + b_ho               output
 
 Albert Gu and Tri Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", COLM 2024, section 3; with
 eigenvalues in [-1, 1]: Riccardo Grazzi et al., "Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues",
@@ -13,13 +13,13 @@ ICLR 2025, section 4.
 
 The paper discretises B by a zero-order hold (equation 4). The published code multiplies it by Delta instead, and this
 layer does the same. It is the mixer alone, without norm and residual connection; its inputs and outputs may differ in
-width. The published layer has no b_ih and no b_out (bias=False). Outside of a block with norms it learns slowly without
+width. The published layer has no b_ih and no b_ho (bias=False). Outside of a block with norms it learns slowly without
 them, because its output is then a product of several small numbers.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from seqmodels.checks import check_whole
 from seqmodels.layers.cell import Weights
 from seqmodels.layers.checks import check_eigenvalues
 from seqmodels.layers.convolution import causal_convolution
+from seqmodels.layers.settings import LayerSettings
 from seqmodels.layers.stack import RecurrentLayer
 
 
@@ -43,7 +44,7 @@ class Mamba(RecurrentLayer):
         expand: channels in units of hidden_size.
         kernel_size: steps that the convolution sees, at least 2; None for no convolution, and no state `past`.
         eigenvalues: the range of the factors of h, [0, 1] or [-1, 1]. The latter takes 2 exp(Delta A) - 1.
-        others: see `RecurrentLayer`. Without `bias` there is no b_ih and no b_out, as published; the others remain.
+        others: see `RecurrentLayer`. Without `bias` there is no b_ih and no b_ho, as published; the others remain.
     """
 
     states: tuple[str, ...] = ("y", "h", "past")
@@ -52,19 +53,12 @@ class Mamba(RecurrentLayer):
         self,
         input_size: int,
         hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
         *,
         state_size: int = 16,
         expand: int = 2,
         kernel_size: int | None = 4,
         eigenvalues: Sequence[float] = (0, 1),
-        backend: Literal["auto", "autograd", "bptt"] = "auto",
+        **settings: Unpack[LayerSettings],
     ) -> None:
         check_whole("state_size", state_size, 1)
         check_whole("expand", expand, 1)
@@ -74,8 +68,7 @@ class Mamba(RecurrentLayer):
         self.state_size, self.expand, self.kernel_size = state_size, expand, kernel_size
         if kernel_size is None:
             self.states = ("y", "h")
-        arguments = (bias, batch_first, dropout, bidirectional, device, dtype)
-        super().__init__(input_size, hidden_size, num_layers, *arguments, backend=backend)
+        super().__init__(input_size, hidden_size, **settings)
 
     @property
     def channels(self) -> int:
@@ -93,7 +86,7 @@ class Mamba(RecurrentLayer):
         if self.kernel_size is not None:
             shapes |= {"weight_conv": (channels, self.kernel_size), "bias_conv": (channels,)}
         shapes |= {"weight_x": (rank + 2 * self.state_size, channels), "weight_dt": (channels, rank)}
-        return shapes | {"bias_dt": (channels,), "a_log": (channels, self.state_size), "d": (channels,)}
+        return shapes | {"bias_dt": (channels,), "log_rate": (channels, self.state_size), "skip": (channels,)}
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -105,9 +98,9 @@ class Mamba(RecurrentLayer):
             elif name.startswith("bias_dt"):
                 delta = parameter.uniform_(math.log(1e-3), math.log(0.1)).exp()
                 parameter.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
-            elif name.startswith("a_log"):
+            elif name.startswith("log_rate"):
                 parameter.copy_(torch.arange(1, self.state_size + 1).log().expand_as(parameter))
-            elif name.startswith("d_"):
+            elif name.startswith("skip"):
                 parameter.fill_(1)
 
     def step(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
@@ -123,7 +116,7 @@ class Mamba(RecurrentLayer):
         x, gate = projected.chunk(2, dim=-1)
         if past:
             x, *past = causal_convolution(x, past[0], weights.weight_conv, weights.bias_conv)
-        x, rates = F.silu(x), -weights.a_log.exp()
+        x, rates = F.silu(x), -weights.log_rate.exp()
         low_rank, write, read = F.linear(x, weights.weight_x).split(
             [weights.weight_dt.size(1), *2 * [self.state_size]], -1
         )
@@ -134,6 +127,6 @@ class Mamba(RecurrentLayer):
             decay = 2 * decay - 1 if self.eigenvalues[0] == -1 else decay
             hidden = torch.addcmul(drive_t.unsqueeze(-1) * write_t.unsqueeze(-2), decay, hidden)
             sums.append((hidden @ read_t.unsqueeze(-1)).squeeze(-1))
-        y = (torch.stack(sums) + weights.d * x) * F.silu(gate)
+        y = (torch.stack(sums) + weights.skip * x) * F.silu(gate)
         output = F.linear(y, weights.weight_ho, weights.bias_ho)
         return output, (output[-1], hidden.flatten(-2), *past)

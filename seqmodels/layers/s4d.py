@@ -3,7 +3,7 @@
     u_t = W_ih x_t + b_ih                                            one number for each of hidden_size channels
     s_t = exp(dt A) * s_{t-1} + (exp(dt A) - 1) / A * u_t            state, state_size / 2 complex numbers a channel
     v_t = gelu(2 Re sum_n C_n s_tn + D u_t)
-    y_t = a_t * sigmoid(g_t)                                         output; a_t, g_t = W_out v_t + b_out
+    y_t = a_t * sigmoid(g_t)                                         output; a_t, g_t = W_ho v_t + b_ho
 
 Albert Gu, Ankit Gupta, Karan Goel and Christopher Ré, "On the Parameterization and Initialization of Diagonal State
 Space Models", NeurIPS 2022, sections 3 and 4; this is S4D-Lin, with the zero-order hold and B fixed at 1.
@@ -13,7 +13,7 @@ are learned, and the real part of A is -exp(.), so that all factors stay inside 
 """
 
 import math
-from typing import Any, Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from seqmodels.checks import check_whole
 from seqmodels.layers.cell import Weights
 from seqmodels.layers.diagonal_filter import filter_channels
+from seqmodels.layers.settings import LayerSettings
 from seqmodels.layers.stack import RecurrentLayer
 
 
@@ -33,7 +34,7 @@ class S4D(RecurrentLayer):
 
     Args:
         state_size: twice the complex numbers of a channel's state; of each conjugate pair one number is kept.
-        others: see `RecurrentLayer`. Without `bias` there is no b_ih and no b_out.
+        others: see `RecurrentLayer`. Without `bias` there is no b_ih and no b_ho.
     """
 
     states = ("y", "re", "im")
@@ -43,23 +44,15 @@ class S4D(RecurrentLayer):
         self,
         input_size: int,
         hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
         *,
         state_size: int = 64,
-        backend: Literal["auto", "autograd", "bptt"] = "auto",
+        **settings: Unpack[LayerSettings],
     ) -> None:
         check_whole("state_size", state_size, 2)
         if state_size % 2:
             raise ValueError(f"state_size should be even, as each complex number stands for two, got {state_size}")
         self.state_size = state_size
-        arguments = (bias, batch_first, dropout, bidirectional, device, dtype)
-        super().__init__(input_size, hidden_size, num_layers, *arguments, backend=backend)
+        super().__init__(input_size, hidden_size, **settings)
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
@@ -69,7 +62,14 @@ class S4D(RecurrentLayer):
         size, pair = self.hidden_size, (self.hidden_size, self.state_size // 2)
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (size, input_size), "weight_ho": (2 * size, size)}
         shapes |= {"bias_ih": (size,), "bias_ho": (2 * size,)} if self.bias else {}
-        return shapes | {"log_dt": (size,), "a_log": pair, "a_imag": pair, "c_real": pair, "c_imag": pair, "d": (size,)}
+        return shapes | {
+            "log_dt": (size,),
+            "log_rate": pair,
+            "frequency": pair,
+            "c_real": pair,
+            "c_imag": pair,
+            "skip": (size,),
+        }
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -77,11 +77,11 @@ class S4D(RecurrentLayer):
         for name, parameter in self.named_parameters():
             if name.startswith("log_dt"):
                 parameter.uniform_(math.log(1e-3), math.log(0.1))
-            elif name.startswith("a_log"):
+            elif name.startswith("log_rate"):
                 parameter.fill_(math.log(0.5))
-            elif name.startswith("a_imag"):
+            elif name.startswith("frequency"):
                 parameter.copy_(math.pi * torch.arange(parameter.size(1)).expand_as(parameter))
-            elif name.startswith(("c_", "d_")):
+            elif name.startswith(("c_", "skip")):
                 parameter.normal_(std=0.5**0.5 if name.startswith("c_") else 1)
 
     def step(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
@@ -99,7 +99,7 @@ class S4D(RecurrentLayer):
 
     def _parts(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
         """dt A, (exp(dt A) - 1) / A, 2 C, the state before, and u_t."""
-        rates = torch.complex(-weights.a_log.exp(), weights.a_imag)
+        rates = torch.complex(-weights.log_rate.exp(), weights.frequency)
         exponents = weights.log_dt.exp().unsqueeze(-1) * rates
         read = 2 * torch.complex(weights.c_real, weights.c_imag)
         before = torch.complex(*(part.unflatten(-1, (self.hidden_size, -1)) for part in state[1:]))
@@ -107,4 +107,4 @@ class S4D(RecurrentLayer):
         return exponents, torch.expm1(exponents) / rates, read, before, projected.to(weights.log_dt.dtype)
 
     def _mix(self, sums: Tensor, inputs: Tensor, weights: Weights) -> Tensor:
-        return F.glu(F.linear(F.gelu(sums + weights.d * inputs), weights.weight_ho, weights.bias_ho))
+        return F.glu(F.linear(F.gelu(sums + weights.skip * inputs), weights.weight_ho, weights.bias_ho))

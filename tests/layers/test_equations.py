@@ -120,7 +120,7 @@ def gelu(x):
 def mamba(w, u, state, negative=False):
     """One channel, and one number of its state, after the other."""
     _, h, past = state
-    channels, size = w.a_log.shape
+    channels, size = w.log_rate.shape
     sums = [dot(row, u) + b for row, b in zip(w.weight_ih, w.bias_ih, strict=True)]
     window = [*past.reshape(3, channels), torch.stack(sums[:channels])]
     past = torch.cat(window[1:])
@@ -129,10 +129,10 @@ def mamba(w, u, state, negative=False):
     after, y = [], []
     for k in range(channels):
         delta = torch.log1p(torch.exp(dot(w.weight_dt[k], low) + w.bias_dt[k]))
-        factors = [torch.exp(-delta * torch.exp(w.a_log[k, n])) for n in range(size)]
+        factors = [torch.exp(-delta * torch.exp(w.log_rate[k, n])) for n in range(size)]
         factors = [2 * factor - 1 for factor in factors] if negative else factors
         own = [factors[n] * h[k * size + n] + delta * b[n] * x[k] for n in range(size)]
-        y.append((dot(own, c) + w.d[k] * x[k]) * silu(sums[channels + k]))
+        y.append((dot(own, c) + w.skip[k] * x[k]) * silu(sums[channels + k]))
         after += own
     output = torch.stack([dot(row, y) + b for row, b in zip(w.weight_ho, w.bias_ho, strict=True)])
     return output, torch.stack(after), past
@@ -147,7 +147,7 @@ def s4d(w, x, state):
     _, re, im = state
     u = [dot(row, x) + b for row, b in zip(w.weight_ih, w.bias_ih, strict=True)]
     dt = torch.exp(w.log_dt).unsqueeze(1)
-    a, b = -torch.exp(w.a_log), w.a_imag
+    a, b = -torch.exp(w.log_rate), w.frequency
     modulus = torch.exp(dt * a)
     f_re, f_im = modulus * torch.cos(dt * b), modulus * torch.sin(dt * b)
     drive_re, drive_im = [part / (a**2 + b**2) for part in ((f_re - 1) * a + f_im * b, f_im * a - (f_re - 1) * b)]
@@ -155,7 +155,7 @@ def s4d(w, x, state):
     column = torch.stack(u).unsqueeze(1)
     re, im = f_re * re - f_im * im + drive_re * column, f_re * im + f_im * re + drive_im * column
     sums = 2 * (w.c_real * re - w.c_imag * im).sum(1)
-    mixed = [gelu(sums[k] + w.d[k] * u[k]) for k in range(SIZE)]
+    mixed = [gelu(sums[k] + w.skip[k] * u[k]) for k in range(SIZE)]
     out = [dot(row, mixed) + b for row, b in zip(w.weight_ho, w.bias_ho, strict=True)]
     return torch.stack([out[k] * sigmoid(out[SIZE + k]) for k in range(SIZE)]), re.flatten(), im.flatten()
 
@@ -262,13 +262,13 @@ def test_shut_gates_stay_finite():
 def test_mamba_starts_as_published():
     torch.manual_seed(0)
     layer = Mamba(5, 1000, dtype=torch.float64, state_size=3)
-    torch.testing.assert_close(layer.a_log_l0.exp(), torch.tensor([1.0, 2.0, 3.0]).double().expand(2000, 3))
-    assert (layer.d_l0 == 1).all()
+    torch.testing.assert_close(layer.log_rate_l0.exp(), torch.tensor([1.0, 2.0, 3.0]).double().expand(2000, 3))
+    assert (layer.skip_l0 == 1).all()
     delta = torch.nn.functional.softplus(layer.bias_dt_l0)
     assert 1e-3 <= delta.min() < 1.01e-3
     assert 0.099 < delta.max() <= 0.1
     assert abs(delta.log().mean() - math.log(1e-2)) < 0.1  # log-uniform
-    for name, inputs in [("ih", 5), ("conv", 4), ("x", 2000), ("dt", 63), ("out", 2000)]:
+    for name, inputs in [("ih", 5), ("conv", 4), ("x", 2000), ("dt", 63), ("ho", 2000)]:
         weight = getattr(layer, f"weight_{name}_l0")
         assert weight.size(1) == inputs
         assert 0.99 * inputs**-0.5 < weight.abs().max() <= inputs**-0.5
@@ -277,7 +277,7 @@ def test_mamba_starts_as_published():
 def test_s4d_starts_as_published():
     torch.manual_seed(0)
     layer = S4D(5, 1000, dtype=torch.float64, state_size=6)
-    rates = torch.complex(-layer.a_log_l0.exp(), layer.a_imag_l0)
+    rates = torch.complex(-layer.log_rate_l0.exp(), layer.frequency_l0)
     expected = torch.tensor([-0.5, -0.5 + 1j * math.pi, -0.5 + 2j * math.pi], dtype=torch.complex128)
     torch.testing.assert_close(rates, expected.expand(1000, 3))
     assert 1e-3 <= layer.log_dt_l0.exp().min() < 1.01e-3
@@ -289,7 +289,7 @@ def test_s4d_starts_as_published():
 def test_arguments_of_mamba_keep_the_promises(arguments):
     """The contract is tested with the arguments of conf/model alone."""
     torch.manual_seed(0)
-    layer = Mamba(3, 4, 2, dtype=torch.float64, state_size=3, expand=3, **arguments)
+    layer = Mamba(3, 4, num_layers=2, dtype=torch.float64, state_size=3, expand=3, **arguments)
     for check in (properties.check_streaming, properties.check_padding, properties.check_causality):
         check(layer)
     _, state = layer(torch.randn(5, 2, 3).double())

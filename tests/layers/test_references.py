@@ -58,10 +58,10 @@ def as_mambapy(layer):
         "x_proj.weight": w.weight_x,
         "dt_proj.weight": w.weight_dt,
         "dt_proj.bias": w.bias_dt,
-        "A_log": w.a_log,
-        "D": w.d,
-        "out_proj.weight": w.weight_out,
-        "out_proj.bias": w.bias_out,
+        "A_log": w.log_rate,
+        "D": w.skip,
+        "out_proj.weight": w.weight_ho,
+        "out_proj.bias": w.bias_ho,
     }
 
 
@@ -107,13 +107,13 @@ def test_mamba_follows_the_published_code_not_equation_4():
     layer = Mamba(4, 4, dtype=torch.float64)
     w, inputs = layer.weights(), torch.randn(1, 4, dtype=torch.float64)
     _, (_, hidden, _) = layer(inputs)
-    channels, size = w.a_log.shape
+    channels, size = w.log_rate.shape
     x = torch.nn.functional.silu(
         layer.project(inputs[0], w)[:channels] * w.weight_conv[:, -1] + w.bias_conv
     )  # the first step, which sees zeros before it
     low, write, _ = (w.weight_x @ x).split([w.weight_dt.size(1), size, size])
     delta = torch.nn.functional.softplus(w.weight_dt @ low + w.bias_dt).unsqueeze(1)
-    rates = -w.a_log.exp()
+    rates = -w.log_rate.exp()
     euler, held = (factor * write * x.unsqueeze(1) for factor in (delta, torch.expm1(delta * rates) / rates))
     torch.testing.assert_close(hidden[0].unflatten(-1, (channels, -1)), euler, rtol=1e-12, atol=0)
     second_order = 1 + delta * rates / 2
@@ -129,12 +129,12 @@ def test_s4d_is_the_convolution_with_its_kernel(length):
     inputs = torch.randn(length, 3, dtype=torch.float64)
     w = {name: parameter.detach().numpy() for name, parameter in vars(layer.weights()).items() if parameter is not None}
     u = inputs.numpy() @ w["weight_ih"].T + w["bias_ih"]
-    rates, dt = -np.exp(w["a_log"]) + 1j * w["a_imag"], np.exp(w["log_dt"])[:, None]
+    rates, dt = -np.exp(w["log_rate"]) + 1j * w["frequency"], np.exp(w["log_dt"])[:, None]
     coefficients = (w["c_real"] + 1j * w["c_imag"]) * (np.exp(dt * rates) - 1) / rates
     kernel = 2 * np.einsum("hn,hnt->ht", coefficients, np.exp((dt * rates)[..., None] * np.arange(length))).real
-    filtered = np.stack([np.convolve(kernel[h], u[:, h])[:length] for h in range(4)], axis=1) + w["d"] * u
+    filtered = np.stack([np.convolve(kernel[h], u[:, h])[:length] for h in range(4)], axis=1) + w["skip"] * u
     active = filtered * 0.5 * (1 + np.vectorize(math.erf)(filtered / 2**0.5))
-    value, gate = np.split(active @ w["weight_out"].T + w["bias_out"], 2, axis=1)
+    value, gate = np.split(active @ w["weight_ho"].T + w["bias_ho"], 2, axis=1)
     expected = value / (1 + np.exp(-gate))
     np.testing.assert_allclose(layer(inputs)[0].detach().numpy(), expected, rtol=1e-10, atol=1e-12)
 

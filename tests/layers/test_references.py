@@ -60,8 +60,8 @@ def as_mambapy(layer):
         "dt_proj.bias": w.bias_dt,
         "A_log": w.a_log,
         "D": w.d,
-        "out_proj.weight": w.weight_out,
-        "out_proj.bias": w.bias_out,
+        "out_proj.weight": w.weight_ho,
+        "out_proj.bias": w.bias_ho,
     }
 
 
@@ -134,7 +134,7 @@ def test_s4d_is_the_convolution_with_its_kernel(length):
     kernel = 2 * np.einsum("hn,hnt->ht", coefficients, np.exp((dt * rates)[..., None] * np.arange(length))).real
     filtered = np.stack([np.convolve(kernel[h], u[:, h])[:length] for h in range(4)], axis=1) + w["d"] * u
     active = filtered * 0.5 * (1 + np.vectorize(math.erf)(filtered / 2**0.5))
-    value, gate = np.split(active @ w["weight_out"].T + w["bias_out"], 2, axis=1)
+    value, gate = np.split(active @ w["weight_ho"].T + w["bias_ho"], 2, axis=1)
     expected = value / (1 + np.exp(-gate))
     np.testing.assert_allclose(layer(inputs)[0].detach().numpy(), expected, rtol=1e-10, atol=1e-12)
 

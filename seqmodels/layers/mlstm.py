@@ -79,7 +79,8 @@ class MLSTM(MatrixLayer):
 
     def read(self, output: Tensor, update: Update, weights: Weights) -> Tensor:
         weighted_sum, normaliser = output.split([self.value_size, 1], dim=-1)
-        assert update.gate is not None and update.bound is not None
+        assert update.gate is not None
+        assert update.bound is not None
         return (update.gate * weighted_sum / torch.maximum(normaliser.abs(), spread(update.bound))).flatten(-2)
 
 

@@ -178,8 +178,8 @@ class Block(nn.Module):
         if not all(isinstance(part, Tensor) and part.dim() == 3 for part in parts):
             raise ValueError(f"the states of {type(mixer).__name__} should be 3D tensors, as those of torch.nn.RNN are")
         self.mixer_states = len(parts)
-        names = getattr(mixer, "states", ("h", "c"))
-        self.states = tuple(names if len(names) == len(parts) else map("state{}".format, range(len(parts))))
+        names = getattr(mixer, "states", ("h", "c"))  # torch's layers do not name theirs
+        self.states = tuple(names[: len(parts)]) if len(names) >= len(parts) else tuple(map(str, range(len(parts))))
         self.state_shapes = [(part.size(0), part.size(2)) for part in parts]
         if kernel_size is not None:
             self.states = (*self.states, "past")

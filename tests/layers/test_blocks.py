@@ -201,6 +201,8 @@ def test_states_are_named_and_checked():
     _, state = layer(inputs)
     names = [f"{name}_block{number}" for number in range(2) for name in ("h", "c", "n", "m", "past")]
     assert list(layer.states) == ["y", *names]
+    assert build("torchrecurrent", num_blocks=1).states == ("y", "h_block0", "c_block0")
+    assert Blocks(partial(nn.GRU, hidden_size=4), 3, num_blocks=1).states == ("y", "h_block0")
     assert [part.shape for part in state] == [(1, 3, size) for size in [4, *[4, 4, 4, 4, 8] * 2]]
     for wrong in (state[0], state[:-1], (state[0], state[1:])):
         with pytest.raises(RuntimeError, match="the state hx should be a tuple"):

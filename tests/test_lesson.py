@@ -9,7 +9,7 @@ import torch
 
 from seqmodels.checks import UserError
 from seqmodels.config import CONF, compose, instantiate
-from seqmodels.layers import LRU, SLSTM, ManualGRU, ManualLSTM, ManualRNN, RecurrentLayer
+from seqmodels.layers import LRU, SLSTM, ManualGRU, ManualLSTM, ManualRNN, MatrixLayer, RecurrentLayer
 from seqmodels.lesson import autograd_gradients, back_propagate, backward_text, forward_text, record, whole_gradients
 from seqmodels.lesson.forward import symbol
 
@@ -19,7 +19,12 @@ def recurrent_layers():
     for file in sorted((CONF / "model").glob("*.yaml")):
         layer = instantiate(compose(f"model={file.stem}").model, "model", input_size=1)
         if isinstance(layer, RecurrentLayer):
-            yield file.stem, type(layer), {"nonlinearity": "relu", "identity": 1.0} if file.stem == "irnn" else {}
+            options = {"heads": 1} if isinstance(layer, MatrixLayer) else {}
+            yield file.stem, type(layer), options | OPTIONS.get(file.stem, {})
+
+
+OPTIONS = {"irnn": {"nonlinearity": "relu", "identity": 1.0}, "retnet": {"expand_k": 2.0}}
+"""Of layers that need them, with three units, to be built or to be themselves."""
 
 
 class Free(RecurrentLayer):

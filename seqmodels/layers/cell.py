@@ -14,6 +14,7 @@ of one layer in one direction, whose names have no ending.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -138,3 +139,9 @@ class Cell(nn.Module):
         """The parameters whose names end in `suffix`, without this ending; None for a missing bias."""
         present = {name: getattr(self, name + suffix) for name in self.parameter_names}
         return Weights(**(dict.fromkeys(BIASES) | present))
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """No autocast on the device of a tensor; the meta device, among others, knows none."""
+    device = tensor.device.type
+    return torch.autocast(device, enabled=False) if device in ("cpu", "cuda") else nullcontext()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.checks import check_flag, check_whole
-from seqmodels.layers.cell import States, Weights
+from seqmodels.layers.cell import States, Weights, without_autocast
 from seqmodels.layers.convolution import causal_convolution
 from seqmodels.layers.matrix_scan import matrix_loop, matrix_scan
 from seqmodels.layers.stack import RecurrentLayer
@@ -207,7 +207,7 @@ class MatrixLayer(RecurrentLayer):
         _, matrix, *rest = state
         past: States = ()
         # The recurrence keeps the precision of the weights, also under autocast.
-        with torch.autocast(projected.device.type, enabled=False):
+        with without_autocast(projected):
             projected = projected.to(weights.weight_ih.dtype)
             if self.kernel_size:
                 channels = self._channels()

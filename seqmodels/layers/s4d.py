@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.checks import check_whole
-from seqmodels.layers.cell import Weights
+from seqmodels.layers.cell import Weights, without_autocast
 from seqmodels.layers.diagonal_filter import filter_channels
 from seqmodels.layers.settings import LayerSettings
 from seqmodels.layers.stack import RecurrentLayer
@@ -92,7 +92,7 @@ class S4D(RecurrentLayer):
 
     def scan(self, projected: Tensor, state: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, tuple]:
         exponents, drive, read, before, inputs = self._parts(projected, state, weights)
-        with torch.autocast(inputs.device.type, enabled=False):
+        with without_autocast(inputs):
             sums, last = filter_channels(exponents, drive, read, inputs, before)
         output = self._mix(sums, inputs, weights)
         return output, (output[-1], last.real.flatten(-2), last.imag.flatten(-2))

@@ -26,11 +26,9 @@ def test_the_width_is_the_one_with_the_nearest_number_of_parameters(model):
     config = compose(f"model={model}", "task=adding")
     width = width_for(config, WANTED)
     found = parameters_at(config, width)
-    assert found == pytest.approx(WANTED, rel=0.07 if model == "transformer" else 0.03)
-    others = [
-        parameters_at(config, other)
-        for other in ((width - 4, width + 4) if model == "transformer" else (width - 1, width + 1))
-    ]
+    heads = config.model.get("heads", 1)
+    assert found == pytest.approx(WANTED, rel=0.03 if heads == 1 else 0.07)
+    others = [parameters_at(config, other) for other in (width - heads, width + heads)]
     assert all(abs(found - WANTED) <= abs(other - WANTED) for other in others if other is not None)
 
 

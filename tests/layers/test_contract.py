@@ -165,12 +165,12 @@ def test_autocast_computes_in_bfloat16(model):
         if isinstance(layer, torch.nn.RNNBase) and "could not create a primitive" in str(error):
             pytest.skip("torch's own LSTM has no bfloat16 on this processor")
         raise
-    assert relative_error(found, expected) < 0.05
-    assert relative_error(found_packed, expected_packed) < 0.05
+    assert relative_error(found, expected) < 0.1
+    assert relative_error(found_packed, expected_packed) < 0.1
     with torch.autocast("cpu", dtype=torch.bfloat16):  # a state is accepted in the precision it has
         _, state = layer(inputs[:, :4])
         following, _ = layer(inputs[:, 4:], state)
-    assert relative_error(following, expected[:, 4:]) < 0.05
+    assert relative_error(following, expected[:, 4:]) < 0.1
 
 
 def relative_error(found, expected):

@@ -13,9 +13,10 @@ from seqmodels.tasks.task import IGNORED, Task
 @functools.cache
 def config_of(group, name):
     """A file of conf with the files that it includes. (Hydra would take 0.1 s to compose each.)"""
-    config = OmegaConf.load(CONF / group / f"{name}.yaml")
+    file = CONF / group / f"{name}.yaml"
+    config = OmegaConf.load(file)
     defaults = [entry.partition("@")[0] for entry in config.pop("defaults", []) if entry != "_self_"]
-    included = [config_of("", entry[1:]) if entry.startswith("/") else config_of(group, entry) for entry in defaults]
+    included = [config_of("", entry[1:]) if entry.startswith("/") else config_of(file.parent, entry) for entry in defaults]
     return OmegaConf.merge(*included, config)
 
 

@@ -73,6 +73,10 @@ class Command:
             print_error(UserError(str(error)))  # Hydra's, about its options
             self.mistakes.append(UserError(str(error)))
         except Stopped as stop:
+            if not self.started_jobs and HydraConfig.initialized():
+                folder = Path(HydraConfig.get().runtime.output_dir)  # which Hydra may just have made
+                if folder.exists() and self.made(folder):
+                    remove_if_empty(folder)
             print_error(UserError(stop.message))
             raise
         if self.mistakes:
@@ -114,13 +118,17 @@ class Command:
             raise SystemExit(0)
         return options + overrides
 
+    def made(self, folder: Path) -> bool:
+        """Whether a folder that nobody has written to yet is of this command."""
+        return folder.stat().st_mtime >= self.started
+
     def job(self, config: DictConfig) -> None:
         """One run; of a sweep, one of several."""
-        self.started_jobs += 1
         settings: Any = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
-        made = folder.stat().st_mtime >= self.started
+        made = self.made(folder)
         try:
+            self.started_jobs += 1
             with user_errors():
                 check_folders(settings)
                 self.function(checked_config(config, self.verb), folder)

@@ -92,7 +92,7 @@ def test_without_blocks_nothing_has_changed(train):
 
 def test_a_layer_of_ones_own_in_blocks(train, tmp_path, monkeypatch):
     """It is loaded if it is trusted, as without blocks, even if it cannot be built without memory."""
-    (tmp_path / "their_layers.py").write_text(
+    (tmp_path / "their_gru.py").write_text(
         "from torch import nn\n\n"
         "class Own(nn.GRU):\n"
         "    def __init__(self, *sizes, **arguments):\n"
@@ -100,12 +100,12 @@ def test_a_layer_of_ones_own_in_blocks(train, tmp_path, monkeypatch):
         "        self.total = float(self.weight_hh_l0.detach().sum())\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    folder = train("model=nn_gru", "model._target_=their_layers.Own", "block=prenorm", *SHORT, "page=true")
+    folder = train("model=nn_gru", "model._target_=their_gru.Own", "block=prenorm", *SHORT, "page=true")
     assert result_of(folder)["model"] == "Own+prenorm"
     assert "There are no pictures of the model" not in (folder / "page.html").read_text()
-    with pytest.raises(seqmodels.restore.RunFolderError, match=r"model\._target_=their_layers\.Own is not a layer"):
+    with pytest.raises(seqmodels.restore.RunFolderError, match=r"model\._target_=their_gru\.Own is not a layer"):
         seqmodels.load_run(folder)
-    assert type(seqmodels.load_run(folder, trusted=("their_layers",)).layer.blocks[1].mixer).__name__ == "Own"
+    assert type(seqmodels.load_run(folder, trusted=("their_gru",)).layer.blocks[1].mixer).__name__ == "Own"
 
 
 @pytest.mark.parametrize(

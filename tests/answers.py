@@ -16,7 +16,8 @@ def config_of(group, name):
     file = CONF / group / f"{name}.yaml"
     config = OmegaConf.load(file)
     defaults = [entry.partition("@")[0] for entry in config.pop("defaults", []) if entry != "_self_"]
-    included = [config_of("", entry[1:]) if entry.startswith("/") else config_of(file.parent, entry) for entry in defaults]
+    folders = [(CONF, entry[1:]) if entry.startswith("/") else (file.parent, entry) for entry in defaults]
+    included = [config_of(folder, entry) for folder, entry in folders]
     return OmegaConf.merge(*included, config)
 
 

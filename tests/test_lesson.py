@@ -19,11 +19,15 @@ def recurrent_layers():
     for file in sorted((CONF / "model").glob("*.yaml")):
         layer = instantiate(compose(f"model={file.stem}").model, "model", input_size=1)
         if isinstance(layer, RecurrentLayer):
-            options = {"heads": 1} if isinstance(layer, MatrixLayer) else {}
+            options = {"heads": 1, "expand_k": 1 / 3} if isinstance(layer, MatrixLayer) else {}
             yield file.stem, type(layer), options | OPTIONS.get(file.stem, {})
 
 
-OPTIONS = {"irnn": {"nonlinearity": "relu", "identity": 1.0}, "retnet": {"expand_k": 2.0}}
+OPTIONS = {
+    "irnn": {"nonlinearity": "relu", "identity": 1.0},
+    "retnet": {"expand_k": 2.0},
+    "delta_product": {"expand_k": 1.0},
+}
 """Of layers that need them, with three units, to be built or to be themselves."""
 
 
@@ -145,8 +149,15 @@ FUNCTIONS = {
     "softmax": lambda a: np.exp(a) / np.exp(a).sum(),
     "zeros_like": np.zeros_like,
     "roll": lambda a, shifts, dims: np.roll(a, shifts),
-    "flatten": lambda a, dim: a,  # of vectors
-    "unflatten": lambda a, dim: a,
+    "unsqueeze": lambda a, dim: a if dim == 0 else np.expand_dims(a, dim),
+    "sum": lambda a, *dims: a,  # over the features of a key, of which there is one
+    "movedim": lambda a, *dims: a,
+    "silu": lambda a, inplace=False: a / (1 + np.exp(-a)),
+    "softplus": lambda a: np.log1p(np.exp(a)),
+    "rsqrt": lambda a: 1 / np.sqrt(a),
+    "square": np.square,
+    "elu": lambda a: np.where(a > 0, a, np.expm1(np.minimum(a, 0))),
+    "rms_norm": lambda a, weight=1.0, eps=0.0: weight * a / np.sqrt((a**2).mean() + eps),
     "layer_norm": lambda a, weight=1.0, bias=0.0, eps=0.0: weight * (a - a.mean()) / np.sqrt(a.var() + eps) + bias,
 }
 
@@ -156,7 +167,7 @@ def evaluate(formula, known):
     product = re.fullmatch(r"(W_\w+)(?:\[(\d+)\.\.(\d+)\])? ((?:[\w ]|\[.*\])+|\(.*\)|cat\(.*\))", formula)
     if product and product[1] in known:
         rows = slice(int(product[2]) - 1, int(product[3])) if product[2] else slice(None)
-        return known[product[1]][rows] @ evaluate(product[4], known)
+        return known[product[1]][rows] @ np.ravel(evaluate(product[4], known))
     values = {}
     for number, quantity in enumerate(sorted(known, key=len, reverse=True)):
         code = re.sub(rf"(?<![\w.]){re.escape(quantity)}(?![\w(=])", f" v{number}_ ", formula)
@@ -181,14 +192,16 @@ def test_every_line_follows_from_the_lines_above_it(layer, options, bias):
     weights = {symbol(name): value for name, value in weights.items()}
     for step in lesson.steps:
         lines = weights | {f"x_{step.time}": step.input} | step.before
-        known = {name: value.detach().numpy().squeeze() for name, value in lines.items()}
+        known = {name: value.detach().numpy() for name, value in lines.items()}
+        known = {name: value if name[:2] == "S_" else value.squeeze() for name, value in known.items()}  # S has one row
         for operation in step.operations:
             rows = {term: (term, value) for term, value in operation.terms.items()}
             rows |= {operation.quantity: (operation.formula, operation.result)}
             for quantity, (formula, value) in rows.items():
                 number = value.detach().numpy().ravel() if len(value) == 1 else value.detach().numpy()
-                np.testing.assert_allclose(evaluate(formula, known), number, rtol=0, atol=1e-12, err_msg=formula)
-                known[quantity] = number
+                found = evaluate(formula, known)
+                np.testing.assert_allclose(np.reshape(found, number.shape), number, rtol=0, atol=1e-12, err_msg=formula)
+                known[quantity] = found if np.ndim(found) == 2 else number
         assert step.after.keys() <= known.keys()
         assert known.keys().isdisjoint({"constant"})
 

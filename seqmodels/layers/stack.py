@@ -5,7 +5,7 @@ the cell's own; see cell.py.
 """
 
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,19 @@ State = Tensor | tuple[Tensor, ...]
 
 PARTS_OF_A_STEP = {"step", "project", "scan", "advance"}
 """The methods that a kernel replaces."""
+
+
+class LayerSettings(TypedDict, total=False):
+    """The arguments of `RecurrentLayer` beside the sizes, for constructors that pass them on: see `diagonal/s4d.py`."""
+
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    device: Any
+    dtype: Any
+    backend: Literal["auto", "autograd", "bptt"]
 
 
 class RecurrentLayer(Cell):

@@ -26,6 +26,7 @@ INFIX = {
     "div": ("/", PRODUCT),
     "matmul": ("@", PRODUCT),
 }
+RESHAPING = ("flatten", "unflatten", "squeeze", "stack", "getitem")
 UNSHOWN = ("dim", "keepdim", "dtype", "device")
 
 
@@ -92,7 +93,9 @@ class Recorder(TorchFunctionMode):
         }
         names = {key: name for name, key in latest.items() if name not in known.values()} | known
         lines = {
-            key for key, call in self.calls.items() if key in names or not (call.piece or self._only_a_summand(key))
+            key
+            for key, call in self.calls.items()
+            if key in names or not (call.piece or call.reshaped is not None or self._only_a_summand(key))
         }
         shown = _Formulas(self.calls, names, lines)
         operations = []
@@ -144,6 +147,14 @@ class _Call:
         yield from _tensors([*self.args, *self.options.values()])
 
     @property
+    def reshaped(self) -> Tensor | None:
+        """The operand, if the result has the same numbers in the same order."""
+        operands = list(self.operands())
+        if self.function not in RESHAPING or len(operands) != 1 or operands[0].numel() != self.result.numel():
+            return None
+        return operands[0]
+
+    @property
     def piece(self) -> str:
         """Where the result lies in the first operand, as in "[3..4]", if it is a piece of it; counted from 1."""
         source = self.args[0] if self.args else None
@@ -189,6 +200,8 @@ class _Formulas:
 
     def formula(self, call: _Call) -> tuple[str, int]:
         """The formula of a call, and how tightly it binds."""
+        if call.reshaped is not None:
+            return self.operand(call.reshaped, ATOM), ATOM
         if call.piece:
             return self.operand(call.args[0], ATOM) + call.piece, ATOM
         if call.function == "linear":

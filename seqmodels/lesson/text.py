@@ -145,12 +145,14 @@ def _backward_step(backward: BackwardStep) -> Iterator[str]:
 
 def equations(layer: RecurrentLayer) -> str:
     """The docstring of a cell's module, with its equations, and the order of its weights; else the code of `step`."""
-    step = type(layer).step
-    text = inspect.getdoc(sys.modules[step.__module__]) or ""
-    if not any(line.startswith("    ") for line in text.splitlines()):
-        return inspect.getsource(step)
     order = (inspect.getdoc(type(layer)) or "").partition("\n\n")[0]
-    return f"{text}\n\n{order}"
+    for base in type(layer).__mro__:
+        text = inspect.getdoc(sys.modules[base.__module__]) or ""
+        if any(line.startswith("    ") for line in text.splitlines()):
+            return f"{text}\n\n{order}"
+        if "step" in vars(base):
+            break
+    return inspect.getsource(type(layer).step)
 
 
 def _direction(step: Step) -> str:

@@ -165,14 +165,11 @@ def test_autocast_computes_in_bfloat16(model):
         if isinstance(layer, torch.nn.RNNBase) and "could not create a primitive" in str(error):
             pytest.skip("torch's own LSTM has no bfloat16 on this processor")
         raise
-    assert relative_error(found, expected) < 0.1
-    assert relative_error(found_packed, expected_packed) < 0.1
+    # The product of several reflections is small in places, and the norm that follows magnifies its rounding.
+    tolerance = 0.1 if model == "delta_product" else 0.05
+    torch.testing.assert_close(found.float(), expected, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(found_packed.float(), expected_packed, rtol=tolerance, atol=tolerance)
     with torch.autocast("cpu", dtype=torch.bfloat16):  # a state is accepted in the precision it has
         _, state = layer(inputs[:, :4])
         following, _ = layer(inputs[:, 4:], state)
-    assert relative_error(following, expected[:, 4:]) < 0.1
-
-
-def relative_error(found, expected):
-    """The root of the mean square error, relative to that of the values."""
-    return ((found.float() - expected).square().mean() / expected.square().mean()).sqrt()
+    torch.testing.assert_close(following.float(), expected[:, 4:], rtol=tolerance, atol=tolerance)

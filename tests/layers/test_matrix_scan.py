@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from seqmodels.layers.matrix_scan import matrix_loop, matrix_scan
+from seqmodels.layers.matrix.scan import Steps, matrix_loop, matrix_scan
 
 KINDS = ["", "scalar", "vector", "delta", "scalar delta", "vector delta"]
 
@@ -26,6 +26,14 @@ def draw(kind, time, K=4, V=3, batch=2, heads=2):
     return [None if part is None else part.double().requires_grad_() for part in parts]
 
 
+def loop(q, k, v, state, log_w, a, b):
+    return matrix_loop(Steps(q, k, v, log_w, a, b), state)
+
+
+def scan(q, k, v, state, log_w, a, b, **chunk):
+    return matrix_scan(Steps(q, k, v, log_w, a, b), state, **chunk)
+
+
 def by_numbers(q, k, v, state, log_w, a, b):
     """The equation with sums over indices."""
     outputs = []
@@ -43,7 +51,7 @@ def by_numbers(q, k, v, state, log_w, a, b):
 def test_loop_and_chunks_are_the_equation_in_values_and_gradients(kind, time):
     given = draw(kind, time)
     leaves = [part for part in given if part is not None]
-    results = [by_numbers(*given), matrix_loop(*given), matrix_scan(*given), matrix_scan(*given, chunk=4)]
+    results = [by_numbers(*given), loop(*given), scan(*given), scan(*given, chunk=4)]
     upstream = [torch.randn_like(part) for part in results[0]]
     gradients = [torch.autograd.grad(result, leaves, upstream) for result in results]
     for result, gradient in zip(results[1:], gradients[1:], strict=True):
@@ -58,7 +66,7 @@ def test_second_derivatives_exist(kind):
 
     def function(*values):
         rest = iter(values)
-        return matrix_scan(*(None if part is None else next(rest) for part in given), chunk=4)
+        return scan(*(None if part is None else next(rest) for part in given), chunk=4)
 
     assert torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
 
@@ -70,7 +78,7 @@ def test_extreme_decays_and_strengths_are_exact_and_finite(kind, beta, log_decay
     q, k, v, state, log_w, _, _ = (None if part is None else part.detach() for part in draw(kind, 37))
     log_w = torch.full_like(log_w, log_decay)
     given = [part.requires_grad_() for part in (q, k, v, state, log_w, log_w.exp() * k, -beta * k)]
-    found, expected = matrix_scan(*given), by_numbers(*given)
+    found, expected = scan(*given), by_numbers(*given)
     for pair in zip(found, expected, strict=True):
         torch.testing.assert_close(*pair, rtol=1e-10, atol=1e-10)
     for gradient in torch.autograd.grad(found[0].sum() + found[1].sum(), given, allow_unused=True):
@@ -80,6 +88,6 @@ def test_extreme_decays_and_strengths_are_exact_and_finite(kind, beta, log_decay
 @pytest.mark.parametrize("kind", ["scalar", "vector", "delta", "vector delta"])
 def test_single_precision_holds_over_ten_thousand_steps(kind):
     given = [None if part is None else part.detach() for part in draw(kind, 10_000, batch=1, heads=1)]
-    exact = matrix_scan(*given)[0]
-    found = matrix_scan(*(None if part is None else part.float() for part in given))[0]
+    exact = scan(*given)[0]
+    found = scan(*(None if part is None else part.float() for part in given))[0]
     torch.testing.assert_close(found.double(), exact, rtol=1e-3, atol=1e-3 * exact.abs().max().item())

@@ -17,7 +17,7 @@ from seqmodels.layers import (
     TapeMemory,
     TapeRNN,
 )
-from seqmodels.layers.settings import LayerSettings
+from seqmodels.layers.stack import LayerSettings
 
 SIZE, INPUTS, TIME, BATCH = 4, 2, 9, 3
 

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.layers.cell import Cell, Weights
-from seqmodels.layers.settings import LayerSettings
-from seqmodels.layers.stack import RecurrentLayer
+from seqmodels.layers.stack import LayerSettings, RecurrentLayer
 
 
 class MemoryLayer(RecurrentLayer):

@@ -21,9 +21,8 @@ from torch.nn import functional as F
 
 from seqmodels.checks import check_whole
 from seqmodels.layers.cell import Weights, without_autocast
-from seqmodels.layers.diagonal_filter import filter_channels
-from seqmodels.layers.settings import LayerSettings
-from seqmodels.layers.stack import RecurrentLayer
+from seqmodels.layers.diagonal.filter import filter_channels
+from seqmodels.layers.stack import LayerSettings, RecurrentLayer
 
 
 class S4D(RecurrentLayer):

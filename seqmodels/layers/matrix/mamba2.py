@@ -14,13 +14,13 @@ exp(A) starts uniform between 1 and 16, softplus(b_dt) between 0.001 and 0.1, un
 
 from typing import Unpack
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.checks import check_whole
 from seqmodels.layers.cell import States, Weights
-from seqmodels.layers.gated_delta_net import decay_parameters, reset_decay
-from seqmodels.layers.matrix_layer import EPSILON, MatrixLayer, MatrixSettings, Update, spread
+from seqmodels.layers.decay import decay_shapes, log_decay, time_step
+from seqmodels.layers.matrix.layer import EPSILON, MatrixLayer, MatrixSettings, Update
 
 
 class Mamba2(MatrixLayer):
@@ -35,14 +35,13 @@ class Mamba2(MatrixLayer):
         self,
         input_size: int,
         hidden_size: int,
-        num_layers: int = 1,
         *,
         state_size: int = 64,
         **settings: Unpack[MatrixSettings],
     ) -> None:
         check_whole("state_size", state_size, 1)
         self.state_size = state_size
-        super().__init__(input_size, hidden_size, num_layers, **settings)
+        super().__init__(input_size, hidden_size, **settings)
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
@@ -53,26 +52,17 @@ class Mamba2(MatrixLayer):
         return {"v": values, "k": (self.state_size,), "q": (self.state_size,), "gate": values, "dt": (self.heads,)}
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
-        shapes = super().shapes(input_size) | decay_parameters(self.heads) | {"skip": (self.heads,)}
+        shapes = super().shapes(input_size) | decay_shapes(self.heads) | {"skip": (self.heads,)}
         shapes["gain"] = (self.heads * self.value_size,)
         return shapes | ({"bias_conv": (self._channels(),)} if self.kernel_size else {})
-
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        reset_decay(self)
-        for name, parameter in self.named_parameters():
-            if name.startswith("skip"):
-                nn.init.ones_(parameter)
 
     def update(
         self, weights: Weights, carried: States, v: Tensor, k: Tensor, q: Tensor, gate: Tensor, dt: Tensor
     ) -> Update:
-        time_step = spread(F.softplus(dt + weights.bias_dt))
+        delta = time_step(dt, weights)
         v, k, q = F.silu(v), F.silu(k).unsqueeze(-2), F.silu(q).unsqueeze(-2)
-        log_w = -spread(weights.log_rate.exp()) * time_step
-        return Update(q.expand(*v.shape[:-1], -1), time_step * k, v, log_w, gate=F.silu(gate))
+        return Update(q.expand(*v.shape[:-1], -1), delta * k, v, log_decay(delta, weights), gate=F.silu(gate))
 
     def read(self, output: Tensor, update: Update, weights: Weights) -> Tensor:
-        assert update.gate is not None
-        gated = ((output + spread(weights.skip) * update.v) * update.gate).flatten(-2)
+        gated = ((output + weights.skip.unsqueeze(-1) * update.v) * update.gate).flatten(-2)
         return F.linear(F.rms_norm(gated, gated.shape[-1:], weights.gain, EPSILON), weights.weight_ho, weights.bias_ho)

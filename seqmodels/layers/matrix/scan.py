@@ -20,74 +20,64 @@ over Sequence Length", NeurIPS 2024, section 3; with decay: Songlin Yang, Jan Ka
 Networks: Improving Mamba2 with Delta Rule", ICLR 2025, section 3.3.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqmodels.layers.linear_scan import linear_scan
+from seqmodels.layers.diagonal.scan import linear_scan
 
 
-def matrix_step(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    state: Tensor,
-    log_w: Tensor | None = None,
-    a: Tensor | None = None,
-    b: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The output (..., V) and the state of one step.
+@dataclass(frozen=True)
+class Steps:
+    """What steps do to the state, and how it is read: each (..., features), for several steps with the time first."""
 
-    Args:
-        q, k: (..., K).
-        v: (..., V).
-        state: (..., K, V).
-        log_w: the logarithm of the decay, (..., K), or (..., 1) where all rows of the state have the same; None for no
-            decay.
-        a, b: (..., K), or both None.
-    """
-    after = state if log_w is None else log_w.exp().unsqueeze(-1) * state
-    if a is not None and b is not None:
-        after = after + b.unsqueeze(-1) * (a.unsqueeze(-2) @ state)
-    after = after + k.unsqueeze(-1) * v.unsqueeze(-2)
-    return (q.unsqueeze(-2) @ after).squeeze(-2), after
+    q: Tensor
+    """(..., K)"""
+    k: Tensor
+    """(..., K)"""
+    v: Tensor
+    """(..., V)"""
+    log_w: Tensor | None = None
+    """The logarithm of the decay, (..., K), or (..., 1) where all rows of the state have the same; None: no decay."""
+    a: Tensor | None = None
+    b: Tensor | None = None
+    """a and b are (..., K), or both None."""
+
+    def __getitem__(self, t: int) -> "Steps":
+        """The step at time t."""
+        parts = (self.q, self.k, self.v, self.log_w, self.a, self.b)
+        return Steps(*(None if part is None else part[t] for part in parts))  # type: ignore[arg-type]
 
 
-def matrix_loop(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    state: Tensor,
-    log_w: Tensor | None = None,
-    a: Tensor | None = None,
-    b: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The outputs (time, ..., V) and the last state, one step after the other; arguments as for `matrix_scan`."""
+def matrix_step(step: Steps, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The output (..., V) of one step and the state after it, from the state (..., K, V) before it."""
+    after = state if step.log_w is None else step.log_w.exp().unsqueeze(-1) * state
+    if step.a is not None and step.b is not None:
+        after = after + step.b.unsqueeze(-1) * (step.a.unsqueeze(-2) @ state)
+    after = after + step.k.unsqueeze(-1) * step.v.unsqueeze(-2)
+    return (step.q.unsqueeze(-2) @ after).squeeze(-2), after
+
+
+def matrix_loop(steps: Steps, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The outputs (time, ..., V) and the last state, one step after the other."""
     outputs = []
-    for t in range(len(q)):
-        output, state = matrix_step(q[t], k[t], v[t], state, *(None if p is None else p[t] for p in (log_w, a, b)))
+    for t in range(len(steps.q)):
+        output, state = matrix_step(steps[t], state)
         outputs.append(output)
     return torch.stack(outputs), state
 
 
-def matrix_scan(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    state: Tensor,
-    log_w: Tensor | None = None,
-    a: Tensor | None = None,
-    b: Tensor | None = None,
-    chunk: int = 16,
-) -> tuple[Tensor, Tensor]:
+def matrix_scan(steps: Steps, state: Tensor, chunk: int = 16) -> tuple[Tensor, Tensor]:
     """The outputs (time, ..., V) and the last state, in chunks.
 
     Args:
-        q, k, v, log_w, a, b: as for `matrix_step`, with the time as an additional first dimension.
+        steps: all steps, the time first.
         state: (..., K, V), the state before the first step.
         chunk: steps of a chunk, a power of two. It changes the speed and the memory, not the result.
     """
-    time = len(q)
+    time = len(steps.q)
     length = min(chunk, 2 ** (time - 1).bit_length())
 
     def chunked(part: Tensor) -> Tensor:
@@ -95,16 +85,16 @@ def matrix_scan(
         part = F.pad(part, (0,) * (2 * part.dim() - 1) + (-time % length,))
         return part.unflatten(0, (-1, length)).movedim(1, -2)
 
-    decays = _Decays(q.new_zeros(length, 1) if log_w is None else chunked(log_w))
-    q, k, v = chunked(q), chunked(k), chunked(v)
+    decays = _Decays(steps.q.new_zeros(length, 1) if steps.log_w is None else chunked(steps.log_w))
+    q, k, v = chunked(steps.q), chunked(steps.k), chunked(steps.v)
     q_start = q * decays.from_start
     written = (k * decays.to_end).mT @ v
-    if a is None or b is None:
+    if steps.a is None or steps.b is None:
         outputs = decays.pairs(q, k) @ v
         states, last = linear_scan(decays.whole, written, state)
         before = torch.cat([state.unsqueeze(0), states[:-1]])
     else:
-        a, b = chunked(a), chunked(b)
+        a, b = chunked(steps.a), chunked(steps.b)
         a_next = F.pad(a, (0, 0, -1, 1))  # reads S_t, as q does
         pairs = decays.pairs(torch.stack([q, a_next]).unsqueeze(1), torch.stack([k, b]))
         q_k, q_b, a_k, a_b = pairs[0, 0], pairs[0, 1], _next(pairs[1, 0]), _next(pairs[1, 1])

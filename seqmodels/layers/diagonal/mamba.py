@@ -29,8 +29,8 @@ from seqmodels.checks import check_whole
 from seqmodels.layers.cell import Weights
 from seqmodels.layers.checks import check_eigenvalues
 from seqmodels.layers.convolution import causal_convolution
-from seqmodels.layers.settings import LayerSettings
-from seqmodels.layers.stack import RecurrentLayer
+from seqmodels.layers.decay import draw_time_steps
+from seqmodels.layers.stack import LayerSettings, RecurrentLayer
 
 
 class Mamba(RecurrentLayer):
@@ -96,8 +96,7 @@ class Mamba(RecurrentLayer):
                     if part is not None:
                         part.uniform_(-(parameter.size(1) ** -0.5), parameter.size(1) ** -0.5)
             elif name.startswith("bias_dt"):
-                delta = parameter.uniform_(math.log(1e-3), math.log(0.1)).exp()
-                parameter.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
+                draw_time_steps(parameter)
             elif name.startswith("log_rate"):
                 parameter.copy_(torch.arange(1, self.state_size + 1).log().expand_as(parameter))
             elif name.startswith("skip"):

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.layers.cell import Weights
-from seqmodels.layers.linear_scan import linear_scan
+from seqmodels.layers.diagonal.scan import linear_scan
 from seqmodels.layers.stack import RecurrentLayer
 
 

@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from seqmodels.checks import check_choice, check_whole
 from seqmodels.layers.cell import Weights
-from seqmodels.layers.memory import MemoryLayer
+from seqmodels.layers.memory.layer import MemoryLayer
 from seqmodels.layers.rnn import ACTIVATIONS, ManualRNN
-from seqmodels.layers.settings import LayerSettings
+from seqmodels.layers.stack import LayerSettings
 
 
 class TapeSettings(LayerSettings, total=False):

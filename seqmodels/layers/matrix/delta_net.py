@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from seqmodels.layers.cell import States, Weights
 from seqmodels.layers.checks import check_eigenvalues
-from seqmodels.layers.matrix_layer import MatrixLayer, MatrixSettings, Update, spread, unit
+from seqmodels.layers.matrix.layer import MatrixLayer, MatrixSettings, Update, unit
 
 
 class DeltaNet(MatrixLayer):
@@ -36,20 +36,18 @@ class DeltaNet(MatrixLayer):
         self,
         input_size: int,
         hidden_size: int,
-        num_layers: int = 1,
         *,
         eigenvalues: Sequence[int] = (0, 1),
         **settings: Unpack[MatrixSettings],
     ) -> None:
         self.eigenvalues = check_eigenvalues(eigenvalues)
-        super().__init__(input_size, hidden_size, num_layers, **settings)
+        super().__init__(input_size, hidden_size, **settings)
 
     def projections(self) -> dict[str, tuple[int, ...]]:
-        keys, values = (self.heads, self.key_size), (self.heads, self.value_size)
-        return {"q": keys, "k": keys, "v": values, "beta": (self.heads,)}
+        return super().projections() | {"beta": (self.heads,)}
 
     def update(self, weights: Weights, carried: States, q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Update:
         q, k = unit(F.silu(q)) / self.key_size**0.5, unit(F.silu(k))
         low, high = self.eigenvalues
-        strength = spread((high - low) * torch.sigmoid(beta))
+        strength = (high - low) * torch.sigmoid(beta).unsqueeze(-1)
         return Update(q, strength * k, F.silu(v), a=k, b=-strength * k)

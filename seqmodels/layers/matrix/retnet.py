@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.layers.cell import States, Weights
-from seqmodels.layers.matrix_layer import MatrixLayer, Update, spread
+from seqmodels.layers.matrix.layer import MatrixLayer, Update
 
 
 class RetNet(MatrixLayer):
@@ -25,8 +25,7 @@ class RetNet(MatrixLayer):
     def projections(self) -> dict[str, tuple[int, ...]]:
         if self.key_size % 2:
             raise ValueError(f"expand_k * hidden_size / heads should be even, to be rotated, got {self.key_size}")
-        keys, values = (self.heads, self.key_size), (self.heads, self.value_size)
-        return {"q": keys, "k": keys, "v": values, "gate": values}
+        return super().projections() | {"gate": (self.heads, self.value_size)}
 
     @property
     def carried(self) -> dict[str, int]:
@@ -38,7 +37,7 @@ class RetNet(MatrixLayer):
         pairs = torch.arange(self.key_size // 2, dtype=q.dtype, device=q.device)
         angles = (positions * 10000 ** (-2 * pairs / self.key_size)).unsqueeze(-2)
         heads = torch.arange(self.heads, dtype=q.dtype, device=q.device)
-        log_w = spread(torch.log1p(-(2.0 ** (-5 - heads)))).expand(*q.shape[:-1], 1)
+        log_w = torch.log1p(-(2.0 ** (-5 - heads))).unsqueeze(-1).expand(*q.shape[:-1], 1)
         q, k = rotated(q, angles) / self.key_size**0.5, rotated(k, angles)
         return Update(q, k, v, log_w, gate=F.silu(gate), carried=(positions[-1] + 1,))
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.layers.cell import Weights
-from seqmodels.layers.linear_scan import linear_scan
+from seqmodels.layers.diagonal.scan import linear_scan
 from seqmodels.layers.stack import RecurrentLayer
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.layers.cell import States, Weights
-from seqmodels.layers.matrix_layer import MatrixLayer, Update, spread
+from seqmodels.layers.matrix.layer import MatrixLayer, Update
 
 
 class MLSTM(MatrixLayer):
@@ -45,8 +45,7 @@ class MLSTM(MatrixLayer):
         return {"m": self.heads}
 
     def projections(self) -> dict[str, tuple[int, ...]]:
-        keys, values = (self.heads, self.key_size), (self.heads, self.value_size)
-        return {"q": keys, "k": keys, "v": values, "i": (self.heads,), "f": (self.heads,), "o": values}
+        return super().projections() | {"i": (self.heads,), "f": (self.heads,), "o": (self.heads, self.value_size)}
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         kept = {"weight_ih", "bias_ih", "weight_conv", "start"}
@@ -70,18 +69,16 @@ class MLSTM(MatrixLayer):
         i, log_f = i + weights.bias_i, F.logsigmoid(f + weights.bias_f)
         m = running_maxima(log_f, i, *carried)
         before = torch.cat([carried[0].unsqueeze(0), m[:-1]])
-        k = spread(torch.exp(i - m)) * k / math.sqrt(self.key_size)
+        k = torch.exp(i - m).unsqueeze(-1) * k / math.sqrt(self.key_size)
         v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
         # Where m is far below 0 the bound only has to be large; it must not become infinite.
-        bound = torch.exp((-m).clamp(max=80))
-        log_w = spread(log_f + before - m)
+        bound = torch.exp((-m).clamp(max=80)).unsqueeze(-1)
+        log_w = (log_f + before - m).unsqueeze(-1)
         return Update(q, k, v, log_w, gate=torch.sigmoid(o), bound=bound, carried=(m[-1],))
 
     def read(self, output: Tensor, update: Update, weights: Weights) -> Tensor:
         weighted_sum, normaliser = output.split([self.value_size, 1], dim=-1)
-        assert update.gate is not None
-        assert update.bound is not None
-        return (update.gate * weighted_sum / torch.maximum(normaliser.abs(), spread(update.bound))).flatten(-2)
+        return (update.gate * weighted_sum / torch.maximum(normaliser.abs(), update.bound)).flatten(-2)
 
 
 def running_maxima(slopes: Tensor, heights: Tensor, start: Tensor) -> Tensor:

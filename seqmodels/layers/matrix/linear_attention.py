@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.layers.cell import States, Weights
-from seqmodels.layers.matrix_layer import MatrixLayer, Update
+from seqmodels.layers.matrix.layer import MatrixLayer, Update
 
 
 class LinearAttention(MatrixLayer):
@@ -24,10 +24,6 @@ class LinearAttention(MatrixLayer):
     @property
     def state_shape(self) -> tuple[int, int, int]:
         return self.heads, self.key_size, self.value_size + 1
-
-    def projections(self) -> dict[str, tuple[int, ...]]:
-        keys, values = (self.heads, self.key_size), (self.heads, self.value_size)
-        return {"q": keys, "k": keys, "v": values}
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         return {name: shape for name, shape in super().shapes(input_size).items() if name != "gain"}

@@ -20,9 +20,10 @@ from torch.nn import functional as F
 
 from seqmodels.checks import check_flag, check_whole
 from seqmodels.layers.cell import States, Weights
-from seqmodels.layers.delta_net import DeltaNet
-from seqmodels.layers.gated_delta_net import decay_parameters, log_decay, reset_decay
-from seqmodels.layers.matrix_layer import MatrixSettings, Update
+from seqmodels.layers.decay import decay_shapes, log_decay, time_step
+from seqmodels.layers.matrix.delta_net import DeltaNet
+from seqmodels.layers.matrix.gated_delta_net import decayed
+from seqmodels.layers.matrix.layer import MatrixSettings, Update
 
 
 class DeltaProduct(DeltaNet):
@@ -36,7 +37,6 @@ class DeltaProduct(DeltaNet):
         self,
         input_size: int,
         hidden_size: int,
-        num_layers: int = 1,
         *,
         householders: int = 2,
         forget_gate: bool = False,
@@ -46,7 +46,7 @@ class DeltaProduct(DeltaNet):
         check_whole("householders", householders, 1)
         check_flag("forget_gate", forget_gate)
         self.steps_per_input, self.forget_gate = householders, forget_gate
-        super().__init__(input_size, hidden_size, num_layers, eigenvalues=eigenvalues, **settings)
+        super().__init__(input_size, hidden_size, eigenvalues=eigenvalues, **settings)
 
     def projections(self) -> dict[str, tuple[int, ...]]:
         shapes = super().projections()
@@ -54,11 +54,7 @@ class DeltaProduct(DeltaNet):
         return shapes | several | ({"decay": (self.heads,)} if self.forget_gate else {})
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
-        return super().shapes(input_size) | (decay_parameters(self.heads) if self.forget_gate else {})
-
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        reset_decay(self)
+        return super().shapes(input_size) | (decay_shapes(self.heads) if self.forget_gate else {})
 
     def update(self, weights: Weights, carried: States, *unused: Tensor, **named: Tensor) -> Update:
         decay = named.pop("decay", None)
@@ -66,7 +62,7 @@ class DeltaProduct(DeltaNet):
         others = self.steps_per_input - 1
         q = F.pad(named["q"].unsqueeze(1), (0, 0) * 3 + (others, 0)).flatten(0, 1)  # the other steps are not read
         rule = super().update(weights, carried, q=q, k=k, v=v, beta=beta)
-        if decay is None or rule.a is None:
+        if decay is None:
             return rule
-        log_w = F.pad(log_decay(decay, weights).unsqueeze(1), (0, 0) * 3 + (0, others)).flatten(0, 1)
-        return rule._replace(log_w=log_w, a=log_w.exp() * rule.a)
+        log_w = log_decay(time_step(decay, weights), weights)
+        return decayed(rule, F.pad(log_w.unsqueeze(1), (0, 0) * 3 + (0, others)).flatten(0, 1))

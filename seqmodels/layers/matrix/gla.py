@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.layers.cell import States, Weights
-from seqmodels.layers.matrix_layer import MatrixLayer, Update
+from seqmodels.layers.matrix.layer import MatrixLayer, Update
 
 RANK = 16
 """Features between the two matrices of the decay."""
@@ -27,8 +27,7 @@ class GLA(MatrixLayer):
     `expand_k=0.5`."""
 
     def projections(self) -> dict[str, tuple[int, ...]]:
-        keys, values = (self.heads, self.key_size), (self.heads, self.value_size)
-        return {"q": keys, "k": keys, "v": values, "gate": values, "low": (RANK,)}
+        return super().projections() | {"gate": (self.heads, self.value_size), "low": (RANK,)}
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         features = self.heads * self.key_size

@@ -5,14 +5,15 @@
     S_t = diag(w_t) S_{t-1} + b_t (a_t^T S_{t-1}) + k_t v_t^T        for each head
     y_t = g(S_t^T q_t)                                               norm, gate and projection W_ho   (`read`)
 
-A layer is its `projections` and its `update`. The recurrence, step by step or in chunks, is that of matrix_scan.py; the
-short convolution in front of it is that of convolution.py.
+A layer is its `projections` and its `update`. The recurrence, step by step or in chunks, is that of scan.py; the short
+convolution in front of it is that of convolution.py.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -21,22 +22,12 @@ from torch.nn import functional as F
 from seqmodels.checks import check_flag, check_whole
 from seqmodels.layers.cell import States, Weights, without_autocast
 from seqmodels.layers.convolution import causal_convolution
-from seqmodels.layers.matrix_scan import matrix_loop, matrix_scan
-from seqmodels.layers.stack import RecurrentLayer
+from seqmodels.layers.decay import draw_decay
+from seqmodels.layers.matrix.scan import Steps, matrix_loop, matrix_scan
+from seqmodels.layers.stack import LayerSettings, RecurrentLayer
 
 EPSILON = 1e-5
 """Added to the mean square by which an output is normalised."""
-
-
-class LayerSettings(TypedDict, total=False):
-    """The arguments of `RecurrentLayer` after the sizes."""
-
-    bias: bool
-    batch_first: bool
-    dropout: float
-    bidirectional: bool
-    device: Any
-    dtype: Any
 
 
 class MatrixSettings(LayerSettings, total=False):
@@ -50,19 +41,14 @@ class MatrixSettings(LayerSettings, total=False):
     chunk: int
 
 
-class Update(NamedTuple):
-    """What steps do to the state, and read from it: the arguments of `matrix_step`, and what belongs to them."""
+@dataclass(frozen=True)
+class Update(Steps):
+    """What steps do to the state, and what else a layer needs to read it."""
 
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    log_w: Tensor | None = None
-    a: Tensor | None = None
-    b: Tensor | None = None
-    gate: Tensor | None = None
-    """Multiplies the outputs of the heads, (time, batch, heads, V)."""
-    bound: Tensor | None = None
-    """Of a normaliser, (time, batch, heads)."""
+    gate: Any = None
+    """Multiplies the outputs of the heads, (time, batch, heads, V); None for no gate."""
+    bound: Any = None
+    """The least value of a normaliser, (time, batch, heads, 1), if there is one."""
     carried: States = ()
     """The states other than the matrix after the last step, in the order of `carried`."""
 
@@ -99,7 +85,6 @@ class MatrixLayer(RecurrentLayer):
         self,
         input_size: int,
         hidden_size: int,
-        num_layers: int = 1,
         *,
         heads: int = 4,
         expand_k: float = 1.0,
@@ -122,11 +107,12 @@ class MatrixLayer(RecurrentLayer):
         self.hidden_size, self.heads, self.expand_k, self.expand_v = hidden_size, heads, expand_k, expand_v
         self.kernel_size, self.learned_state, self.chunk = kernel_size, learned_state, chunk
         self.states = ("y", "S", *self.carried, *(["past"] if kernel_size else []))
-        super().__init__(input_size, hidden_size, num_layers, **settings)
+        super().__init__(input_size, hidden_size, **settings)
 
     def projections(self) -> dict[str, tuple[int, ...]]:
         """The names and shapes of what `weight_ih` computes at each step, in the order of its rows."""
-        raise NotImplementedError(f"{type(self).__name__} defines no projections")
+        keys, values = (self.heads, self.key_size), (self.heads, self.value_size)
+        return {"q": keys, "k": keys, "v": values}
 
     def update(self, weights: Weights, carried: States, *unused: Any, **projections: Any) -> Update:
         """What the steps do to the state.
@@ -177,14 +163,15 @@ class MatrixLayer(RecurrentLayer):
 
     def reset_parameters(self) -> None:
         """Draw weights and biases from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), those of the convolution from
-        U(-1/sqrt(kernel_size), 1/sqrt(kernel_size)); gains start at 1."""
+        U(-1/sqrt(kernel_size), 1/sqrt(kernel_size)), and decays by `draw_decay`; gains start at 1."""
         super().reset_parameters()
         for name, parameter in self.named_parameters():
-            if name.startswith("gain"):
+            if name.startswith(("gain", "skip")):
                 nn.init.ones_(parameter)
             elif name.startswith("weight_conv"):
                 bound = 1 / math.sqrt(parameter.size(1))
                 nn.init.uniform_(parameter, -bound, bound)
+        draw_decay(self)
 
     def initial_state(self, like: Tensor, rows: int, batch: int) -> States:
         states = super().initial_state(like, rows, batch)
@@ -217,8 +204,7 @@ class MatrixLayer(RecurrentLayer):
             pieces = zip(self.projections().items(), projected.split(self._sizes(), dim=-1), strict=True)
             named = {name: piece.unflatten(-1, shape) for (name, shape), piece in pieces}
             update = self.update(weights, tuple(rest), **named)
-            q, k, v, log_w, a, b = update[:6]
-            output, matrix = recurrence(q, k, v, matrix.unflatten(-1, self.state_shape), log_w, a, b)
+            output, matrix = recurrence(update, matrix.unflatten(-1, self.state_shape))
         output = self.read(output[self.steps_per_input - 1 :: self.steps_per_input], update, weights)
         return output, (output[-1], matrix.flatten(1), *update.carried, *past)
 
@@ -248,8 +234,3 @@ def features_of_a_head(name: str, expansion: Any, hidden_size: int, heads: int) 
 def unit(vectors: Tensor) -> Tensor:
     """Vectors (..., features) divided by their length; the square of the length is increased by 1e-6, so 0 stays 0."""
     return vectors * torch.rsqrt(vectors.square().sum(-1, keepdim=True) + 1e-6)
-
-
-def spread(step_features: Tensor) -> Tensor:
-    """One number for each head, (..., heads), as (..., heads, 1), which broadcasts over the features of the head."""
-    return step_features.unsqueeze(-1)

@@ -186,7 +186,7 @@ def test_every_line_follows_from_the_lines_above_it(layer, options, bias):
     """Each formula, evaluated by NumPy, equals the number beside it, up to the new states."""
     layer, inputs = build(layer, bias=bias, **options)
     if max(layer.state_sizes) > 3:
-        pytest.skip("formulas name the numbers of a vector by their places; they cannot yet name those of a matrix")
+        pytest.skip("formulas do not show the shapes of matrices")
     lesson = record(layer, inputs)
     weights = dict(lesson.layer.named_parameters()) | dict(lesson.layer.named_buffers())
     weights = {symbol(name): value for name, value in weights.items()}

@@ -108,12 +108,22 @@ MISTAKES = {
     "trainer=Smok": ["did you mean 'smoke'?"],
     "nn_rnn": ["such as model=nn_rnn"],
     "model.hidden_size=[1": ["[1"],
+    "model=gla model.heads=3": ["hidden_size=64 times expand_k=0.5 should be a multiple of heads=3"],
+    "model=gla model.heads=0": ["model.heads=0", "positive whole number"],
+    "model=gla model.chunk=0": ["model.chunk=0", "positive whole number"],
+    "model=gla model.chunk=12": ["model.chunk=12", "power of two"],
+    "model=delta_net model.eigenvalues=[0,2]": ["model.eigenvalues=[0, 2]", "should be [0, 1] or [-1, 1], got [0, 2]"],
+    "model=delta_net model.kernel_size=1": ["model.kernel_size=1", "a whole number of at least 2, got 1"],
+    "model=transformer block=prenorm": ["Transformer is made of blocks already: use it with block=none"],
+    "block.num_blocks=3": ["block.num_blocks is not a setting"],
+    "block=prenorm block.num_blocks=0": ["block.num_blocks=0", "positive whole number"],
+    "model=s4d trainer.precision=bf16-true": ["complex numbers", "single or double precision"],
 }
 
 
 @pytest.mark.parametrize("override", MISTAKES)
 def test_a_mistake_is_named_and_leaves_nothing_behind(type_command, tmp_path, override):
-    code, _, complaint = type_command("trainer=smoke", override)
+    code, _, complaint = type_command("trainer=smoke", *override.split())
     assert code == 1
     assert all(part in complaint for part in MISTAKES[override]), complaint
     assert complaint.startswith("error: ")

@@ -16,6 +16,31 @@ def close(found, expected, tolerance=1e-10):
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
+def relative_error(found, expected):
+    """The largest difference, in units of the largest number expected."""
+    difference = (found - expected).abs().max().item()
+    return difference / expected.abs().max().item() if difference else 0.0
+
+
+def values_and_gradients(tensors, leaves):
+    """The tensors, and the gradients of a random linear function of all of them."""
+    generator = torch.Generator().manual_seed(1)
+    loss = sum((t * torch.randn(t.shape, generator=generator, dtype=t.dtype)).sum() for t in tensors)
+    gradients = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
+    assert any(gradient.any() for gradient in gradients)
+    return [*tensors, *gradients]
+
+
+def agree(found, expected, leaves, tolerance=1e-10):
+    """Tensors, and what they yield as gradients, are equal."""
+    both = (values_and_gradients(tensors, leaves) for tensors in (found, expected))
+    for number, (mine, other) in enumerate(zip(*both, strict=True)):
+        assert mine.shape == other.shape
+        error = relative_error(mine, other)
+        part = f"tensor {number}" if number < len(found) else f"gradient {number - len(found)}"
+        assert error <= tolerance, f"{part} of {list(mine.shape)}: a relative error of {error:.1e}"
+
+
 def draw(layer, time=TIME, batch=BATCH, seed=0):
     generator = torch.Generator().manual_seed(seed)
     shape = (batch, time) if layer.batch_first else (time, batch)

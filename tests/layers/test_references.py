@@ -7,30 +7,32 @@ differs from ours or from other published code, a test shows by what.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import references
 import torch
+from matrix_layers import CASES, both, build, by_steps, named
+from properties import agree
 from references import negative_eigenvalues
 
-from seqmodels.layers import S4D, SLSTM, Mamba
+from seqmodels.layers import (
+    GLA,
+    MLSTM,
+    S4D,
+    SLSTM,
+    DeltaNet,
+    DeltaProduct,
+    GatedDeltaNet,
+    LinearAttention,
+    Mamba,
+    Mamba2,
+    RetNet,
+)
+from seqmodels.layers.matrix.scan import Steps, matrix_loop, matrix_scan
 
-TIME, BATCH, HEADS, K, V = 7, 2, 3, 4, 5
-
-
-def agree(found, expected, leaves, tolerance=1e-10):
-    """Compare tensors, and the gradients of a random linear function of all of them."""
-    gradients = []
-    for tensors in (found, expected):
-        torch.manual_seed(1)
-        loss = sum((tensor * torch.randn(tensor.shape, dtype=tensor.dtype)).sum() for tensor in tensors)
-        found_all = torch.autograd.grad(loss, leaves, allow_unused=True, retain_graph=True)
-        gradients.append([torch.zeros(()) if part is None else part for part in found_all])
-    assert any(part.any() for part in gradients[0])
-    for mine, other in zip([*found, *gradients[0]], [*expected, *gradients[1]], strict=True):
-        difference = (mine - other).abs().max()
-        assert difference <= tolerance * max(1, other.abs().max()), f"{mine.shape}: {difference}"
+TIME, BATCH, HEADS, K, V = 19, 2, 3, 4, 5
 
 
 def drawn(*shapes, seed=0):
@@ -170,19 +172,41 @@ def test_the_stabiliser_of_slstm_depends_on_the_batch_in_xlstm():
     assert not torch.allclose(both[3][:1], alone[3])
 
 
-# Recurrences of matrices: what each reference computes, by one loop
+PUBLISHED = {
+    LinearAttention: references.normalised_linear_attention,
+    RetNet: references.scalar_decay,
+    GLA: references.vector_decay,
+    DeltaNet: references.delta_rule,
+    GatedDeltaNet: references.gated_delta_rule,
+    DeltaProduct: references.gated_delta_product,
+    Mamba2: references.scalar_decay,
+    MLSTM: references.mlstm,
+}
+"""The recurrences of layers with a matrix state."""
 
 
-def loop(q, k, v, state, log_w=None, a=None, b=None):
-    """S_t = diag(w_t) S_{t-1} + b_t (a_t^T S_{t-1}) + k_t v_t^T, o_t = S_t^T q_t, one step after the other."""
-    outputs = []
-    for t in range(len(q)):
-        after = state if log_w is None else torch.exp(log_w[t]).unsqueeze(-1) * state
-        if a is not None:
-            after = after + b[t].unsqueeze(-1) * torch.einsum("bhk,bhkv->bhv", a[t], state).unsqueeze(-2)
-        state = after + k[t].unsqueeze(-1) * v[t].unsqueeze(-2)
-        outputs.append(torch.einsum("bhkv,bhk->bhv", state, q[t]))
-    return torch.stack(outputs), state
+@pytest.mark.parametrize("steps", [3, 19])
+@pytest.mark.parametrize("form", [build, lambda *a, **k: by_steps(build(*a, **k))], ids=["chunks", "steps"])
+@pytest.mark.parametrize(("layer_class", "arguments"), CASES, ids=named)
+def test_a_matrix_layer_is_its_second_writing_around_the_published_recurrence(layer_class, arguments, form, steps):
+    agree(*both(form(layer_class, **arguments), PUBLISHED[layer_class], steps))
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_gated_delta_net_is_also_that_of_another_author(chunk):
+    layer = build(GatedDeltaNet, kernel_size=4, eigenvalues=(-1, 1))
+    agree(*both(layer, partial(references.gated_delta_rule_of_opengdn, chunk=chunk), TIME))
+
+
+# Recurrences of matrices
+
+
+@pytest.fixture(
+    params=[matrix_loop, partial(matrix_scan, chunk=4), partial(matrix_scan, chunk=16)], ids=["1", "4", "16"]
+)
+def recurrence(request):
+    """Ours, S_t = diag(w_t) S_{t-1} + b_t (a_t^T S_{t-1}) + k_t v_t^T, o_t = S_t^T q_t, step by step and in chunks."""
+    return lambda q, k, v, state, log_w=None, a=None, b=None: request.param(Steps(q, k, v, log_w, a, b), state)
 
 
 @pytest.fixture
@@ -207,106 +231,107 @@ def vector_of(log_w):
     return log_w.unsqueeze(-1) * torch.linspace(0.1, 1.5, K, dtype=log_w.dtype)
 
 
-def test_linear_attention(parts):
+def test_linear_attention(recurrence, parts):
     q, k, v, state, _, _ = parts
-    agree(references.linear_attention(q, k, v, state), loop(q, k, v, state), [q, k, v, state])
+    agree(references.linear_attention(q, k, v, state), recurrence(q, k, v, state), [q, k, v, state])
 
 
-def test_normalised_linear_attention(parts):
+def test_normalised_linear_attention(recurrence, parts):
     """Its z is the same recurrence with v = 1; keys and queries are positive."""
     q, k, v, state, _, _ = parts
     q, k = (torch.nn.functional.elu(part) + 1 for part in (q, k))
     total = torch.rand(BATCH, HEADS, K, dtype=torch.float64, requires_grad=True)
-    sums, last = loop(q, k, v, state)
-    norms, last_total = loop(q, k, torch.ones_like(v[..., :1]), total.unsqueeze(-1))
+    sums, last = recurrence(q, k, v, state)
+    norms, last_total = recurrence(q, k, torch.ones_like(v[..., :1]), total.unsqueeze(-1))
     expected = [sums / (norms + 1e-10), last, last_total.squeeze(-1)]
     agree(references.normalised_linear_attention(q, k, v, state, total), expected, [*parts[:4], total])
 
 
-def test_retention(parts):
+def test_retention(recurrence, parts):
     q, k, v, _, _, _ = parts
     log_w = torch.log(1 - 2.0 ** (-5 - torch.arange(HEADS, dtype=torch.float64)))[:, None].expand(TIME, BATCH, -1, K)
     zeros = torch.zeros(BATCH, HEADS, K, V, dtype=torch.float64)
-    agree([references.retention(q, k, v)], [loop(q, k, v, zeros, log_w)[0]], [q, k, v])
+    agree([references.retention(q, k, v)], [recurrence(q, k, v, zeros, log_w)[0]], [q, k, v])
 
 
 @pytest.mark.parametrize("chunk", [None, 3])
-def test_scalar_decay(parts, chunk):
+def test_scalar_decay(recurrence, parts, chunk):
     q, k, v, state, _, log_w = parts
-    expected = list(loop(q, k, v, state, log_w.unsqueeze(-1)))
+    expected = list(recurrence(q, k, v, state, log_w.unsqueeze(-1)))
     found = list(references.scalar_decay(q, k, v, state, log_w, chunk))
     agree(found, expected, [q, k, v, state, log_w])
 
 
-def test_vector_decay(parts):
+def test_vector_decay(recurrence, parts):
     q, k, v, state, _, log_w = parts
     agree(
         references.vector_decay(q, k, v, state, vector_of(log_w)),
-        loop(q, k, v, state, vector_of(log_w)),
+        recurrence(q, k, v, state, vector_of(log_w)),
         [q, k, v, state, log_w],
     )
 
 
-def test_delta_rule(parts):
+def test_delta_rule(recurrence, parts):
     q, k, v, state, beta, _ = parts
     scaled = beta.unsqueeze(-1) * k
-    expected = loop(q, scaled, v, state, a=k, b=-scaled)
+    expected = recurrence(q, scaled, v, state, a=k, b=-scaled)
     agree(references.delta_rule(q, k, v, state, beta), expected, [q, k, v, state, beta])
 
 
 @pytest.mark.parametrize("chunk", [None, 3])
 @pytest.mark.parametrize("reference", [references.gated_delta_rule, references.gated_delta_rule_of_opengdn])
-def test_gated_delta_rule(parts, reference, chunk):
+def test_gated_delta_rule(recurrence, parts, reference, chunk):
     """With w S in place of S, a is w k."""
     q, k, v, state, beta, log_w = parts
     scaled, decay = beta.unsqueeze(-1) * k, log_w.unsqueeze(-1)
-    expected = loop(q, scaled, v, state, decay, decay.exp() * k, -scaled)
+    expected = recurrence(q, scaled, v, state, decay, decay.exp() * k, -scaled)
     agree(reference(q, k, v, state, beta, log_w, chunk), expected, [q, k, v, state, beta, log_w])
 
 
-def test_gated_delta_product(parts):
+def test_gated_delta_product(recurrence, parts):
     """As many steps of the delta rule as there are products, with the decay in the first and q after the last."""
     q, _, _, state, _, log_w = parts
     steps = 3
     k, v, beta = drawn(
         (TIME, steps, BATCH, HEADS, K), (TIME, steps, BATCH, HEADS, V), (TIME, steps, BATCH, HEADS), seed=1
     )
+    k, beta = torch.nn.functional.normalize(k, dim=-1), 2 * torch.sigmoid(beta)
     scaled = beta.unsqueeze(-1) * k
     decay = torch.cat([log_w.unsqueeze(1), torch.zeros_like(beta[:, 1:])], dim=1).unsqueeze(-1)
     a = decay.exp() * k
     flat = [part.flatten(0, 1) for part in (scaled, v, decay, a, -scaled)]
-    outputs, last = loop(q.repeat_interleave(steps, 0), *flat[:2], state, *flat[2:])
+    outputs, last = recurrence(q.repeat_interleave(steps, 0), *flat[:2], state, *flat[2:])
     expected = [outputs[steps - 1 :: steps], last]
     found = references.gated_delta_product(q, k, v, state, beta, log_w)
     agree(found, expected, [q, k, v, state, beta, log_w])
 
 
-def test_kimi_delta_attention(parts):
+def test_kimi_delta_attention(recurrence, parts):
     q, k, v, state, beta, log_w = parts
     decay, scaled = vector_of(log_w), beta.unsqueeze(-1) * k
-    expected = loop(q, scaled, v, state, decay, decay.exp() * k, -scaled)
+    expected = recurrence(q, scaled, v, state, decay, decay.exp() * k, -scaled)
     found = references.kimi_delta_attention(q, k, v, state, beta, decay)
     agree(found, expected, [q, k, v, state, beta, log_w])
 
 
-def test_diagonal_plus_low_rank(parts):
+def test_diagonal_plus_low_rank(recurrence, parts):
     """RWKV-7: a is minus the removal key, b that key times a rate; a reads the state before its decay."""
     q, k, v, state, _, log_w = parts
     (rate,) = drawn((TIME, BATCH, HEADS, K), seed=2)
     a, b = -k, torch.sigmoid(rate) * k
-    expected = loop(q, k, v, state, vector_of(log_w), a, b)
+    expected = recurrence(q, k, v, state, vector_of(log_w), a, b)
     found = references.diagonal_plus_low_rank(q, k, v, state, vector_of(log_w), a, b)
     agree(found, expected, [q, k, v, state, log_w, rate])
 
 
-def mlstm_loop(q, k, v, state, input_sums, forget_sums):
-    """By `loop`, without a stabiliser: gates exp(i) and sigmoid(f), and both states multiplied by exp(m)."""
+def mlstm_by(recurrence, q, k, v, state, input_sums, forget_sums):
+    """By `recurrence`, without a stabiliser: gates exp(i) and sigmoid(f), and both states multiplied by exp(m)."""
     matrix, total, stabiliser = state
     scale = stabiliser.exp()[..., None]
     k = input_sums.exp().unsqueeze(-1) * k / K**0.5
     log_w = torch.nn.functional.logsigmoid(forget_sums).unsqueeze(-1)
-    sums, last = loop(q, k, v, scale.unsqueeze(-1) * matrix, log_w)
-    norms, last_total = loop(q, k, torch.ones_like(v[..., :1]), (scale * total).unsqueeze(-1), log_w)
+    sums, last = recurrence(q, k, v, scale.unsqueeze(-1) * matrix, log_w)
+    norms, last_total = recurrence(q, k, torch.ones_like(v[..., :1]), (scale * total).unsqueeze(-1), log_w)
     steps = []
     for forget, given in zip(log_w.squeeze(-1), input_sums, strict=True):
         stabiliser = torch.maximum(forget + stabiliser, given)
@@ -322,12 +347,12 @@ def gates_of_mlstm():
     return drawn((TIME, BATCH, HEADS), (TIME, BATCH, HEADS), (BATCH, HEADS, K), (BATCH, HEADS), seed=3)
 
 
-def test_mlstm(parts):
+def test_mlstm(recurrence, parts):
     q, k, v, matrix, _, _ = parts
     input_sums, forget_sums, total, stabiliser = gates_of_mlstm()
     start = (matrix, total, stabiliser)
     outputs, last = references.mlstm(q, k, v, start, input_sums, forget_sums)
-    expected, expected_last = mlstm_loop(q, k, v, start, input_sums, forget_sums)
+    expected, expected_last = mlstm_by(recurrence, q, k, v, start, input_sums, forget_sums)
     agree([outputs, *last], [expected, *expected_last], [q, k, v, *start, input_sums, forget_sums])
 
 

@@ -7,12 +7,13 @@
     f_t = exp(log sigmoid(~f_t) + m_{t-1} - m_t)                     forget gate
     C_t = f_t C_{t-1} + i_t k_t v_t^T                                state
     n_t = f_t n_{t-1} + i_t k_t                                      normaliser
-    h_t = sigmoid(W_o x_t) * C_t^T q_t / max(|n_t^T q_t|, exp(-m_t))
+    h_t = sigmoid(W_o x_t) * C_t^T q_t / (max(|n_t^T q_t|, exp(-m_t)) + 1e-6)
 
 Maximilian Beck et al., "xLSTM: Extended Long Short-Term Memory", NeurIPS 2024, section 2.3.
 
 The forget gate is a sigmoid, where the paper also allows exp. There is no block around the cell. The state begins at
-zero, m included, as in the published code.
+zero, m included, and 1e-6 is added to the denominator, both as in the published code: where the query is 0 and m is
+large, the equation of the paper is 0 / 0.
 """
 
 import math
@@ -78,7 +79,7 @@ class MLSTM(MatrixLayer):
 
     def read(self, output: Tensor, update: Update, weights: Weights) -> Tensor:
         weighted_sum, normaliser = output.split([self.value_size, 1], dim=-1)
-        return (update.gate * weighted_sum / torch.maximum(normaliser.abs(), update.bound)).flatten(-2)
+        return (update.gate * weighted_sum / (torch.maximum(normaliser.abs(), update.bound) + 1e-6)).flatten(-2)
 
 
 def running_maxima(slopes: Tensor, heights: Tensor, start: Tensor) -> Tensor:

@@ -14,11 +14,13 @@
 Bo Peng et al., "RWKV-7 'Goose' with Expressive Dynamic State Evolution", arXiv:2503.14456, 2025, section 4.
 
 This is the time mixer, without the channel mixer. The first equation is not part of it: it lets inputs and outputs
-differ in width. Values are not mixed with those of the first layer of the stack. The rows of W_w1 and W_a1 are
-2.5 sqrt(hidden_size), those of W_g1 5 sqrt(hidden_size), rounded to multiples of 32, as in the published code. So is
-the start of mu, b_w, b_a, k_k, k_a and r_k, that of its first layer; and W_k is ten times smaller than W_r and W_v. But
-W_ho, W_w1, W_a1 and W_g1 start at 0 there, which presumes a residual connection; here they are drawn as in the other
-layers. The eigenvalues of a transition lie between -0.46 and 1.
+differ in width. Values are not mixed with those of the first layer of the stack, and the square of |k_t * k_k| is
+increased by 1e-6.
+
+As in the published code, W_w1 and W_a1 have 2.5 sqrt(hidden_size) rows and W_g1 5 sqrt(hidden_size), rounded to
+multiples of 32. mu, b_w, b_a, k_k, k_a and r_k start as in its first layer, and W_k ten times smaller than W_r and W_v.
+But W_ho, W_w1, W_a1 and W_g1 start at 0 there, which presumes a residual connection; here they are drawn as in the
+other layers. The eigenvalues of a transition lie between -0.46 and 1.
 """
 
 import math

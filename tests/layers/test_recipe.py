@@ -65,7 +65,7 @@ LAYERS = ROOT / "seqmodels" / "layers"
 CELLS = [file for folder in (".", "matrix", "diagonal", "memory") for file in sorted((LAYERS / folder).glob("*.py"))]
 
 
-LONGER = {"mamba": 75, "s4d": 60, "mlstm": 55, "tape_rnn": 50}
+LONGER = {"mamba": 75, "rwkv7": 65, "s4d": 60, "mlstm": 55, "tape_rnn": 50}
 """They have several products with weights, and an initialisation of their own."""
 
 

@@ -19,6 +19,7 @@ from seqmodels.layers.matrix.linear_attention import LinearAttention
 from seqmodels.layers.matrix.mamba2 import Mamba2
 from seqmodels.layers.matrix.mlstm import MLSTM
 from seqmodels.layers.matrix.retnet import RetNet
+from seqmodels.layers.matrix.rwkv7 import RWKV7
 from seqmodels.layers.memory.stack_rnn import StackMemory, StackRNN
 from seqmodels.layers.memory.tape_rnn import TapeMemory, TapeRNN
 from seqmodels.layers.mgu import MGU
@@ -34,6 +35,7 @@ __all__ = [
     "LRU",
     "MGU",
     "MLSTM",
+    "RWKV7",
     "S4D",
     "SLSTM",
     "TCN",

@@ -1,5 +1,6 @@
 """Every layer that conf/model names keeps the contract. The tests find the layers there; no list is kept by hand."""
 
+import copy
 import functools
 import inspect
 import re
@@ -165,8 +166,9 @@ def test_autocast_computes_in_bfloat16(model):
         if isinstance(layer, torch.nn.RNNBase) and "could not create a primitive" in str(error):
             pytest.skip("torch's own LSTM has no bfloat16 on this processor")
         raise
-    # The product of several reflections is small in places, and the norm that follows magnifies its rounding.
-    tolerance = 0.1 if model == "delta_product" else 0.05
+    # A norm magnifies the rounding of small sums. Rounding weights and inputs alone shows by how much.
+    rounded = copy.deepcopy(layer).bfloat16().float()(inputs.bfloat16().float())[0]
+    tolerance = max(0.05, 6 * (rounded - expected).abs().max().item())
     torch.testing.assert_close(found.float(), expected, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(found_packed.float(), expected_packed, rtol=tolerance, atol=tolerance)
     with torch.autocast("cpu", dtype=torch.bfloat16):  # a state is accepted in the precision it has

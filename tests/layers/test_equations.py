@@ -10,6 +10,7 @@ import torch
 from seqmodels.layers import (
     LRU,
     MGU,
+    RWKV7,
     S4D,
     SLSTM,
     IndRNN,
@@ -383,3 +384,143 @@ def test_ten_thousand_steps_in_single_precision(layer_class):
         expected, expected_state = layer.double()(inputs.double())
     for found, known in zip((output, *state), (expected, *expected_state), strict=True):
         assert (found - known).norm() / known.norm() < 1e-4
+
+
+def rwkv7_step(w, x, state, heads):
+    """RWKV-7, one head after the other and one number of its state after the other."""
+    _, matrices, last = state
+    p = [dot(row, x) + b for row, b in zip(w.weight_ih, w.bias_ih, strict=True)]
+
+    def shifted(name):
+        mu = getattr(w, f"mu_{name}")
+        return [p[n] + mu[n] * (last[n] - p[n]) for n in range(len(p))]
+
+    def product(name, vector):
+        return [dot(row, vector) for row in getattr(w, f"weight_{name}")]
+
+    r, k, v = (product(name, shifted(name)) for name in "rkv")
+    low_w = [torch.tanh(number) for number in product("w1", shifted("w"))]
+    decay = [torch.exp(-sigmoid(n + b) / math.e**0.5) for n, b in zip(product("w2", low_w), w.bias_w, strict=True)]
+    rate = [sigmoid(n + b) for n, b in zip(product("a2", product("a1", shifted("a"))), w.bias_a, strict=True)]
+    gate = product("g2", [sigmoid(number) for number in product("g1", shifted("g"))])
+    rows, columns = len(k) // heads, len(v) // heads
+    gated, after = [], []
+    for head in range(heads):
+        own, own_v = range(head * rows, (head + 1) * rows), range(head * columns, (head + 1) * columns)
+        S = matrices.reshape(heads, rows, columns)[head]
+        removed = [k[i] * w.k_k[head, i - own[0]] for i in own]
+        length = (sum(number**2 for number in removed) + 1e-6) ** 0.5
+        kappa = [number / length for number in removed]
+        written = [k[i] * (1 + (rate[i] - 1) * w.k_a[head, i - own[0]]) for i in own]
+        new = [
+            [
+                decay[own[i]] * S[i, j]
+                - kappa[i] * rate[own[i]] * sum(kappa[n] * S[n, j] for n in range(rows))
+                + written[i] * v[own_v[j]]
+                for j in range(columns)
+            ]
+            for i in range(rows)
+        ]
+        o = [sum(new[i][j] * r[own[i]] for i in range(rows)) for j in range(columns)]
+        mean = sum(o) / columns
+        deviation = (sum((number - mean) ** 2 for number in o) / columns + 64e-5) ** 0.5
+        bonus = sum(r[own[i]] * written[i] * w.r_k[head, i] for i in range(rows))
+        for j in range(columns):
+            normal = w.gain[head, j] * (o[j] - mean) / deviation + w.bias_norm[head, j]
+            gated.append((normal + bonus * v[own_v[j]]) * gate[own_v[j]])
+        after += [number for row in new for number in row]
+    output = [dot(row, gated) + b for row, b in zip(w.weight_ho, w.bias_ho, strict=True)]
+    return torch.stack(output), torch.stack(after), torch.stack(p)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_rwkv7_is_its_equations_in_outputs_states_and_gradients(given):
+    torch.manual_seed(0)
+    layer = RWKV7(INPUTS, 4, heads=2, expand_v=1.5, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    inputs = torch.randn(4, INPUTS, dtype=torch.float64, requires_grad=True)
+    start = [torch.zeros(1, size, dtype=torch.float64) for size in layer.state_sizes]
+    if given:
+        start = [part.detach() for part in layer(torch.randn(3, INPUTS, dtype=torch.float64))[1]]
+    start = tuple(part.requires_grad_() for part in start)
+    output, final = layer(inputs, start if given else None)
+    state, outputs = tuple(part[0] for part in start), []
+    for x in inputs:
+        state = rwkv7_step(layer.weights(), x, state, heads=2)
+        outputs.append(state[0])
+    found_all, expected_all = [output, *(part[0] for part in final)], [torch.stack(outputs), *state]
+    leaves, gradients = [inputs, *layer.parameters(), *(start[1:] if given else ())], []
+    for found in (found_all, expected_all):
+        torch.manual_seed(1)
+        loss = sum((part * torch.randn(part.shape, dtype=part.dtype)).sum() for part in found)
+        gradients.append(torch.autograd.grad(loss, leaves))
+    for mine, other in zip([*found_all, *gradients[0]], [*expected_all, *gradients[1]], strict=True):
+        assert other.any()
+        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-11)
+
+
+def test_rwkv7_starts_as_published():
+    torch.manual_seed(0)
+    layer = RWKV7(5, 64, heads=4, dtype=torch.float64)
+    w, size, head = layer.weights(), 64, 16
+    for name, power in [("r", 0.2), ("w", 0.9), ("k", 0.7), ("v", 0.7), ("a", 0.9), ("g", 0.2)]:
+        expected = torch.tensor([1 - (n / size) ** power for n in range(size)]).double()
+        torch.testing.assert_close(getattr(w, f"mu_{name}"), expected, rtol=1e-5, atol=1e-6)
+    for n in range(size):
+        linear, zigzag = n / (size - 1) - 0.5, (n % head - (head - 1) / 2) / ((head - 1) / 2)
+        zigzag *= abs(zigzag)
+        assert w.bias_w[n].item() == pytest.approx(-6 + 6 * n / (size - 1) + 0.5 + 2.5 * zigzag, abs=1e-5)
+        assert w.bias_a[n].item() == pytest.approx(-0.19 + 0.3 * zigzag + 0.4 * linear, abs=1e-5)
+        assert w.k_k[n // head, n % head].item() == pytest.approx(0.71 - 0.1 * linear, abs=1e-5)
+    for name, value in [("k_a", 1.02), ("r_k", -0.04), ("gain", 1.0), ("bias_norm", 0.0)]:
+        torch.testing.assert_close(getattr(w, name), torch.full((4, 16), value).double(), rtol=1e-6, atol=0)
+    for name, bound in [("r", 1 / 8), ("k", 1 / 80), ("v", 1 / 8), ("ho", 1 / 8)]:
+        assert 0.99 * bound < getattr(w, f"weight_{name}").abs().max() <= bound
+    for hidden, ranks in [(64, (32, 32)), (512, (64, 128)), (1024, (64, 160))]:
+        shapes = RWKV7(1, hidden, device="meta").shapes(1)
+        assert (shapes["weight_w1"][0], shapes["weight_g1"][0]) == ranks
+        assert shapes["weight_a1"] == shapes["weight_w1"]
+
+
+@pytest.mark.parametrize("arguments", [{"kernel_size": 3}, {"expand_k": 0.5, "expand_v": 2.0}, {"learned_state": True}])
+def test_arguments_of_rwkv7_keep_the_promises(arguments):
+    torch.manual_seed(0)
+    layer = RWKV7(3, 8, num_layers=2, heads=2, dtype=torch.float64, **arguments)
+    with torch.no_grad():
+        for parameter in layer.parameters():  # what is written is small at the start, and so are its effects
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    for check in (properties.check_streaming, properties.check_padding, properties.check_causality):
+        check(layer)
+
+
+@pytest.mark.parametrize("scale", [1e3, -1e3, 0.0])
+def test_extreme_inputs_of_rwkv7_stay_finite(scale):
+    """At 0 without biases its keys are 0, too, which have no direction."""
+    torch.manual_seed(0)
+    layer = RWKV7(3, 8, heads=2, bias=False)
+    output, state = layer(torch.full((50, 2, 3), scale).requires_grad_())
+    (output.sum() + sum(part.sum() for part in state)).backward()
+    assert output.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
+def test_the_eigenvalues_of_a_transition_of_rwkv7():
+    """Real, and between exp(-exp(-1/2)) - 1 and 1; the bound is reached where w is least and a is 1."""
+    torch.manual_seed(0)
+    layer = RWKV7(3, 8, heads=2, dtype=torch.float64)
+    least, most = math.exp(-math.exp(-0.5)) - 1, 1.0
+    found = []
+    for scale in (0.1, 1.0, 10.0, 100.0):
+        with torch.no_grad():
+            layer.bias_w_l0.normal_(0, scale)
+            layer.bias_a_l0.normal_(0, scale)
+            p = torch.randn(64, 2, 8, dtype=torch.float64)
+            update = layer.update(layer.weights(), (torch.zeros(2, 8, dtype=torch.float64),), p)
+        transitions = torch.diag_embed(update.log_w.exp()) + update.b.unsqueeze(-1) * update.a.unsqueeze(-2)
+        found.append(torch.linalg.eigvals(transitions))
+    found = torch.stack(found)
+    assert found.imag.abs().max() < 1e-7
+    assert least - 1e-7 <= found.real.min() < least + 0.05
+    assert found.real.max() <= most + 1e-7

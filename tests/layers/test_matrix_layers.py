@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from matrix_layers import BATCH, CASES, INPUTS, both, build, by_steps, named
+from matrix_layers import BATCH, CASES, INPUTS, SHARED, both, build, by_steps, named
 from properties import agree, relative_error
 
-from seqmodels.layers import GLA, MLSTM, DeltaNet, DeltaProduct, GatedDeltaNet, LinearAttention, Mamba2, RetNet
+from seqmodels.layers import GLA, MLSTM, RWKV7, DeltaNet, DeltaProduct, GatedDeltaNet, LinearAttention, Mamba2, RetNet
 
 # One step of one head: from its parts and its state to its output and the next state
 
@@ -115,13 +115,13 @@ def test_a_matrix_layer_is_its_equations_in_outputs_states_and_gradients(layer_c
 
 # Lengths and extremes
 
-WIDE = [case for case in CASES if "chunk" not in case[1]]
+WIDE = [case for case in [*CASES, *((RWKV7, shared) for shared in SHARED)] if "chunk" not in case[1]]
 """In chunks of the usual size, which are computed faster."""
 
 
 @pytest.mark.parametrize(("layer_class", "arguments"), WIDE, ids=named)
 def test_ten_thousand_steps_in_single_precision(layer_class, arguments):
-    """In units of the largest number, those of RetNet and MLSTM differ by some 1e-5, the others by 1e-6 or less."""
+    """In units of the largest number, those of RetNet and MLSTM differ by some 1e-5, the others by less."""
     layer = build(layer_class, **arguments).float()
     inputs = torch.randn(10_000, 1, INPUTS)
     with torch.no_grad():

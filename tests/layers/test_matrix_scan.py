@@ -91,3 +91,52 @@ def test_single_precision_holds_over_ten_thousand_steps(kind):
     exact = scan(*given)[0]
     found = scan(*(None if part is None else part.float() for part in given))[0]
     torch.testing.assert_close(found.double(), exact, rtol=1e-3, atol=1e-3 * exact.abs().max().item())
+
+
+@pytest.mark.parametrize("log_decay", [0.0, -1e-9, -1e3])
+def test_gradients_at_extreme_decays_are_those_of_the_loop(log_decay):
+    q, k, v, state, log_w, _, _ = draw("vector delta", 37)
+    extreme = torch.where(torch.rand_like(log_w) < 0.5, torch.full_like(log_w, log_decay), log_w)
+    given = [part.detach().requires_grad_() for part in (q, k, v, state, extreme, k, -k)]
+    gradients = [torch.autograd.grad(sum(part.sum() for part in way(*given)), given) for way in (scan, loop)]
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+# torch's own forward-mode derivatives are TorchScript.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is")
+@pytest.mark.parametrize("kind", ["vector", "scalar delta", "vector delta"])
+def test_transforms_and_compilers_compute_the_same(kind):
+    given = draw(kind, 6)
+    places = [place for place, part in enumerate(given) if part is not None]
+    parts = tuple(given[place].detach() for place in places)
+    tangents = tuple(torch.randn_like(part) for part in parts)
+    every = tuple(range(len(parts)))
+    batch = tuple(0 if place == 3 else 1 for place in places)  # the state has it first
+
+    def called(way):
+        def function(*parts):
+            named = dict(zip(places, parts, strict=True))
+            return way(*(named.get(place) for place in range(7)))
+
+        return function
+
+    ways = {
+        "compile": lambda way: torch.compile(called(way), backend="eager", fullgraph=True)(*parts),
+        "vmap": lambda way: torch.vmap(called(way), in_dims=batch, out_dims=(1, 0))(*parts),
+        "jvp": lambda way: torch.func.jvp(called(way), parts, tangents)[1],
+        "grad": lambda way: torch.func.grad(lambda *parts: called(way)(*parts)[0].pow(2).sum(), every)(*parts),
+    }
+    for transformed in ways.values():
+        for found, expected in zip(transformed(scan), transformed(loop), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_batched_gradients_equal_single_ones():
+    given = draw("vector delta", 6)
+    output, _ = scan(*given)
+    upstream = torch.randn(3, *output.shape, dtype=output.dtype)
+    batched = torch.autograd.grad(output, given, upstream, is_grads_batched=True, retain_graph=True)
+    single = [torch.autograd.grad(output, given, each, retain_graph=True) for each in upstream]
+    for found, expected in zip(batched, zip(*single, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.stack(expected), rtol=1e-10, atol=1e-10)

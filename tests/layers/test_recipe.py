@@ -19,8 +19,10 @@ from seqmodels.model import SequenceModel
 
 ROOT = Path(__file__).parents[2]
 RECIPE = (ROOT / "CONTRIBUTING.md").read_text()
-CELL = re.search(r"```python\n(.*?)```", RECIPE, re.DOTALL)[1]
-YAML = re.search(r"```yaml\n(.*?)```", RECIPE, re.DOTALL)[1]
+RECIPES = re.findall(
+    r"`(seqmodels/layers/\S+)`:\n\n```python\n(.*?)```\n\n`(conf/model/\S+)`:\n\n```yaml\n(.*?)```", RECIPE, re.DOTALL
+)
+_, CELL, _, YAML = RECIPES[0]
 
 
 def code_lines(source):
@@ -32,16 +34,28 @@ def code_lines(source):
     return [line for line in ast.unparse(tree).splitlines() if line.strip() not in ("", "''", '""', '""""""')]
 
 
-def test_a_new_cell_passes_everything_with_no_other_file_touched(tmp_path):
-    assert len(code_lines(CELL)) + len(YAML.strip().splitlines()) < 40
+@pytest.mark.parametrize("recipe", RECIPES, ids=["ugrnn", "hgrn2"])
+def test_a_new_cell_passes_everything_with_no_other_file_touched(tmp_path, recipe):
+    cell_file, cell, yaml_file, yaml = recipe
+    assert len(code_lines(cell)) + len(yaml.strip().splitlines()) < 40
     for name in ("seqmodels", "conf", "tests", "pyproject.toml", "train.py", "data"):
         source = ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, tmp_path / name)
-    (tmp_path / "seqmodels" / "layers" / "ugrnn.py").write_text(CELL)
-    (tmp_path / "conf" / "model" / "ugrnn.yaml").write_text(YAML)
+    (tmp_path / cell_file).write_text(cell)
+    (tmp_path / yaml_file).write_text(yaml)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "tests/layers/test_contract.py", "-k", "ugrnn"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "0",
+        "tests/layers/test_contract.py",
+        "-k",
+        Path(yaml_file).stem,
+    ]
     shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stdout
     assert int(re.search(r"(\d+) passed", shown.stdout)[1]) > 25
@@ -51,7 +65,7 @@ LAYERS = ROOT / "seqmodels" / "layers"
 CELLS = [file for folder in (".", "matrix", "diagonal", "memory") for file in sorted((LAYERS / folder).glob("*.py"))]
 
 
-LONGER = {"mamba": 75, "s4d": 60, "mlstm": 55, "tape_rnn": 50}
+LONGER = {"mamba": 75, "rwkv7": 65, "s4d": 60, "mlstm": 55, "tape_rnn": 50}
 """They have several products with weights, and an initialisation of their own."""
 
 

@@ -20,6 +20,7 @@ from references import negative_eigenvalues
 from seqmodels.layers import (
     GLA,
     MLSTM,
+    RWKV7,
     S4D,
     SLSTM,
     DeltaNet,
@@ -393,3 +394,57 @@ def test_the_step_of_xlstm_changes_its_inputs():
     gate = torch.zeros(BATCH, HEADS, 1, 1)
     backends.recurrent_step_stabilized_simple(*state, q, k, v, gate, gate)
     assert q.shape == (BATCH, HEADS, K)
+
+
+# RWKV-7
+
+
+def rwkv7_by_torch(layer, inputs, state):
+    """The published time mixer by torch's own modules, around the recurrence of fla."""
+    w, heads = layer.weights(), layer.heads
+    _, matrix, last = state
+    features = torch.nn.functional.linear(inputs, w.weight_ih, w.bias_ih)
+    before = torch.cat([last, features])[: len(inputs)]
+    shifted = {name: torch.lerp(features, before, getattr(w, f"mu_{name}")) for name in "rwkvag"}
+    r, k, v = shifted["r"] @ w.weight_r.T, shifted["k"] @ w.weight_k.T, shifted["v"] @ w.weight_v.T
+    speed = w.bias_w + torch.tanh(shifted["w"] @ w.weight_w1.T) @ w.weight_w2.T
+    log_w = -torch.exp(-torch.nn.functional.softplus(-speed) - 0.5)  # as in the first code: exp(-exp(-softplus - 1/2))
+    a = torch.sigmoid(w.bias_a + shifted["a"] @ w.weight_a1.T @ w.weight_a2.T)
+    g = torch.sigmoid(shifted["g"] @ w.weight_g1.T) @ w.weight_g2.T
+    removed = torch.nn.functional.normalize((k * w.k_k.flatten()).unflatten(-1, (heads, -1)), dim=-1).flatten(-2)
+    k = k + k * (a - 1) * w.k_a.flatten()
+    r, k, v, log_w, b, removed = (part.unflatten(-1, (heads, -1)) for part in (r, k, v, log_w, removed * a, removed))
+    start = matrix[0].unflatten(-1, layer.state_shape)
+    outputs, matrix = references.diagonal_plus_low_rank(r, k, v, start, log_w, -removed, b)
+    gain, bias = w.gain.flatten(), w.bias_norm.flatten()
+    flat = torch.nn.functional.group_norm(outputs.flatten(0, 1).flatten(1), heads, gain, bias, eps=64e-5)
+    own = torch.einsum("tbhk,tbhk,hk,tbhv->tbhv", r, k, w.r_k, v).flatten(-2)
+    output = ((flat.unflatten(0, own.shape[:2]) + own) * g) @ w.weight_ho.T + w.bias_ho
+    return [output, output[-1:], matrix.flatten(1).unsqueeze(0), features[-1:]]
+
+
+@pytest.mark.parametrize("time", [1, 7, 37])
+@pytest.mark.parametrize("expand_v", [1.0, 1.5])
+def test_rwkv7_is_the_published_time_mixer(expand_v, time, monkeypatch):
+    """Up to the 1e-6 under the root of the length of a key, which the published code adds to nothing."""
+    monkeypatch.setattr("seqmodels.layers.matrix.rwkv7.unit", partial(torch.nn.functional.normalize, dim=-1))
+    torch.manual_seed(0)
+    layer = RWKV7(5, 8, heads=2, expand_v=expand_v, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in layer.parameters():  # away from gains of one and the like
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    (inputs,) = drawn((time, BATCH, 5))
+    start = start_of(layer)
+    output, final = layer(inputs, start)
+    agree([output, *final], rwkv7_by_torch(layer, inputs, start), [inputs, *start[1:], *layer.parameters()])
+
+
+def test_the_length_of_a_key_of_rwkv7_differs_by_a_millionth():
+    torch.manual_seed(0)
+    layer = RWKV7(5, 8, heads=2, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight_k_l0.mul_(100)  # keys of length 1 or so
+    (inputs,) = drawn((7, BATCH, 5))
+    start = start_of(layer)
+    difference = (layer(inputs, start)[0] - rwkv7_by_torch(layer, inputs, start)[0]).abs().max()
+    assert 0 < difference < 1e-6

@@ -230,6 +230,7 @@ MATRIX_STATES = {
     "delta_product",
     "mamba2",
     "mlstm",
+    "rwkv7",
 }
 WITHOUT_RECURRENT_WEIGHTS = MATRIX_STATES | {"mamba", "min_gru", "min_lstm", "s4d", "tcn", "transformer"}
 WITHOUT_BOUNDED_GATES = {"gla", "linear_attention", "lru", "mamba", "mamba2", "retnet", "s4d", "tcn", "transformer"}

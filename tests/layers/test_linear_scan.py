@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqmodels.layers import linear_scan as scans
+from seqmodels.layers.diagonal import scan as scans
 from seqmodels.layers.diagonal.scan import linear_scan, scan_in_rounds
 
 LENGTHS = [1, 2, 31, 32, 33, 50, 200]

@@ -1,10 +1,11 @@
-"""`seqmodels benchmark`: time layers against the references they name.
+"""`seqmodels benchmark`: time layers against the references they name, their loops, or another layer.
 
 A table goes to the screen; benchmark.csv, benchmark.md and benchmark.png go into the folder of the run.
 """
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
@@ -27,13 +28,16 @@ def main(config: DictConfig, folder: Path) -> None:
 
     check(config)
     layers = {name: layer_named(name) for name in config.layers}
+    against = None if config.against is None else sizes_left_out(config.against)
     conditions = Conditions(config.backend, config.dtype, config.device, config.rounds, config.seed)
     console, rows = Console(), []
     for threads in config.threads if config.device == "cpu" else [torch.get_num_threads()]:
         with using_threads(threads):
             for name, layer in layers.items():
                 for size in config.sizes:
-                    rows += [row | {"threads": threads} for row in measure(name, layer, tuple(size), conditions)]
+                    rows += [
+                        row | {"threads": threads} for row in measure(name, layer, tuple(size), conditions, against)
+                    ]
                     console.print(line_of(rows[-2]), line_of(rows[-1]), sep="\n", soft_wrap=True)
     table = pd.DataFrame(rows)
     console.print(summary_table(table))
@@ -44,11 +48,28 @@ def main(config: DictConfig, folder: Path) -> None:
 
 
 def layer_named(name: str) -> partial:
-    """The layer of conf/model/<name>.yaml without its sizes, which are those of the benchmark."""
+    """The layer to be timed.
+
+    Raises:
+        UserError: it has no reference, and computes one step after the other itself.
+    """
+    from seqmodels.layers import RecurrentLayer
+
+    layer = sizes_left_out(name)
+    made: Any = layer.func
+    if not issubclass(made, RecurrentLayer) or (made.reference is None and made.scan is RecurrentLayer.scan):
+        raise UserError(
+            f"layers should name layers with a reference, or with a scan to compare with their loop, got {name}, "
+            "which has neither"
+        )
+    return layer
+
+
+def sizes_left_out(name: str) -> partial:
+    """The layer of conf/model/<name>.yaml without its sizes, which are those of the benchmark, and with time first."""
     layer = layer_of(compose(f"model={name}").model)
-    if getattr(layer.func, "reference", None) is None:
-        raise UserError(f"layers should name layers with a reference to compare with, got {name}, which has none")
-    return partial(layer.func, **{key: value for key, value in layer.keywords.items() if key == "nonlinearity"})
+    left_out = ("hidden_size", "num_layers", "batch_first", "backend")
+    return partial(layer.func, **{key: value for key, value in layer.keywords.items() if key not in left_out})
 
 
 def check(config: DictConfig) -> None:
@@ -70,8 +91,11 @@ def check(config: DictConfig) -> None:
                 raise ValueError(f"sizes should be rows [time, batch, input, hidden, layers], got {size!r}")
             for number in size:
                 check_whole("sizes", number, 1)
+        names = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
         for name in config.layers:
-            check_choice("layers", name, sorted(file.stem for file in (CONF / "model").glob("*.yaml")))
+            check_choice("layers", name, names)
+        if config.against is not None:
+            check_choice("against", config.against, names)
         check_choice("dtype", config.dtype, TOLERANCES)
         check_choice("backend", config.backend, ["auto", "autograd", "bptt"])
     if config.device not in ("cpu", "cuda") or (config.device == "cuda" and not torch.cuda.is_available()):

@@ -55,7 +55,7 @@ def plot(table: pd.DataFrame, file: Path) -> None:
                 axes.plot(points["gflops"], points["ratio"], "o" + style, color=f"C{color}", markersize=4, label=label)
         axes.axhline(1, color="gray", linewidth=1)
         axes.set(xscale="log", title=mode, xlabel="GFLOP of a pass", ylim=(0, None))
-    picture.axes[0].set_ylabel("times faster than torch.nn")
+    picture.axes[0].set_ylabel("times as fast as the reference")
     picture.axes[1].legend(fontsize="small")
     picture.savefig(file, dpi=120)
 

@@ -1,11 +1,14 @@
-"""Layers against the references they name, in one process, interleaved.
+"""Layers against the references they name, or against their own loop, in one process, interleaved.
 
-For each size both layers get equal weights and inputs, and their outputs and gradients are compared before anything is
-timed. Training is a forward pass, and a backward pass from a fixed gradient of the outputs to inputs and parameters;
-inference is a forward pass in inference mode. Also timed are the bare matrix products of the same shapes by `torch.mm`,
-one for each step where steps depend on each other: a layer that did nothing else would need this time.
+A layer that computes all steps at once, and names no reference, is compared with the loop over its single steps. For
+each size both get equal weights and inputs, and their outputs and gradients are compared before anything is timed.
+Training is a forward pass, and a backward pass from a fixed gradient of the outputs to inputs and parameters; inference
+is a forward pass in inference mode. Also timed are the bare matrix products of the same shapes by `torch.mm`, one for
+each step where steps depend on each other, and otherwise one for all steps and a copy of its result: a layer that did
+nothing but its products, and moved nothing but what it computes a state from, would need this time.
 """
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.checks import UserError
+from seqmodels.layers import RecurrentLayer
+from seqmodels.layers.cell import States, Weights
+from seqmodels.signatures import public_name
 from seqmodels.speed.memory import peak_memory
 
 Computation = Callable[[], object]
@@ -38,7 +44,9 @@ class Conditions:
     seed: int
 
 
-def measure(name: str, layer: Callable[..., Any], size: Size, conditions: Conditions) -> Iterator[dict[str, Any]]:
+def measure(
+    name: str, layer: Callable[..., Any], size: Size, conditions: Conditions, against: Callable[..., Any] | None = None
+) -> Iterator[dict[str, Any]]:
     """Training and inference of one layer at one size: milliseconds, and megabytes at the peak.
 
     Args:
@@ -46,9 +54,11 @@ def measure(name: str, layer: Callable[..., Any], size: Size, conditions: Condit
         layer: makes the layer from `input_size`, `hidden_size`, `num_layers`, `dtype` and `device`.
         size: see `Size`.
         conditions: see `Conditions`.
+        against: makes another layer to be timed beside it, whose results are others; None for the layer's reference or
+            loop.
 
     Raises:
-        UserError: the layer differs from its reference.
+        UserError: the layer differs from its reference, or from its loop.
     """
     steps, batch, features, hidden, layers = size
     device = conditions.device
@@ -56,26 +66,28 @@ def measure(name: str, layer: Callable[..., Any], size: Size, conditions: Condit
     options |= {"dtype": getattr(torch, conditions.dtype), "device": device}
     torch.manual_seed(conditions.seed)
     ours = layer(**options, backend=conditions.backend)
-    reference = ours.reference(**options)
-    reference.load_state_dict(ours.state_dict())
+    other = loop_of(ours) if against is None and ours.reference is None else (against or ours.reference)(**options)
     inputs = torch.randn(steps, batch, features, dtype=options["dtype"], device=device)
-    gradient = torch.randn_like(reference(inputs)[0])
-    error = largest_error(results(ours, inputs, gradient), results(reference, inputs, gradient))
-    if not error <= TOLERANCES[conditions.dtype]:
-        raise UserError(f"{name} differs from its reference at {list(size)} by {error:.1e}: nothing was timed")
+    gradient = torch.randn_like(other(inputs)[0])
+    if against is None:
+        other.load_state_dict(ours.state_dict())
+        error = largest_error(results(ours, inputs, gradient), results(other, inputs, gradient))
+        if not error <= TOLERANCES[conditions.dtype]:
+            raise UserError(f"{name} differs from its reference at {list(size)} by {error:.1e}: nothing was timed")
     modes = {
-        "train": ([training(each, inputs, gradient) for each in (ours, reference)], 3),
-        "infer": ([inference(each, inputs) for each in (ours, reference)], 1),
+        "train": ([training(each, inputs, gradient) for each in (ours, other)], 3),
+        "infer": ([inference(each, inputs) for each in (ours, other)], 1),
     }
-    gates = len(ours.weight_hh_l0) // hidden
+    matrices = [(key, part) for key, part in ours.named_parameters() if key.startswith("weight") and part.dim() == 2]
+    multiplications = sum(part.numel() for _, part in matrices)
     for mode, (computations, passes) in modes.items():
-        products = bare_products(size, gates, passes == 3, inputs)
+        products = bare_products(ours, inputs, train=passes == 3)
         seconds = interleaved([*computations, products], conditions.rounds, device)
         memory = [peak_memory(computation, device) for computation in computations]
         yield {
             "layer": name,
             "mode": mode,
-            "reference": f"nn.{ours.reference.__name__}",
+            "reference": "its loop" if type(other) is type(ours) else public_name(type(other)).removeprefix("torch."),
             "time": steps,
             "batch": batch,
             "input": features,
@@ -91,8 +103,24 @@ def measure(name: str, layer: Callable[..., Any], size: Size, conditions: Condit
             "share_of_products": seconds[2] / seconds[0],
             "ours_mb": memory[0],
             "reference_mb": memory[1],
-            "gflops": passes * 2e-9 * steps * batch * gates * hidden * (features + (2 * layers - 1) * hidden),
+            "gflops": passes * 2e-9 * steps * batch * multiplications,
         }
+
+
+def at_once(layer: Any) -> bool:
+    """Whether a layer computes all steps at once, rather than by the loop of the base class."""
+    return isinstance(layer, RecurrentLayer) and type(layer).scan is not RecurrentLayer.scan
+
+
+def loop_of(layer: RecurrentLayer) -> RecurrentLayer:
+    """A copy of the layer that computes one step after the other."""
+    loop = copy.deepcopy(layer)
+
+    def scan(sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+        return RecurrentLayer.scan(loop, loop.project(sequence, weights), state, weights)
+
+    loop._scan_by_autograd = scan  # type: ignore[method-assign]  # a step may itself use the layer's scan
+    return loop
 
 
 def training(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Computation:
@@ -110,31 +138,37 @@ def inference(layer: nn.Module, inputs: Tensor) -> Computation:
     return torch.inference_mode()(lambda: layer(inputs))
 
 
-def bare_products(size: Size, gates: int, train: bool, like: Tensor) -> Computation:
-    """The matrix products of a pass, and nothing else."""
-    steps, batch, features, hidden, layers = size
-    rows = gates * hidden
-    weight = like.new_ones(rows, hidden) / hidden
-    state, sums = like.new_ones(batch, hidden), like.new_ones(batch, rows)
-    all_states, all_sums = like.new_ones(steps * batch, hidden), like.new_ones(steps * batch, rows)
-    inputs = [like.new_ones(steps * batch, width) for width in [features] + [hidden] * (layers - 1)]
-    weights = [like.new_ones(rows, part.size(1)) for part in inputs]
-    d_inputs = [torch.empty_like(part) for part in inputs]
-    d_weights = [torch.empty_like(part) for part in weights]
-    d_weight = torch.empty_like(weight)
+def bare_products(layer: nn.Module, inputs: Tensor, train: bool) -> Computation:
+    """The matrix products of a pass, and little else."""
+    steps, batch = inputs.shape[:2]
+    together: list[tuple[Tensor, ...]] = []
+    single: list[tuple[Tensor, ...]] = []
+    for name, weight in layer.named_parameters():
+        if not name.startswith("weight") or weight.dim() != 2:
+            continue
+        rows, columns = weight.shape
+        by_steps = name.startswith("weight_hh") and not at_once(layer)
+        read, sums = inputs.new_ones(steps * batch, columns), inputs.new_ones(steps * batch, rows)
+        matrix = inputs.new_ones(rows, columns) / columns
+        (single if by_steps else together).append((matrix, torch.empty_like(matrix), read, sums))
 
     @torch.inference_mode()
     def products() -> None:
-        for sequence, weight_ih, d_sequence, d_weight_ih in zip(inputs, weights, d_inputs, d_weights, strict=True):
-            torch.mm(sequence, weight_ih.t(), out=all_sums)
+        for weight, d_weight, read, sums in together:
+            torch.mm(read, weight.t(), out=sums)
+            if at_once(layer):
+                sums.clone()
+            if train:
+                torch.mm(sums.t(), read, out=d_weight)
+                torch.mm(sums, weight, out=read)
+        for weight, d_weight, read, sums in single:
+            state, step_sums = read[:batch], sums[:batch]
             for _ in range(steps):
-                torch.mm(state, weight.t(), out=sums)
+                torch.mm(state, weight.t(), out=step_sums)
             if train:
                 for _ in range(steps):
-                    torch.mm(sums, weight, out=state)
-                torch.mm(all_sums.t(), all_states, out=d_weight)
-                torch.mm(all_sums.t(), sequence, out=d_weight_ih)
-                torch.mm(all_sums, weight_ih, out=d_sequence)
+                    torch.mm(step_sums, weight, out=state)
+                torch.mm(sums.t(), read, out=d_weight)
 
     return products
 

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
-from seqmodels.layers import ManualRNN
+from seqmodels.layers import ManualRNN, MinGRU
+from seqmodels.speed.benchmark import loop_of
 
 TINY = ["layers=[manual_rnn]", "threads=[1]", "rounds=1"]
 
@@ -30,6 +31,35 @@ def test_a_row_for_each_size_and_mode(type_command, tmp_path):
     assert (folder / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_scan_is_compared_with_its_loop(type_command, tmp_path):
+    layers = "layers=[min_gru,lru,delta_net,mamba]"
+    code, _, _ = type_command(layers, "threads=[1]", "rounds=1", "sizes=[[9,2,3,8,2]]", verb="benchmark")
+    assert code == 0
+    (file,) = tmp_path.glob("outputs/benchmark/*/benchmark.csv")
+    table = pd.read_csv(file)
+    assert set(table["reference"]) == {"its loop"}
+    # Forward, minGRU: 9 steps of 2 sequences, products with 16 x 3 and 16 x 8.
+    assert table["gflops"][1] == pytest.approx(2e-9 * 9 * 2 * (16 * 3 + 16 * 8))
+
+
+def test_a_loop_takes_single_steps_and_a_scan_does_not(monkeypatch):
+    layer, taken = MinGRU(3, 4), []
+    step = MinGRU.step
+    monkeypatch.setattr(MinGRU, "step", lambda *arguments: taken.append(1) or step(*arguments))
+    inputs = torch.randn(5, 2, 3)
+    layer(inputs)
+    assert not taken
+    loop_of(layer)(inputs)
+    assert len(taken) == 5
+
+
+def test_another_layer_beside_it_is_only_timed(type_command, tmp_path):
+    words = ["layers=[min_gru]", "against=nn_gru", "threads=[1]", "rounds=1", "sizes=[[4,2,3,5,1]]"]
+    code, shown, _ = type_command(*words, verb="benchmark")
+    assert code == 0
+    assert "nn.GRU" in shown
+
+
 def test_what_differs_is_not_timed(type_command, tmp_path, monkeypatch):
     step = ManualRNN.step
     monkeypatch.setattr(ManualRNN, "step", lambda *arguments: 1.001 * step(*arguments))
@@ -45,7 +75,9 @@ def test_what_differs_is_not_timed(type_command, tmp_path, monkeypatch):
         ("sizes=[]", "sizes should be a list, such as sizes=[[50,32,8,64,1]], got"),
         ("threads=2", "threads should be a list, such as threads=[1], got 2"),
         ("layers=[manual_run]", "did you mean 'manual_rnn'?"),
-        ("layers=[tcn]", "name layers with a reference"),
+        ("layers=[tcn]", "name layers with a reference, or with a scan"),
+        ("layers=[mgu]", "got mgu, which has neither"),
+        ("against=nn_gruu", "did you mean 'nn_gru'?"),
         ("sizes=[[4,2,3]]", "rows [time, batch, input, hidden, layers], got [4, 2, 3]"),
         ("sizes=[[4,2,3,0,1]]", "sizes should be a positive whole number, got 0"),
         ("rounds=0", "rounds should be a positive whole number, got 0"),

@@ -31,6 +31,9 @@ OPTIONS = {
 """Of layers that need them, with three units, to be built or to be themselves."""
 
 
+ALSO_SLOW = [pytest.param(both, both, marks=pytest.mark.slow) for both in (True, False)]
+
+
 class Free(RecurrentLayer):
     """A cell that keeps the contract and is unusual otherwise."""
 
@@ -78,8 +81,7 @@ def test_every_family_is_here():
 
 
 @every_layer
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("time", [1, 4, 12])
+@pytest.mark.parametrize(("time", "bidirectional"), [(1, False), (4, True), (12, False)])
 def test_the_steps_are_those_of_the_layer(layer, options, bidirectional, time):
     layer, inputs = build(layer, time, num_layers=2, bidirectional=bidirectional, **options)
     lesson = record(layer, inputs)
@@ -112,8 +114,7 @@ def test_the_steps_are_those_of_the_layer(layer, options, bidirectional, time):
 
 
 @every_layer
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(("bias", "bidirectional"), [(True, False), (False, True), *ALSO_SLOW])
 def test_the_gradients_add_up_to_those_of_autograd(layer, options, bias, bidirectional):
     layer, inputs = build(layer, num_layers=2, bidirectional=bidirectional, bias=bias, **options)
     lesson = record(layer, inputs)

@@ -64,7 +64,7 @@ def test_a_second_signal_ends_a_run_at_once(start, tmp_path):
     assert process.stderr.read() == "error: stopped immediately, without saving\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
 def test_workers_leave_a_signal_to_the_main_process(number, start, tmp_path):
     """A terminal sends Ctrl-C, and many schedulers SIGTERM, to every process of a group."""
     (tmp_path / "waits.py").write_text(textwrap.dedent(WAITS.format(seconds=1)))
@@ -103,7 +103,10 @@ def test_two_runs_never_write_into_one_folder(start, tmp_path):
     assert first.poll() is None
 
 
-@pytest.mark.parametrize("words", [["train", *WORDS], ["layers", "lru"], ["--help"]], ids=lambda words: words[0])
+OTHER_COMMAND = pytest.param(["layers", "lru"], marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("words", [["train", *WORDS], OTHER_COMMAND, ["--help"]], ids=lambda words: words[0])
 def test_an_output_that_is_closed_ends_a_command_quietly(words, start):
     reading, writing = os.pipe()
     os.close(reading)
@@ -116,7 +119,7 @@ def test_an_output_that_is_closed_ends_a_command_quietly(words, start):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
-@pytest.mark.parametrize("words", [["train", *WORDS], ["layers", "lru"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("words", [["train", *WORDS], OTHER_COMMAND], ids=lambda words: words[0])
 def test_an_output_that_is_full_is_reported(words, start):
     with open("/dev/full", "w") as full:
         _, complaint = (process := start(*words, stdout=full)).communicate(timeout=60)

@@ -128,9 +128,11 @@ def test_a_run_continues_to_the_same_bits(fault, type_command, tmp_path, uninter
     "words",
     [
         ["trainer.accumulate_grad_batches=3"],
-        ["data.num_workers=2"],
+        pytest.param(["data.num_workers=2"], marks=pytest.mark.slow),
         ["task.mixed_lengths=true", "trainer.val_check_interval=1", "checkpoint.steps=1"],
-        ["task=digits", "~task.test_length", "~task.length", "~task.doubling_batches"],
+        pytest.param(
+            ["task=digits", "~task.test_length", "~task.length", "~task.doubling_batches"], marks=pytest.mark.slow
+        ),
     ],
     ids=" ".join,
 )

@@ -75,12 +75,8 @@ def backward(
             own = segment.flat(states[place.first : place.first + place.count + 1, place.batch])
             segment.load(place, parts)
             segment.know([solutions.pop() for _ in segment.own][::-1])
-            gradients = segment.backward(
-                own, None if d_outputs is None else place.of(d_outputs), d_state[place.batch], decays
-            )
-            for part, gradient in zip(d_parts, gradients, strict=True):
-                if part is not None and gradient is not None:
-                    place.of(part).copy_(segment.shaped(gradient))
+            targets = [None if part is None else place.of(part) for part in d_parts]
+            segment.backward(own, None if d_outputs is None else place.of(d_outputs), d_state[place.batch], targets)
     return d_parts, d_state
 
 
@@ -131,9 +127,11 @@ class Segment:
         self.lead = count, rows, *q.shape[2:-1]
         self.count, self.length, self.delta = count, length, a is not None
         n, K, V, C, both = math.prod(self.lead), q.size(-1), v.size(-1), length, length * (1 + self.delta)
-        self.X, self.Y, self.dX, self.dY = (q.new_empty(n, both, K) for _ in range(4))
-        self.Z, self.R, self.dZ = (q.new_empty(n, both, V) for _ in range(3))
-        self.P, self.dP = (q.new_empty(n, both, both) for _ in range(2))
+        self.X, self.Y, self.dY = (q.new_empty(n, both, K) for _ in range(3))
+        self.Z, self.R = (q.new_empty(n, both, V) for _ in range(2))
+        shared = q.new_empty(n * both * max(K, V))  # by tensors that are never needed at once
+        self.dZ, self.dX = (shared[: n * both * size].view(n, both, size) for size in (V, K))
+        self.P = q.new_empty(n, both, both)
         self.output, self.chain = q.new_empty(n, C, V), q.new_empty(count + 1, n // count, K, V)
         self.logs = None if logs is None else q.new_empty(n, C, logs.size(-1))
         self.decays = Decays(n, C, self.delta, q)
@@ -214,12 +212,9 @@ class Segment:
         if decays.E is not None:
             after *= decays.end
 
-    def backward(
-        self, states: Tensor, d_outputs: Tensor | None, d_state: Tensor, with_decays: bool
-    ) -> tuple[Tensor | None, ...]:
-        """The gradients of q, k, v, log_w, a, b of these steps; turns that of the last state into that of the first."""
-        decays, C, P, X, Y, Z = self.decays, self.length, self.P, self.X, self.Y, self.Z
-        dR, dZ, dX, dY, dP = self.R, self.dZ, self.dX, self.dY, self.dP
+    def backward(self, states: Tensor, d_outputs: Tensor | None, d_state: Tensor, targets: list[Tensor | None]) -> None:
+        """Turn the gradient of the last state into that of the first; write those of the parts, None if not wanted."""
+        decays, C, P, X, Y, Z, dR, dZ = self.decays, self.length, self.P, self.X, self.Y, self.Z, self.R, self.dZ
         do = dR[:, -C:]
         if d_outputs is None:
             do.zero_()
@@ -230,10 +225,9 @@ class Segment:
             self.chain[-1] = d_after
             self._chain_back()
             d_after = self.chain[1:].flatten(0, 1)
-        last = None
-        if with_decays:
-            last = (states[1:].flatten(0, 1) * d_after).sum(-1).unsqueeze(1)
+        d_q, d_k, d_v, d_logs, d_a, d_b = targets
         start = states[:-1].flatten(0, 1)
+        last = None if d_logs is None else (states[1:].flatten(0, 1) * d_after).sum(-1).unsqueeze(1)
         if decays.E is not None:
             start = start / decays.start
             d_after *= decays.end
@@ -246,12 +240,13 @@ class Segment:
             dR_a = self.solved[0].mT @ dZ[:, :C]
             dR[:, :C] = dR_a
             dv = torch.baddbmm(dZ[:, C:], self.P_ak.mT, dR_a)
-        torch.bmm(dR, Z.mT, out=dP).mul_(decays.pairs)
+        self.put(dv, d_v)
+        dP = torch.bmm(dR, Z.mT, out=P).mul_(decays.pairs)
         if decays.reads is not None and decays.writes is not None:
             dR *= decays.reads
             Z *= decays.writes
-        torch.bmm(dR, start.mT, out=dX).baddbmm_(dP, Y)
-        torch.bmm(Z, d_after.mT, out=dY).baddbmm_(dP.mT, X)
+        dX = torch.bmm(dR, start.mT, out=self.dX).baddbmm_(dP, Y)
+        dY = torch.bmm(Z, d_after.mT, out=self.dY).baddbmm_(dP.mT, X)
         if self.count > 1:
             d_first.copy_(self.chain[0])
         else:
@@ -260,9 +255,15 @@ class Segment:
             d_first.baddbmm_(X.mT, dR)
             if decays.E is not None:
                 d_first /= decays.start
-        d_logs = None if last is None else decays.gradient(X.mul_(dX), Y.mul_(dY), last)
+        if last is not None:
+            self.put(decays.gradient(X.mul_(dX), Y.mul_(dY), last), d_logs)
         decays.scale(dX, dY)
-        return dX[:, -C:], dY[:, -C:], dv, d_logs, dX[:, :C], dY[:, :C]
+        for part, target in ((dX[:, -C:], d_q), (dY[:, -C:], d_k), (dX[:, :C], d_a), (dY[:, :C], d_b)):
+            self.put(part, target)
+
+    def put(self, part: Tensor, target: Tensor | None) -> None:
+        if target is not None:
+            target.copy_(part.view(self.lead + part.shape[-2:]))
 
     def _chain(self, states: Tensor) -> None:
         """The states between several chunks."""

@@ -123,9 +123,9 @@ def _gradients_by_autograd(chunk: int, given: tuple[Tensor | None, ...], d_outpu
     places = [place for place, part in enumerate(given) if part is not None]
 
     def function(*present: Tensor) -> tuple[Tensor, ...]:
-        named: dict[int, Any] = dict(zip(places, present, strict=True))
-        q, k, v, *others = (named.get(place) for place in range(1, 7))
-        return scan_by_autograd(Steps(q, k, v, *others), named[0], chunk)
+        named = dict(zip(places, present, strict=True))
+        steps = Steps(named[1], named[2], named[3], named.get(4), named.get(5), named.get(6))
+        return scan_by_autograd(steps, named[0], chunk)
 
     found = gradients_by_autograd(function, [part for part in given if part is not None], d_outputs)
     gradients = dict(zip(places, found, strict=True))

@@ -1,4 +1,4 @@
-"""The decays of chunks, as factors of what `kernel.py` computes without decay.
+"""The decays of chunks, as factors of what segment.py computes without decay.
 
 With D_tj the product of the decays w_{j+1} .. w_t within a chunk of C steps, there are two ways.
 

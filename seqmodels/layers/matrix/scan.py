@@ -33,6 +33,7 @@ from seqmodels.layers.fallback import gradients_by_autograd, is_plain, operation
 from seqmodels.layers.matrix import kernel
 from seqmodels.layers.matrix.decays import divisible
 from seqmodels.layers.matrix.products import decayed_products
+from seqmodels.layers.matrix.segment import Parts
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Steps:
     """a and b are (..., K), or both None."""
 
     @property
-    def parts(self) -> kernel.Parts:
+    def parts(self) -> Parts:
         """q, k, v, log_w, a, b."""
         return self.q, self.k, self.v, self.log_w, self.a, self.b
 

@@ -2,10 +2,10 @@
 
 With D_tj the product of the decays w_{j+1} .. w_t within a chunk of C steps, there are two ways.
 
-- One decay for all rows of the state: P_tj takes D_tj, what is read from S_0 takes D_t0, what is written takes D_Cj on
-  its way into S_C, and S_0 takes D_C0. No factor exceeds 1.
-- A decay for each row: with E_t = D_t0 / sqrt(D_C0), D_tj = E_t / E_j. So x_t E_t, y_t / E_t, S_0 / E_0 and S_C / E_C
-  follow the equations without decay. `divisible` says whether D_C0 is large enough for E.
+- Weak decays: with E_t = D_t0 / sqrt(D_C0), D_tj = E_t / E_j. So x_t E_t, y_t / E_t, S_0 / E_0 and S_C / E_C follow the
+  equations without decay. `divisible` says whether D_C0 is large enough for E.
+- Decays of any strength, but one for all rows of the state: P_tj takes D_tj, what is read from S_0 takes D_t0, what is
+  written takes D_Cj on its way into S_C, and S_0 takes D_C0. No factor exceeds 1.
 
 The gradient needs neither. Once those of q, k, a and b are known, it is, row by row,
 
@@ -47,7 +47,8 @@ class Decays:
         one = like.new_ones(length, length)
         self.meet = torch.stack([one.tril(-1), one.tril()] if delta else [one.tril()])
         """Which writes each read can see: a those of earlier steps, q those of its own step, too."""
-        self.pairs = self.meet.repeat(1, 1, 2).flatten(0, 1) if delta else self.meet[0]
+        self.undecayed = self.meet.repeat(1, 1, 2).flatten(0, 1) if delta else self.meet[0]
+        self.pairs = self.undecayed
         """The factors of P."""
         start, end, step = torch.arange(length + 1), torch.arange(length + 1).unsqueeze(-1), torch.arange(1, length + 1)
         between = (start < step.unsqueeze(-1).unsqueeze(-1)) & (step.unsqueeze(-1).unsqueeze(-1) <= end)
@@ -58,13 +59,17 @@ class Decays:
         self.later = one.triu().expand(n, -1, -1)
 
     def load(self, logs: Tensor, X: Tensor, Y: Tensor) -> None:
-        """Set the factors from log w (n, C, 1 or K), which is overwritten; in the second way, scale X and Y."""
+        """Set the factors from log w (n, C, 1 or K), which is overwritten. Weak decays scale X and Y."""
         C, n = self.length, self.n
-        if logs.size(-1) > 1:
+        self.single = logs.size(-1) == 1
+        if not self.single or bool(logs.sum(1).amin() >= math.log(WEAKEST)):
+            self.reads = self.writes = self.whole = None
+            self.pairs = self.undecayed
             self.E = torch.bmm(self.until, logs).exp_()
             self.start, self.end = self.E[:, 0].unsqueeze(-1), self.E[:, -1].unsqueeze(-1)
             self.scale(X, Y)
             return
+        self.E = None
         # The least number is finite, because 0 times infinity is not a number.
         D = torch.mm(logs.squeeze(-1).clamp_(min=-1e30), self.between).exp_().view(n, C + 1, C + 1)
         rows = D.unfold(1, C, 1)[:, -len(self.meet) :].mT  # those of a begin one step earlier
@@ -93,7 +98,7 @@ class Decays:
             last: S_C dS_C, summed over v, (n, 1, K).
         """
         C = self.length
-        if self.E is None:
+        if self.single:
             reads, writes, last = (part.sum(-1, keepdim=True) for part in (reads, writes, last))
         sums = reads[:, -C:] - writes[:, -C:]
         if self.delta:

@@ -33,11 +33,16 @@ def in_double(package, file, **replaced):
 
     `replaced` maps a name, which only describes it, to a pair: a piece of the text, and what is to stand there.
     """
+    return executed(package, file, *DOUBLE.items(), *replaced.values())
+
+
+def executed(package, file, *replaced):
+    """The module in a file of an installed package, whose own package is not imported; `replaced` are pairs of texts."""
     try:
         text = distribution(package).locate_file(file).read_text()
     except PackageNotFoundError:
         pytest.skip("needs the extra `references`")
-    for old, new in [*DOUBLE.items(), *replaced.values()]:
+    for old, new in replaced:
         text = text.replace(old, new)
     module = types.ModuleType(file)
     exec(compile(text, file, "exec"), module.__dict__)

@@ -94,9 +94,9 @@ def mambas(size=64):
     layer = Mamba(size, size)
     w = block.state_dict()
     names = {
-        "weight_ih": "in_proj.weight", "bias_ih": "in_proj.bias", "bias_conv": "conv1d.bias", "weight_x": "x_proj.weight",
-        "weight_dt": "dt_proj.weight", "bias_dt": "dt_proj.bias", "log_rate": "A_log", "skip": "D",
-        "weight_ho": "out_proj.weight", "bias_ho": "out_proj.bias",
+        "weight_ih": "in_proj.weight", "bias_ih": "in_proj.bias", "bias_conv": "conv1d.bias",
+        "weight_x": "x_proj.weight", "weight_dt": "dt_proj.weight", "bias_dt": "dt_proj.bias",
+        "log_rate": "A_log", "skip": "D", "weight_ho": "out_proj.weight", "bias_ho": "out_proj.bias",
     }  # fmt: skip
     weights = {f"{ours}_l0": w[theirs] for ours, theirs in names.items()}
     layer.load_state_dict(weights | {"weight_conv_l0": w["conv1d.weight"].squeeze(1)})
@@ -156,7 +156,8 @@ def main():
             rows.append(compare(name, sides, given))
         except ImportError as missing:
             rows.append([name, f"needs {missing.name}", "", "", ""])
-    print(markdown_table(["recurrence, and what it is compared with", "ours, ms", "other, ms", "ratio", "copies, ms"], rows))
+    header = ["recurrence, and what it is compared with", "ours, ms", "other, ms", "ratio", "copies, ms"]
+    print(markdown_table(header, rows))
 
 
 if __name__ == "__main__":

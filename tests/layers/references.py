@@ -37,7 +37,7 @@ def in_double(package, file, **replaced):
 
 
 def executed(package, file, *replaced):
-    """The module in a file of an installed package, whose own package is not imported; `replaced` are pairs of texts."""
+    """The module in a file of an installed package, which is not imported itself; `replaced` are pairs of texts."""
     try:
         text = distribution(package).locate_file(file).read_text()
     except PackageNotFoundError:

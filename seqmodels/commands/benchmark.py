@@ -1,10 +1,13 @@
 """`seqmodels benchmark`: time layers against the references they name, their loops, or another layer.
 
 Where JAX is installed (the extra `jax`), RNN, GRU and LSTM are also timed as its users write them, by `jax.lax.scan`
-under `jax.jit` on as many threads (speed/jax_rival.py): `jax_ms`, and `jax_ratio`, JAX's time relative to ours.
+under `jax.jit` (speed/jax_rival.py): `jax_ms`, and `jax_ratio`, JAX's time relative to ours. All of them then have no
+more CPUs than threads.
+
 A table goes to the screen; benchmark.csv, benchmark.md and benchmark.png go into the folder of the run.
 """
 
+from contextlib import nullcontext
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +31,7 @@ def main(config: DictConfig, folder: Path) -> None:
 
         from seqmodels.report.speed import line_of, markdown, plot, summary_table
         from seqmodels.speed.benchmark import Conditions, measure, using_threads
+        from seqmodels.speed.jax_rival import on_cpus
 
     check(config)
     layers = {name: layer_named(name) for name in config.layers}
@@ -35,7 +39,7 @@ def main(config: DictConfig, folder: Path) -> None:
     conditions = Conditions(config.backend, config.dtype, config.device, config.rounds, config.seed, with_jax(config))
     console, rows = Console(), []
     for threads in config.threads if config.device == "cpu" else [torch.get_num_threads()]:
-        with using_threads(threads):
+        with using_threads(threads), on_cpus(threads) if conditions.jax else nullcontext():
             for name, layer in layers.items():
                 for size in config.sizes:
                     rows += [

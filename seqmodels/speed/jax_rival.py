@@ -6,9 +6,9 @@
 Training is the outputs, and by `jax.vjp` the gradients of inputs and parameters.
 
 Threads: XLA takes the size of its pool from PJRT_NPROC whenever a client is made, so each number of threads gets a
-client of its own. Without asynchronous dispatch the calling thread computes, as in torch: with one thread it does all
-the work (tests/speed/test_jax_rival.py looks at its CPU time), and a short computation is not handed from thread to
-thread. `--xla_cpu_multi_thread_eigen=false` is not enough: with it, jaxlib 0.10.2 still shares products among threads.
+client of its own. The calling thread may compute beside the pool, and `--xla_cpu_multi_thread_eigen=false` does not
+prevent that in jaxlib 0.10.2; so `on_cpus` keeps all threads of the process, and so torch's, to as many CPUs. Without
+asynchronous dispatch, short computations stay in the calling thread, as in torch.
 
 JAX is imported by the functions that use it, because it is an extra.
 """
@@ -17,7 +17,8 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,6 +77,23 @@ def use_threads(threads: int) -> None:
     clear_backends()
     with environment("PJRT_NPROC", str(threads)):
         jax.devices()
+
+
+@contextmanager
+def on_cpus(number: int) -> Iterator[None]:
+    """Keep every thread of the process, and those it starts, to so many CPUs for a while, where the system is Linux."""
+    allowed = os.sched_getaffinity(0) if Path("/proc/self/task").exists() else set()
+    keep_to(set(sorted(allowed)[:number]))
+    try:
+        yield
+    finally:
+        keep_to(allowed)
+
+
+def keep_to(cpus: set[int]) -> None:
+    for thread in Path("/proc/self/task").iterdir() if cpus else ():
+        with suppress(ProcessLookupError):  # it has just ended
+            os.sched_setaffinity(int(thread.name), cpus)
 
 
 def forward(step: Callable[..., Any], parameters: Any, inputs: Any, *, unroll: int) -> Any:

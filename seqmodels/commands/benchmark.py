@@ -1,9 +1,15 @@
 """`seqmodels benchmark`: time layers against the references they name, their loops, or another layer.
 
+Where JAX is installed (the extra `jax`), RNN, GRU and LSTM are also timed as its users write them, by `jax.lax.scan`
+under `jax.jit` (speed/jax_rival.py): `jax_ms`, and `jax_ratio`, JAX's time relative to ours. All of them then have no
+more CPUs than threads.
+
 A table goes to the screen; benchmark.csv, benchmark.md and benchmark.png go into the folder of the run.
 """
 
+from contextlib import nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +31,15 @@ def main(config: DictConfig, folder: Path) -> None:
 
         from seqmodels.report.speed import line_of, markdown, plot, summary_table
         from seqmodels.speed.benchmark import Conditions, measure, using_threads
+        from seqmodels.speed.jax_rival import on_cpus
 
     check(config)
     layers = {name: layer_named(name) for name in config.layers}
     against = None if config.against is None else sizes_left_out(config.against)
-    conditions = Conditions(config.backend, config.dtype, config.device, config.rounds, config.seed)
+    conditions = Conditions(config.backend, config.dtype, config.device, config.rounds, config.seed, with_jax(config))
     console, rows = Console(), []
     for threads in config.threads if config.device == "cpu" else [torch.get_num_threads()]:
-        with using_threads(threads):
+        with using_threads(threads), on_cpus(threads) if conditions.jax else nullcontext():
             for name, layer in layers.items():
                 for size in config.sizes:
                     rows += [
@@ -72,6 +79,23 @@ def sizes_left_out(name: str) -> partial:
     return partial(layer.func, **{key: value for key, value in layer.keywords.items() if key not in left_out})
 
 
+def with_jax(config: DictConfig) -> bool:
+    """Whether to time JAX, too.
+
+    Raises:
+        UserError: it is wanted but not installed, or not on the CPU in single or double precision.
+    """
+    wanted, possible = str(config.jax).lower(), config.device == "cpu" and config.dtype in ("float32", "float64")
+    if wanted == "true" and not possible:
+        raise UserError(
+            f"jax=true is for device=cpu with dtype=float32 or float64, got {config.device} and {config.dtype}"
+        )
+    installed = find_spec("jax") is not None
+    if wanted == "true" and not installed:
+        raise UserError("jax=true needs a package that is not installed: pip install 'seqmodels[jax]'")
+    return wanted != "false" and possible and installed
+
+
 def check(config: DictConfig) -> None:
     """Refuse wrong values of the settings."""
     import torch
@@ -97,6 +121,7 @@ def check(config: DictConfig) -> None:
         if config.against is not None:
             check_choice("against", config.against, names)
         check_choice("dtype", config.dtype, TOLERANCES)
+        check_choice("jax", str(config.jax).lower(), ["auto", "true", "false"])
         check_choice("backend", config.backend, ["auto", "autograd", "bptt"])
     if config.device not in ("cpu", "cuda") or (config.device == "cuda" and not torch.cuda.is_available()):
         raise UserError(f"device should be 'cpu' or, on a machine with a GPU, 'cuda', got {config.device!r}")

@@ -14,31 +14,49 @@ from seqmodels.report.tables import counted, markdown_table
 def line_of(row: dict[str, Any]) -> str:
     """One measurement, as it is printed while the benchmark runs."""
     size = ", ".join(str(row[name]) for name in ("time", "batch", "input", "hidden", "layers"))
+    has_jax = not math.isnan(row.get("jax_ms", math.nan))
+    of_jax = f", JAX {row['jax_ms']:.2f} ms, {row['jax_ratio']:.2f}x" if has_jax else ""
     return (
         f"{row['layer']:<12} {counted(row['threads'], 'thread')} ({size}) {row['mode']}: {row['ours_ms']:.2f} ms, "
-        f"{row['reference']} {row['reference_ms']:.2f} ms, {row['ratio']:.2f}x"
+        f"{row['reference']} {row['reference_ms']:.2f} ms, {row['ratio']:.2f}x" + of_jax
     )
 
 
 def summary_table(table: pd.DataFrame) -> Table:
     view = Table(title="speed relative to the reference, over all sizes")
-    for heading in ("layer", "threads", "mode", "geometric mean", "worst", "share of bare products", "memory, median"):
+    headings = {
+        "ratio": "geometric mean",
+        "worst": "worst",
+        "share_of_products": "share of bare products",
+        "memory": "memory, median",
+        "jax_ratio": "JAX / ours",
+    }
+    rows = summary(table)
+    shown = [name for name in headings if name in rows]
+    for heading in ("layer", "threads", "mode", *(headings[name] for name in shown)):
         view.add_column(heading)
-    for row in summary(table).to_dict("records"):
-        ratios = [f"{row[name]:.2f}" for name in ("ratio", "worst", "share_of_products", "memory")]
+    for row in rows.to_dict("records"):
+        ratios = [two_digits(row[name]) for name in shown]
         view.add_row(*(str(row[name]) for name in ("layer", "threads", "mode")), *ratios)
     return view
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The ratios as a Markdown table: a row for each size, then the geometric mean and the worst of them."""
+    """The ratios as a Markdown table: a row for each size, then the geometric mean and the worst of them.
+
+    Where JAX was timed, its times relative to ours stand in columns of their own.
+    """
     sizes = table[["time", "batch", "input", "hidden", "layers"]].astype(str).agg(", ".join, axis=1)
     columns = table["layer"] + " " + table["mode"] + ", " + table["threads"].astype(str)
-    ratios = table.assign(size=sizes, column=columns).pivot(index="size", columns="column", values="ratio")
-    ratios = ratios.loc[list(dict.fromkeys(sizes)), list(dict.fromkeys(columns))]
+    long = table.assign(size=sizes, column=columns)
+    if "jax_ratio" in table:
+        of_jax = long.assign(column=columns + ", JAX", ratio=table["jax_ratio"]).dropna(subset=["ratio"])
+        long = pd.concat([long, of_jax])
+    ratios = long.pivot(index="size", columns="column", values="ratio")
+    ratios = ratios.loc[list(dict.fromkeys(sizes)), list(dict.fromkeys(long["column"]))]
     means = ratios.agg(geometric_mean).to_frame("geometric mean").T
     ratios = pd.concat([ratios, means, ratios.min().to_frame("worst").T])
-    rows = [[str(size), *(f"{value:.2f}" for value in row)] for size, row in ratios.T.items()]
+    rows = [[str(size), *(two_digits(value) for value in row)] for size, row in ratios.T.items()]
     return markdown_table(["time, batch, input, hidden, layers", *ratios.columns], rows) + "\n"
 
 
@@ -63,10 +81,17 @@ def plot(table: pd.DataFrame, file: Path) -> None:
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """The geometric mean and the worst of the ratios, over the sizes."""
     groups = table.groupby(["layer", "threads", "mode"], sort=False)
-    means = groups[["ratio", "share_of_products"]].agg(geometric_mean)
+    ratios = [name for name in ("ratio", "share_of_products", "jax_ratio") if name in table]
+    means = groups[ratios].agg(geometric_mean)
     memory = (table["ours_mb"] / table["reference_mb"]).groupby([table["layer"], table["threads"], table["mode"]])
     return means.assign(worst=groups["ratio"].min(), memory=memory.median()).reset_index()
 
 
 def geometric_mean(values: pd.Series) -> float:
-    return math.exp(values.map(math.log).mean())
+    """That of the numbers among the values; NaN if there is none."""
+    return math.exp(values.dropna().map(math.log).mean())
+
+
+def two_digits(value: float) -> str:
+    """A ratio as it is shown; empty if it was not measured."""
+    return "" if math.isnan(value) else f"{value:.2f}"

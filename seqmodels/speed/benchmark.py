@@ -5,10 +5,12 @@ each size both get equal weights and inputs, and their outputs and gradients are
 Training is a forward pass, and a backward pass from a fixed gradient of the outputs to inputs and parameters; inference
 is a forward pass in inference mode. Also timed are the bare matrix products of the same shapes by `torch.mm`, one for
 each step where steps depend on each other, and otherwise one for all steps and a copy of its result: a layer that did
-nothing but its products, and moved nothing but what it computes a state from, would need this time.
+nothing but its products, and moved nothing but what it computes a state from, would need this time. Where JAX is wanted
+and has the same cell (jax_rival.py), it is compared and takes its turn as well.
 """
 
 import copy
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -42,12 +44,16 @@ class Conditions:
     device: str
     rounds: int
     seed: int
+    jax: bool = False
+    """Whether to time JAX, too, on the CPU."""
 
 
 def measure(
     name: str, layer: Callable[..., Any], size: Size, conditions: Conditions, against: Callable[..., Any] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Training and inference of one layer at one size: milliseconds, and megabytes at the peak.
+
+    With JAX there is its time, `jax_ms`, and this relative to ours, `jax_ratio`; NaN where it has no such cell.
 
     Args:
         name: what the layer is called in the rows.
@@ -58,7 +64,7 @@ def measure(
             loop.
 
     Raises:
-        UserError: the layer differs from its reference, or from its loop.
+        UserError: the layer differs from its reference, or from its loop, or JAX's from that.
     """
     steps, batch, features, hidden, layers = size
     device = conditions.device
@@ -69,11 +75,15 @@ def measure(
     other = loop_of(ours) if against is None and ours.reference is None else (against or ours.reference)(**options)
     inputs = torch.randn(steps, batch, features, dtype=options["dtype"], device=device)
     gradient = torch.randn_like(other(inputs)[0])
+    place, tolerance = f"at {list(size)}", TOLERANCES[conditions.dtype]
     if against is None:
         other.load_state_dict(ours.state_dict())
-        error = largest_error(results(ours, inputs, gradient), results(other, inputs, gradient))
-        if not error <= TOLERANCES[conditions.dtype]:
-            raise UserError(f"{name} differs from its reference at {list(size)} by {error:.1e}: nothing was timed")
+    expected = results(other if against is None else ours, inputs, gradient)
+    if against is None:
+        check_equal(results(ours, inputs, gradient), expected, tolerance, f"{name} differs from its reference {place}")
+    rival = jax_rival(ours, inputs, gradient) if conditions.jax else None
+    if rival is not None:
+        check_equal(rival.results(), expected, tolerance, f"JAX differs from {name} {place}")
     modes = {
         "train": ([training(each, inputs, gradient) for each in (ours, other)], 3),
         "infer": ([inference(each, inputs) for each in (ours, other)], 1),
@@ -82,7 +92,8 @@ def measure(
     multiplications = sum(part.numel() for _, part in matrices)
     for mode, (computations, passes) in modes.items():
         products = bare_products(ours, inputs, train=passes == 3)
-        seconds = interleaved([*computations, products], conditions.rounds, device)
+        of_jax = [] if rival is None else [getattr(rival, mode)]
+        seconds = interleaved([*computations, products, *of_jax], conditions.rounds, device)
         memory = [peak_memory(computation, device) for computation in computations]
         yield {
             "layer": name,
@@ -104,7 +115,27 @@ def measure(
             "ours_mb": memory[0],
             "reference_mb": memory[1],
             "gflops": passes * 2e-9 * steps * batch * multiplications,
-        }
+        } | (compared_with_jax(seconds) if conditions.jax else {})
+
+
+def compared_with_jax(seconds: list[float]) -> dict[str, float]:
+    """JAX's milliseconds, and these relative to ours, from the seconds of ours, the other, the products and JAX's."""
+    theirs = seconds[3] if len(seconds) > 3 else math.nan
+    return {"jax_ms": theirs * 1e3, "jax_ratio": theirs / seconds[0]}
+
+
+def jax_rival(layer: RecurrentLayer, inputs: Tensor, gradient: Tensor) -> Any:
+    """The `JaxRival` of a layer; None if there is none. JAX is imported here."""
+    from seqmodels.speed.jax_rival import JaxRival, has_rival
+
+    return JaxRival(layer, inputs, gradient) if has_rival(layer) else None
+
+
+def check_equal(found: list[Tensor], expected: list[Tensor], tolerance: float, complaint: str) -> None:
+    """Refuse results that differ, with a UserError that says the complaint and by how much."""
+    error = largest_error(found, expected)
+    if not error <= tolerance:
+        raise UserError(f"{complaint} by {error:.1e}: nothing was timed")
 
 
 def at_once(layer: Any) -> bool:

@@ -1,5 +1,7 @@
 """The benchmark compares before it times, and leaves what it promises."""
 
+import sys
+
 import pandas as pd
 import pytest
 import torch
@@ -60,6 +62,29 @@ def test_another_layer_beside_it_is_only_timed(type_command, tmp_path):
     assert "nn.GRU" in shown
 
 
+def test_without_jax_there_is_no_column_for_it(type_command, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax", None)  # as if it were not installed
+    code, shown, _ = type_command(*TINY, "sizes=[[4,2,3,5,1]]", verb="benchmark")
+    assert code == 0
+    (file,) = tmp_path.glob("outputs/benchmark/*/benchmark.csv")
+    assert "jax" not in " ".join(pd.read_csv(file).columns)
+    assert "JAX" not in shown + (file.parent / "benchmark.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [
+        ("float32", "jax=true needs a package that is not installed: pip install 'seqmodels[jax]'"),
+        ("bfloat16", "jax=true is for device=cpu with dtype=float32 or float64, got cpu and bfloat16"),
+    ],
+)
+def test_jax_where_it_cannot_be(type_command, tmp_path, monkeypatch, dtype, message):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    code, _, complaint = type_command(*TINY, "jax=true", f"dtype={dtype}", verb="benchmark")
+    assert (code, complaint) == (1, f"error: {message}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_differs_is_not_timed(type_command, tmp_path, monkeypatch):
     step = ManualRNN.step
     monkeypatch.setattr(ManualRNN, "step", lambda *arguments: 1.001 * step(*arguments))
@@ -81,6 +106,7 @@ def test_what_differs_is_not_timed(type_command, tmp_path, monkeypatch):
         ("sizes=[[4,2,3]]", "rows [time, batch, input, hidden, layers], got [4, 2, 3]"),
         ("sizes=[[4,2,3,0,1]]", "sizes should be a positive whole number, got 0"),
         ("rounds=0", "rounds should be a positive whole number, got 0"),
+        ("jax=maybe", "jax should be 'auto', 'true' or 'false', got 'maybe'"),
         ("dtype=float", "dtype should be 'float32', 'float64', 'bfloat16' or 'float16', got 'float'"),
         *([] if torch.cuda.is_available() else [("device=cuda", "device should be 'cpu' or")]),
     ],

@@ -4,6 +4,13 @@ import re
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
+
+from seqmodels.commands.trace import SMALL
+from seqmodels.config import CONF
+
+FOREIGN = {"nn_rnn", "nn_gru", "nn_lstm", "tcn", "transformer"}
+RECURRENT = sorted({file.stem for file in (CONF / "model").glob("*.yaml")} - FOREIGN)
 
 
 def rows(printed, title):
@@ -83,6 +90,32 @@ def test_cells_without_a_reference_are_traced_alone(type_command, model):
     assert code == 0
     assert printed.count("time step") == 3
     assert "difference" not in printed
+
+
+@pytest.mark.parametrize("model", RECURRENT)
+def test_every_recurrent_layer_is_traced_as_typed(type_command, model):
+    code, printed, complaint = type_command(f"model={model}", "backward=true", verb="trace")
+    assert code == 0, complaint
+    assert len(re.findall(r"^ +time step \d$", printed, re.MULTILINE)) == 2 * 3
+    assert max(map(len, printed.splitlines())) <= 120
+    assert len(printed.splitlines()) < 2500
+
+
+def test_sizes_that_are_typed_are_kept(type_command):
+    for words, shape in [
+        (["model=mamba"], "log_rate_l0 (2 x 2)"),
+        (["model=mamba", "model.state_size=3", "++model.expand=2"], "log_rate_l0 (4 x 3)"),
+        (["model=gla", "model.hidden_size=6", "model.heads=3"], "gain_l0 (2)"),
+    ]:
+        assert shape in type_command(*words, verb="trace")[1]
+    code, _, complaint = type_command("model=gla", "model.heads=4", verb="trace")
+    assert code == 1
+    assert "should be a multiple of heads=4" in complaint
+
+
+def test_every_small_size_is_one_of_a_layer():
+    files = [*CONF.glob("model/*.yaml"), *CONF.glob("*layer.yaml")]
+    assert {name for file in files for name in OmegaConf.load(file)} >= SMALL.keys()
 
 
 @pytest.mark.parametrize(

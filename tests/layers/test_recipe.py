@@ -53,6 +53,7 @@ def test_a_new_cell_passes_everything_with_no_other_file_touched(tmp_path, recip
         "-n",
         "0",
         "tests/layers/test_contract.py",
+        "tests/commands/test_trace.py",
         "-k",
         Path(yaml_file).stem,
     ]

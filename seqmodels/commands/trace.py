@@ -5,7 +5,7 @@ and the inputs 1, 2, 3, each repeated five times. The other sizes of a layer are
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -57,7 +57,8 @@ def with_small_sizes(model: DictConfig) -> DictConfig:
     """The model's config with the sizes of `SMALL` where the command line has none."""
     typed = {word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task}
     sizes = {name: size for name, size in SMALL.items() if name in model and f"model.{name}" not in typed}
-    return OmegaConf.merge(model, sizes)
+    merged: Any = OmegaConf.merge(model, sizes)
+    return merged
 
 
 def read_inputs(config: DictConfig) -> "Tensor":

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.checks import check_whole
-from seqmodels.layers.checks import check_dimensions, check_features, check_states, given_states
+from seqmodels.layers.checks import check_dimensions, check_features, check_makes_layers, check_states, given_states
 from seqmodels.layers.context import ContextLayer
 from seqmodels.layers.convolution import causal_convolution
 
@@ -54,7 +54,7 @@ class Blocks(nn.Module):
         kernel_size: steps that the convolution in each block combines; None for no convolution.
 
     Raises:
-        TypeError: a size is not a whole number.
+        TypeError: a size is not a whole number, or the layer is not made or called as `torch.nn.RNN` is.
         ValueError: a size is too small, the layer is itself made of blocks, or its states are not 3D tensors.
     """
 
@@ -67,6 +67,7 @@ class Blocks(nn.Module):
         kernel_size: int | None = None,
     ) -> None:
         super().__init__()
+        check_makes_layers(layer)
         check_whole("input_size", input_size, 1)
         check_whole("num_blocks", num_blocks, 1)
         if expansion is not None:
@@ -81,13 +82,13 @@ class Blocks(nn.Module):
         self.batch_first = bool(getattr(sample, "batch_first", False))
         self.input_size = input_size
         self.hidden_size: int = dry_run(sample, input_size)[0].size(-1) // (2 if self.bidirectional else 1)
-        self.widen = nn.Linear(input_size, self.hidden_size)
+        self.widen = nn.Linear(input_size, self.hidden_size, **kind_of(sample))
         blocks = [
             Block(layer(input_size=self.hidden_size), self.hidden_size, expansion, kernel_size, self.batch_first)
             for _ in range(num_blocks)
         ]
         self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.RMSNorm(self.hidden_size, EPSILON)
+        self.norm = nn.RMSNorm(self.hidden_size, EPSILON, **kind_of(sample))
         states, self.state_shapes = ["y"], [(2 if self.bidirectional else 1, self.hidden_size)]
         for number, block in enumerate(blocks):
             states += [f"{name}_block{number}" for name in block.states]
@@ -160,17 +161,22 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.batch_first = batch_first
-        self.norm = nn.RMSNorm(width, EPSILON)
+        kind = kind_of(mixer)
+        self.norm = nn.RMSNorm(width, EPSILON, **kind)
         # Its weights and their initialisation; `causal_convolution` computes it.
-        self.convolution = None if kernel_size is None else nn.Conv1d(width, width, kernel_size, groups=width)
+        self.convolution = None if kernel_size is None else nn.Conv1d(width, width, kernel_size, groups=width, **kind)
         self.mixer = mixer
         output, state = dry_run(mixer, width)
-        self.map_back = nn.Identity() if output.size(-1) == width else nn.Linear(output.size(-1), width, bias=False)
+        wide = output.size(-1)
+        self.map_back = nn.Identity() if wide == width else nn.Linear(wide, width, bias=False, **kind)
         self.mlp: nn.Module | None = None
         if expansion is not None:
             hidden = expansion * width
             self.mlp = nn.Sequential(
-                nn.RMSNorm(width, EPSILON), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)
+                nn.RMSNorm(width, EPSILON, **kind),
+                nn.Linear(width, hidden, **kind),
+                nn.GELU(),
+                nn.Linear(hidden, width, **kind),
             )
 
         self.in_a_tuple = isinstance(state, tuple | list)
@@ -236,9 +242,23 @@ def mixers_in(layer: Any) -> list[Any]:
     return [block.mixer for block in layer.blocks] if isinstance(layer, Blocks) else [layer]
 
 
+def kind_of(layer: nn.Module) -> dict[str, Any]:
+    """The dtype and the device of a layer's weights, as arguments of a constructor; torch's own if it has none."""
+    weights = (parameter for parameter in layer.parameters() if parameter.is_floating_point())
+    weight = next(weights, torch.empty(()))
+    return {"dtype": weight.dtype, "device": weight.device}
+
+
 def dry_run(layer: nn.Module, features: int) -> tuple[Tensor, Any]:
-    """The output and the state of a layer after one step of zeros."""
+    """The output and the state of a layer after one step of zeros.
+
+    Raises:
+        TypeError: it returns anything else.
+    """
     with torch.no_grad():
-        output, state = layer.eval()(torch.zeros(1, 1, features))
+        returned = layer.eval()(torch.zeros(1, 1, features, **kind_of(layer)))
     layer.train()
-    return output, state
+    if not isinstance(returned, tuple | list) or len(returned) != 2 or not isinstance(returned[0], Tensor):
+        name = type(layer).__name__
+        raise TypeError(f"layer should return an output and a state, as torch.nn.RNN does, which {name} does not")
+    return returned[0], returned[1]

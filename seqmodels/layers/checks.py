@@ -1,5 +1,6 @@
 """Checks of the tensors that a layer is called with; they raise the types of errors that `torch.nn.RNN` raises."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,3 +74,18 @@ def check_eigenvalues(eigenvalues: Sequence[float]) -> tuple[float, float]:
         shown = list(eigenvalues) if isinstance(eigenvalues, tuple) else eigenvalues
         raise ValueError(f"eigenvalues should be [0, 1] or [-1, 1], got {shown!r}")
     return eigenvalues[0], eigenvalues[1]
+
+
+def check_makes_layers(layer: Any) -> None:
+    """Check that a layer is made by calling `layer` with `input_size=`, as by a class or a partial of one.
+
+    Raises:
+        TypeError: it is a layer already, or accepts no `input_size`.
+    """
+    if isinstance(layer, torch.nn.Module) or not callable(layer):
+        raise TypeError(f"layer should be a class or a partial of one, got an instance of {type(layer).__name__}")
+    made = getattr(layer, "func", layer)
+    parameters = inspect.signature(made).parameters.values()
+    if not any(parameter.name == "input_size" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        name = getattr(made, "__name__", made)
+        raise TypeError(f"layer should accept input_size=, as torch.nn.RNN does, which {name} does not")

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 from torch.utils import _pytree as pytree
 
 from seqmodels.config import CONF, compose, layer_of
-from seqmodels.layers import LRU, SLSTM, TCN, Blocks, ManualGRU, ManualRNN, MinGRU, Transformer
+from seqmodels.layers import GLA, LRU, SLSTM, TCN, Blocks, ManualGRU, ManualRNN, MinGRU, Transformer
 from seqmodels.layers.context import ContextLayer
 from seqmodels.model import SequenceModel
 
@@ -177,10 +177,10 @@ def test_both_directions(mixer):
 class Odd(nn.Module):
     """A layer of a user's own: its output is wider than what it reads, and it has no argument for the width."""
 
-    def __init__(self, input_size, batch_first=True):
+    def __init__(self, input_size, batch_first=True, dtype=None):
         super().__init__()
         self.batch_first = batch_first
-        self.inner = nn.RNN(input_size, input_size + 2, batch_first=batch_first)
+        self.inner = nn.RNN(input_size, input_size + 2, batch_first=batch_first, dtype=dtype)
 
     def forward(self, inputs, state=None):
         output, after = self.inner(inputs, None if state is None else state[0])
@@ -222,6 +222,20 @@ def test_states_are_named_and_checked():
         layer(inputs[..., None])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("layer", [GLA, nn.GRU])
+def test_blocks_have_the_dtype_and_the_device_of_their_layer(layer, dtype):
+    options = {"expansion": 2, "kernel_size": 3}
+    blocks = Blocks(partial(layer, hidden_size=8, dtype=dtype), 5, **options)
+    assert {parameter.dtype for parameter in blocks.parameters()} == {dtype}
+    output, _ = blocks(torch.randn(4, 2, 5, dtype=dtype))
+    assert output.dtype == dtype
+    nowhere = Blocks(partial(layer, hidden_size=8, dtype=dtype, device="meta"), 5, **options)
+    assert {(parameter.dtype, parameter.is_meta) for parameter in nowhere.parameters()} == {(dtype, True)}
+    odd = Blocks(partial(Odd, dtype=dtype), 5)
+    assert {parameter.dtype for parameter in odd.parameters()} == {dtype}
+
+
 class Unpacking(nn.RNN):
     def forward(self, inputs, state=None):
         output, after = super().forward(inputs, state)
@@ -258,9 +272,20 @@ class FourDimensional(nn.RNN):
         return output, after[..., None]
 
 
+class OutputAlone(nn.RNN):
+    def forward(self, inputs, state=None):
+        return super().forward(inputs)[0]
+
+
 @pytest.mark.parametrize(
     ("layer", "options", "message"),
     [
+        (GLA(3, 8), {}, "layer should be a class or a partial of one, got an instance of GLA"),
+        (8, {}, "layer should be a class or a partial of one, got an instance of int"),
+        (nn.Linear, {}, "layer should accept input_size=, as torch.nn.RNN does, which Linear does not"),
+        (partial(nn.Linear, out_features=4), {}, "layer should accept input_size=.*Linear does not"),
+        (partial(OutputAlone, hidden_size=4), {}, "layer should return an output and a state.*OutputAlone does not"),
+        (GLA, {}, "missing 1 required positional argument: 'hidden_size'"),
         (partial(Transformer, hidden_size=4), {}, "Transformer is made of blocks already: use it with block=none"),
         (partial(TCN, hidden_size=4), {}, "TCN is made of blocks already"),
         (partial(Blocks, MIXERS["rnn"]), {}, "Blocks is made of blocks already"),

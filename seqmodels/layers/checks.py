@@ -43,6 +43,8 @@ def given_states(layer: Any, hx: Any, dimensions: int) -> tuple[Tensor, ...] | N
         found = f"a tuple of {len(state)}" if isinstance(hx, tuple | list) else "one tensor"
         raise RuntimeError(f"the state hx should be {expected}, got {found}")
     for name, part in zip(layer.states, state, strict=True):
+        if not isinstance(part, Tensor):
+            raise TypeError(f"the state {name} should be a Tensor, got {type(part).__name__}")
         if part.dim() != dimensions:
             kind = "a single (2D) sequence" if dimensions == 2 else "a batch of sequences"
             raise RuntimeError(f"the state {name} of {kind} should be {dimensions}D, got {part.dim()}D")

@@ -142,7 +142,7 @@ class RecurrentLayer(Cell):
             directions * hidden_size features; and `h_n`: the final state of each layer, shaped like `hx`.
 
         Raises:
-            TypeError: `input` is neither a tensor nor packed.
+            TypeError: `input` is neither a tensor nor packed, or a state is not a tensor.
             ValueError: `input` is not 2D or 3D, or its dtype is not the weights'; or this is half precision, and the
                 layer computes with complex numbers.
             RuntimeError: the feature width, or the state's number, shape, dtype or device is wrong, or the

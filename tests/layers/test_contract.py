@@ -143,12 +143,14 @@ def test_refuses_inputs_and_states_that_do_not_fit(model):
 
 
 @pytest.mark.parametrize("model", RECURRENT)
-def test_refuses_states_of_another_number_or_dtype(model):
+def test_refuses_states_of_another_number_type_or_dtype(model):
     layer = build(model)
     inputs = properties.draw(layer)
     _, state = layer(inputs)
     with pytest.raises(RuntimeError, match="the state hx should be"):
         layer(inputs, (torch.zeros(2, 3, 8).double(),) * 7)
+    with pytest.raises(TypeError, match=f"the state {layer.states[0]} should be a Tensor, got (NoneType|int)"):
+        layer(inputs, (None,) * len(state) if isinstance(state, tuple) else 0)
     with pytest.raises(RuntimeError, match="dtype"):
         layer(inputs, torch.utils._pytree.tree_map(lambda part: part.float(), state))
 

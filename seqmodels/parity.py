@@ -144,6 +144,16 @@ def compare_for_task(
     return compare(kind, arguments, batch=inputs.size(0), time=inputs.size(1), seed=seed)
 
 
+def why_not_compared(layer: "partial[nn.Module]") -> str:
+    """One line about a layer that names no reference."""
+    kind: Any = layer.func
+    if kind.__module__.startswith("torch."):
+        return f"{public_name(kind)} is torch's own, so there is nothing to compare it with"
+    if kind.__module__.startswith("seqmodels.layers.") and hasattr(kind, "reference"):
+        return f"{kind.__name__} has no counterpart in torch; tests compare it with published code or its equations"
+    return f"{kind.__name__} names no reference, so there is nothing to compare it with"
+
+
 @dataclass(frozen=True)
 class _Probe:
     """Random inputs, initial state and output gradients for both layers, and the names of the states."""

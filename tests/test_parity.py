@@ -161,6 +161,18 @@ def test_the_command_shows_the_table_and_writes_nothing(type_command, tmp_path):
     assert "gradient of weight_hh_l1" in printed
     assert "differs" not in printed
     assert list(tmp_path.iterdir()) == []
-    code, printed, _ = type_command("model=nn_rnn", verb="parity")
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("nn_rnn", "torch.nn.RNN is torch's own"),
+        ("gla", "GLA has no counterpart in torch; tests compare it with published code or its equations"),
+        ("tcn", "TCN names no reference"),
+    ],
+)
+def test_the_command_says_why_nothing_is_compared(type_command, model, words):
+    code, printed, _ = type_command(f"model={model}", verb="parity")
     assert code == 0
-    assert "names no reference" in printed
+    assert printed.startswith(words)
+    assert printed.count("\n") == 1

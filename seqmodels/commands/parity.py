@@ -13,7 +13,7 @@ from seqmodels.commands.door import command, quick_imports
 def main(config: DictConfig, folder: Path) -> None:
     with quick_imports():
         from seqmodels.config import arguments_of, layer_of, user_errors
-        from seqmodels.parity import compare_for_task
+        from seqmodels.parity import compare_for_task, why_not_compared
         from seqmodels.report.tables import parity_table
         from seqmodels.runs.build import build_task
 
@@ -26,7 +26,7 @@ def main(config: DictConfig, folder: Path) -> None:
         features = config.embedding_size or task.input_size
         report = compare_for_task(layer, task, config.data.batch_size, features, config.seed)
     if report is None:
-        print(f"{layer.func.__name__} names no reference: there is nothing to compare it with")
+        print(why_not_compared(layer))
         return
     Console().print(parity_table(report))
     report.check()

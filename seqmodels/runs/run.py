@@ -29,7 +29,7 @@ from seqmodels.layers import Blocks
 from seqmodels.layers.blocks import mixers_in
 from seqmodels.learner import Diverged
 from seqmodels.model import SequenceModel
-from seqmodels.parity import ParityReport, compare_for_task
+from seqmodels.parity import ParityReport, compare_for_task, why_not_compared
 from seqmodels.report.curves import plot_curves, plot_lengths
 from seqmodels.report.folder import check_folder, write_config, write_result
 from seqmodels.report.predictions import plot_predictions
@@ -157,7 +157,7 @@ def prove(parts: Parts, console: Console) -> ParityReport | str:
         return "off"
     report = compare_for_task(parts.layer, parts.task, parts.data.batch_size, features_read(parts.model), parts.seed)
     if report is None:
-        console.print(f"parity: model={parts.names['model']} names no reference to be compared with")
+        console.print(f"parity: {why_not_compared(parts.layer)}")
         return "no reference"
     console.print(parity_table(report))
     report.check()

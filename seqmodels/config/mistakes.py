@@ -136,4 +136,6 @@ def unknown_key(error: Any) -> str:
         return ""
     inside = [f"{key}.{error.key}" for key, value in plain.items() if isinstance(value, dict) and error.key in value]
     hint = f"; did you mean {inside[0]!r}?" if inside else nearest(str(error.key), keys)
+    if plain == {"_target_": None} and error.key in OmegaConf.load(CONF / "block" / "prenorm.yaml"):
+        hint = " without blocks; block=prenorm and block=prenorm_mlp have it"
     return f"{error.full_key} is not a setting{hint}" + (f" (one of: {', '.join(keys)})" if keys else "")

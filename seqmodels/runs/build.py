@@ -134,7 +134,7 @@ def check_finite(config: DictConfig) -> None:
         for name, value in settings.items() if isinstance(settings, dict) else []:
             for number in value if isinstance(value, list) else [value]:
                 if isinstance(number, float) and not math.isfinite(number):
-                    raise ValueError(f"{group}.{name} should be a finite number, got {number}")
+                    raise ValueError(f"{group}.{name}={value}: {name} should be a finite number, got {number}")
 
 
 def switch_of(value: Any) -> Any:

@@ -109,6 +109,7 @@ MISTAKES = {
     "nn_rnn": ["such as model=nn_rnn"],
     "model.hidden_size=[1": ["[1"],
     "model=gla model.heads=3": ["hidden_size=64 times expand_k=0.5 should be a multiple of heads=3"],
+    "model=gla model.expand_v=nan": ["model.expand_v=nan: expand_v should be a finite number, got nan"],
     "model=gla model.heads=0": ["model.heads=0", "positive whole number"],
     "model=gla model.chunk=0": ["model.chunk=0", "positive whole number"],
     "model=gla model.chunk=12": ["model.chunk=12", "power of two"],

@@ -146,6 +146,8 @@ def blocked(tmp_path_factory):
 WRONG = {
     "block=prenrom": "block=prenrom: there is no such block; did you mean 'prenorm'? (one of: none, prenorm",
     "block=prenorm block.kernal_size=3": "block.kernal_size is not a setting; did you mean 'kernel_size'?",
+    "block.kernel_size=4": "block.kernel_size is not a setting without blocks; block=prenorm and block=prenorm_mlp",
+    "block.kernal_size=4": "block.kernal_size is not a setting\n",
     "block=prenorm +block.kernal=3": "block.kernal is not an argument of seqmodels.layers.Blocks",
     "block=prenorm block.num_blocks=0": "block.num_blocks=0: num_blocks should be a positive whole number, got 0",
     "block=prenorm block.expansion=0": "block.expansion=0: expansion should be a positive whole number, got 0",

@@ -236,4 +236,6 @@ def unit(vectors: Tensor, length: float = 1.0) -> Tensor:
 
     The square of the length that they are divided by is increased by 1e-6, so 0 stays 0.
     """
-    return vectors * (length * torch.rsqrt(vectors.square().sum(-1, keepdim=True) + 1e-6))
+    # In half precision the derivative of the root would overflow where the vector is short.
+    precise = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    return (precise * (length * torch.rsqrt(precise.square().sum(-1, keepdim=True) + 1e-6))).to(vectors.dtype)

@@ -157,9 +157,7 @@ def scan_by_autograd(steps: Steps, state: Tensor, chunk: int) -> tuple[Tensor, T
         (q_k, q_b, a_next_k, a_next_b), from_start, to_end = decayed_products((q, a_next), (k, b), logs)
         q_start, written = q * from_start, (k * to_end).mT @ v
         a_k, a_b, a_start = _next(a_next_k), _next(a_next_b), a * _next(from_start, 1.0)
-        identity = torch.eye(length, dtype=a.dtype, device=a.device)
-        known = torch.cat([a_start, a_k @ v], dim=-1)
-        read = torch.linalg.solve_triangular(identity - a_b, known, upper=False, unitriangular=True)
+        read = _solved(a_b, torch.cat([a_start, a_k @ v], dim=-1))
         parts = a.size(-1), v.size(-1)  # of u: that which S_0 is multiplied by, and that which is known
         (erased, added), (hidden, seen) = ((part @ read).split(parts, dim=-1) for part in ((b * to_end).mT, q_b))
         kept = torch.diag_embed(from_start[..., -1, :].expand(*erased.shape[:-1]))
@@ -176,3 +174,12 @@ def scan_by_autograd(steps: Steps, state: Tensor, chunk: int) -> tuple[Tensor, T
 def _next(part: Tensor, first: float = 0.0) -> Tensor:
     """Each step's row at the step after it; the first row is constant."""
     return F.pad(part, (0, 0, 1, -1), value=first)
+
+
+def _solved(earlier: Tensor, known: Tensor) -> Tensor:
+    """u with u_t = sum_j earlier_tj u_j + known_t, where earlier_tj is 0 unless j < t."""
+    if earlier.size(-1) == 1:
+        return known
+    precise = torch.promote_types(known.dtype, torch.float32)  # torch solves no systems in half precision
+    matrix = torch.eye(earlier.size(-1), dtype=precise, device=earlier.device) - earlier
+    return torch.linalg.solve_triangular(matrix, known.to(precise), upper=False, unitriangular=True).to(known.dtype)

@@ -194,3 +194,15 @@ def test_half_precision_is_single_precision_rounded_in_values_and_gradients(laye
     for found, expected in zip(*results, strict=True):
         assert found.dtype == dtype
         assert (found.float() - expected).norm() <= tolerance * expected.norm() + 1e-6
+
+
+def test_retnet_counts_600_single_steps():
+    layer, inputs, state, outputs = build(RetNet).float(), torch.randn(600, BATCH, INPUTS), None, []
+    with torch.no_grad():
+        for step in inputs.split(1):
+            output, state = layer(step, state)
+            outputs.append(output)
+        expected, known = layer(inputs)
+    assert relative_error(torch.cat(outputs), expected) < 1e-4
+    assert all(relative_error(*pair) < 1e-4 for pair in zip(state, known, strict=True))
+    assert (state[-1] == 600).all()

@@ -145,8 +145,7 @@ class MatrixLayer(RecurrentLayer):
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        past = [(self.kernel_size - 1) * self._channels()] if self.kernel_size else []
-        return self.hidden_size, math.prod(self.state_shape), *self.carried.values(), *past
+        return self.hidden_size, *self._inner_sizes()
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         rows = sum(self._sizes())
@@ -207,6 +206,11 @@ class MatrixLayer(RecurrentLayer):
             output, matrix = recurrence(update, matrix.unflatten(-1, self.state_shape))
         output = self.read(output[self.steps_per_input - 1 :: self.steps_per_input], update, weights)
         return output, (output[-1], matrix.flatten(1), *update.carried, *past)
+
+    def _inner_sizes(self) -> tuple[int, ...]:
+        """Features of the states other than y."""
+        past = [(self.kernel_size - 1) * self._channels()] if self.kernel_size else []
+        return math.prod(self.state_shape), *self.carried.values(), *past
 
     def _sizes(self) -> list[int]:
         """Rows of `weight_ih` of each projection."""

@@ -15,8 +15,8 @@ q, k, a and b are known:
 
     dlog w_t = sum_v dS_C S_C + sum_{s>=t} (q_s dq_s - k_s dk_s - b_s db_s) + sum_{s>t} a_s da_s     over the chunk
 
-Here the pairs that do not span t cancel, up to rounding errors as large as their rounding, while those that do are
-about w_t times as large: the relative error is some 1e-7 / w_t in single precision.
+Here the pairs that do not span t cancel, and leave their rounding errors. Those that do span it are multiplied by w_t,
+so the relative error is some 1e-7 / w_t in single precision: too much for strong decays.
 """
 
 import math

@@ -47,7 +47,8 @@ class Steps:
     v: Tensor
     """(..., V)"""
     log_w: Tensor | None = None
-    """The logarithm of the decay, (..., K), or (..., 1) where all rows of the state have the same; None: no decay."""
+    """The logarithm of the decay, at most 0: (..., K), or (..., 1) where all rows of the state have the same. None: no
+    decay."""
     a: Tensor | None = None
     b: Tensor | None = None
     """a and b are (..., K), or both None."""
@@ -79,12 +80,15 @@ def matrix_loop(steps: Steps, state: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def matrix_scan(steps: Steps, state: Tensor, chunk: int = 16) -> tuple[Tensor, Tensor]:
-    """The outputs (time, ..., V) and the last state, in chunks.
+    """The outputs (time, ..., V) and the last state, as `matrix_loop` computes them, but in chunks.
+
+    On a CPU a hand-derived backward pass serves, except for decays of single rows stronger than `decays.STRONGEST`;
+    these, other devices and transforms take `scan_by_autograd`, which is slower and exact, too.
 
     Args:
         steps: all steps, the time first.
         state: (..., K, V), the state before the first step.
-        chunk: steps of a chunk, a power of two. It changes the speed and the memory, not the result.
+        chunk: steps of a chunk, a power of two. It changes the speed and the memory, not the result up to rounding.
     """
     present = [part for part in steps.parts if part is not None]
     if state.device.type == "cpu" and state.dim() > 2 and is_plain((state, *present), (torch.float32, torch.float64)):

@@ -15,7 +15,7 @@ from seqmodels.config import compose, layer_of
 from seqmodels.config.folders import CONF
 from seqmodels.export import export_model, forms
 from seqmodels.export.forms import relative
-from seqmodels.layers import LRU, SLSTM, TCN, IndRNN, ManualLSTM, ManualRNN, Transformer
+from seqmodels.layers import LRU, RWKV7, SLSTM, TCN, DeltaNet, IndRNN, ManualLSTM, ManualRNN, Transformer
 from seqmodels.model import SequenceModel
 
 needs_onnx = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs the extra `export`")
@@ -113,6 +113,13 @@ def test_one_step_takes_the_state_and_returns_the_next(format, monkeypatch):
         check_names(exported)
 
 
+@needs_onnx
+@pytest.mark.parametrize("layer", [DeltaNet, RWKV7])
+def test_one_step_of_a_delta_rule_is_exported_to_onnx(layer, monkeypatch):
+    monkeypatch.setattr(forms, "STEPS", (1, 20))
+    check_streaming(model_of(layer), "onnx", steps=20)
+
+
 def check_names(exported):
     """The graph itself says what its inputs are called, what may vary, and where states start."""
     import onnx
@@ -137,6 +144,7 @@ def check_names(exported):
         (partial(ManualRNN, bidirectional=True), {"length": 3, "padded": True}, "would need packed sequences"),
         (TCN, {"streaming": True}, "TCN is not recurrent"),
         (Transformer, {"streaming": True}, "Transformer is not recurrent"),
+        (DeltaNet, {"format": "onnx", "length": 10}, "DeltaNet solves systems of equations.* which ONNX lacks"),
         (LRU, {"format": "onnx", "streaming": True}, "LRU computes with complex numbers, which ONNX lacks"),
     ],
 )

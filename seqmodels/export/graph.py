@@ -20,6 +20,12 @@ def graph_of(form: Form, prefix: str = "") -> Any:
     program = program_of(form)
     if any(value.is_complex() for node in program.graph.nodes if isinstance(value := node.meta.get("val"), Tensor)):
         raise UserError(f"format=onnx: {form.name} computes with complex numbers, which ONNX lacks; use format=torch")
+    graphs = [module.graph for module in program.graph_module.modules() if isinstance(module, torch.fx.GraphModule)]
+    if any("solve_triangular" in str(node.target) for graph in graphs for node in graph.nodes):
+        raise UserError(
+            f"format=onnx: {form.name} solves systems of equations where it reads several steps at once, which ONNX "
+            "lacks; export it for any length, step by step, or use format=torch"
+        )
     inputs, outputs = ([prefix + port.name for port in ports] for ports in (form.inputs, form.outputs))
     try:
         with quiet():

@@ -55,8 +55,8 @@ class Cell(nn.Module):
     reference: type[nn.Module] | None = None
     """The class whose numbers this one reproduces, if any."""
 
-    complex_numbers: bool = False
-    """Whether the cell computes with complex numbers, which torch has in single and double precision only."""
+    precise_part: str | None = None
+    """What the cell computes with that half precision cannot represent, such as "complex numbers", if anything."""
 
     hidden_size: int
     bias: bool

@@ -16,11 +16,11 @@ def check_dimensions(input: Any) -> None:
 
 
 def check_precision(layer: Any, dtype: torch.dtype) -> None:
-    """Check that the weights of a layer with complex numbers are of single or double precision."""
-    if layer.complex_numbers and dtype not in (torch.float32, torch.float64):
+    """Check that weights are of single or double precision, if a part of the layer needs that."""
+    if layer.precise_part and dtype not in (torch.float32, torch.float64):
         raise ValueError(
-            f"{type(layer).__name__} computes with complex numbers, which need weights of single or double precision, "
-            f"torch.float32 or torch.float64, got {dtype}"
+            f"{type(layer).__name__} computes with {layer.precise_part}, which need weights of single or double "
+            f"precision, torch.float32 or torch.float64, got {dtype}"
         )
 
 

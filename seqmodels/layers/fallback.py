@@ -51,7 +51,13 @@ def gradients_by_autograd(
         inputs = [part.view_as(part) for part in given]  # separate, even if one tensor is given twice
         computed = function(*inputs)
     wanted = [part for part in inputs if part.requires_grad]
-    pairs = [pair for pair in zip(computed, d_outputs, strict=True) if pair[1] is not None]
+    pairs = [
+        (output, gradient)
+        for output, gradient in zip(computed, d_outputs, strict=True)
+        if gradient is not None and output.requires_grad  # not of a constant, as a decay until the same step is
+    ]
+    if not pairs:
+        return [None] * len(inputs)
     outputs, d_used = zip(*pairs, strict=True)
     gradients = iter(
         torch.autograd.grad(outputs, wanted, d_used, create_graph=torch.is_grad_enabled(), allow_unused=True)

@@ -143,8 +143,8 @@ class RecurrentLayer(Cell):
 
         Raises:
             TypeError: `input` is neither a tensor nor packed, or a state is not a tensor.
-            ValueError: `input` is not 2D or 3D, or its dtype is not the weights'; or this is half precision, and the
-                layer computes with complex numbers.
+            ValueError: `input` is not 2D or 3D, or its dtype is not the weights'; or this is half precision, which the
+                layer refuses.
             RuntimeError: the feature width, or the state's number, shape, dtype or device is wrong, or the
                 sequence is empty.
         """

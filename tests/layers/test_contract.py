@@ -177,3 +177,12 @@ def test_autocast_computes_in_bfloat16(model):
         _, state = layer(inputs[:, :4])
         following, _ = layer(inputs[:, 4:], state)
     torch.testing.assert_close(following.float(), expected[:, 4:], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("model", ["mamba2", "mlstm", "rwkv7", "stack_rnn", "tape_rnn"])
+def test_a_compiler_follows_the_whole_layer(model):
+    layer = build(model)
+    inputs = properties.draw(layer)[:, :3]
+    (found, last), (expected, known) = torch.compile(layer, backend="eager", fullgraph=True)(inputs), layer(inputs)
+    for pair in zip((found, *last), (expected, *known), strict=True):
+        torch.testing.assert_close(*pair)

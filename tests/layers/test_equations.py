@@ -20,6 +20,7 @@ from seqmodels.layers import (
     MinLSTM,
     PeepholeLSTM,
     RecurrentLayer,
+    RetNet,
 )
 
 SIZE, INPUTS, TIME = 3, 2, 6
@@ -314,15 +315,15 @@ def test_arguments_that_do_not_exist(layer_class, arguments, message):
         layer_class(3, 4, **arguments)
 
 
-@pytest.mark.parametrize("layer_class", [LRU, S4D])
+@pytest.mark.parametrize("layer_class", [LRU, S4D, RetNet])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_layers_with_complex_numbers_refuse_half_precision(layer_class, dtype):
-    layer = layer_class(3, 4).to(dtype)
+def test_layers_that_half_precision_cannot_represent_refuse_it(layer_class, dtype):
+    layer = layer_class(3, 8).to(dtype)
     with pytest.raises(ValueError, match=rf"{layer_class.__name__} .*torch.float32 or torch.float64, got {dtype}"):
         layer(torch.zeros(5, 2, 3, dtype=dtype))
 
 
-@pytest.mark.parametrize("model", ["lru", "s4d"])
+@pytest.mark.parametrize("model", ["lru", "s4d", "retnet"])
 def test_half_precision_is_refused_on_the_command_line_before_the_run_writes(type_command, tmp_path, model):
     code, _, complaint = type_command(f"model={model}", "task=sine", "trainer=smoke", "trainer.precision=bf16-true")
     assert code == 1

@@ -177,3 +177,32 @@ def test_saturated_gates_are_at_their_ends(eigenvalues, bias, monkeypatch):
     assert strengths.min() < 1e-10
     assert strengths.max().item() == pytest.approx(2 if eigenvalues[0] else 1)
     assert (decays.min(), decays.max()) == {None: (0, 1), -1e4: (1, 1), 1e4: (0, 0)}[bias]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.2), (torch.float16, 0.05)])
+@pytest.mark.parametrize(
+    "layer_class", [GLA, MLSTM, RWKV7, DeltaNet, DeltaProduct, GatedDeltaNet, LinearAttention, Mamba2]
+)
+def test_half_precision_is_single_precision_rounded_in_values_and_gradients(layer_class, dtype, tolerance):
+    torch.manual_seed(0)
+    layer, inputs = layer_class(INPUTS, 8).to(dtype), torch.randn(37, BATCH, INPUTS).to(dtype)
+    results = []
+    for precision in (dtype, torch.float32):
+        layer, own = layer.to(precision), inputs.to(precision).requires_grad_()
+        output, _ = layer(own)
+        results.append([output, *torch.autograd.grad(output.square().sum(), [own, *layer.parameters()])])
+    for found, expected in zip(*results, strict=True):
+        assert found.dtype == dtype
+        assert (found.float() - expected).norm() <= tolerance * expected.norm() + 1e-6
+
+
+def test_retnet_counts_600_single_steps():
+    layer, inputs, state, outputs = build(RetNet).float(), torch.randn(600, BATCH, INPUTS), None, []
+    with torch.no_grad():
+        for step in inputs.split(1):
+            output, state = layer(step, state)
+            outputs.append(output)
+        expected, known = layer(inputs)
+    assert relative_error(torch.cat(outputs), expected) < 1e-4
+    assert all(relative_error(*pair) < 1e-4 for pair in zip(state, known, strict=True))
+    assert (state[-1] == 600).all()

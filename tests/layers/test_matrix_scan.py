@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from seqmodels.layers.matrix import kernel
-from seqmodels.layers.matrix.decays import WEAKEST
+from seqmodels.layers.matrix.decays import STRONGEST, STRONGEST_OF_CHUNK
 from seqmodels.layers.matrix.scan import Steps, matrix_loop, matrix_scan, scan_by_autograd
 
 KINDS = ["", "scalar", "vector", "delta", "scalar delta", "vector delta"]
@@ -153,15 +153,55 @@ def test_the_backward_pass_can_run_twice_and_leaves_its_inputs_alone(kind):
     same([*leaves, *found, *upstream], [*copies, *originals], 0)
 
 
-@pytest.mark.parametrize("total", [0.9, 1.1, math.inf])
-def test_decays_at_the_limit_of_what_can_be_divided(total):
-    """Below it a chunk is computed by hand, beyond it in shorter ones, and where there is no end to it by autograd."""
-    given = draw("vector delta", 37, slowness=1e6)
+@pytest.mark.parametrize("log_decay", [-0.01, -1.0, -5.0, -8.0, -12.0, -20.0, -60.0])
+@pytest.mark.parametrize("kind", ["scalar", "vector", "scalar delta", "vector delta"])
+def test_gradients_of_constant_decays_in_single_precision(kind, log_decay):
+    """Those of strong decays are small: they must not be differences of large sums."""
+    given = draw(kind, 37)
+    given[4] = torch.full_like(given[4], log_decay, requires_grad=True)
+    assert d_log_w_in_single_precision(given) < 1e-5
+
+
+@pytest.mark.parametrize("strength", [-4.0, -12.0, -60.0])
+@pytest.mark.parametrize("kind", ["scalar", "vector", "scalar delta", "vector delta"])
+def test_gradients_of_strong_decays_among_weak_ones_in_single_precision(kind, strength):
+    """Strong in one of three steps; these are compared by themselves."""
+    given = draw(kind, 37, slowness=16)
+    strong = torch.rand_like(given[4]) < 0.3
+    given[4] = torch.where(strong, strength, given[4]).detach().requires_grad_()
+    assert d_log_w_in_single_precision(given, strong) < 1e-5
+
+
+def d_log_w_in_single_precision(given, where=...):
+    """The largest error of the gradient of log w, in units of its largest entry in double precision."""
+    upstream = torch.randn_like(given[2])
+    gradients = []
+    for way, dtype in ((loop, torch.float64), (scan, torch.float32)):
+        parts = [None if part is None else part.detach().to(dtype).requires_grad_() for part in given]
+        loss = (way(*parts)[0] * upstream.to(dtype)).sum()
+        gradients.append(torch.autograd.grad(loss, parts[4])[0].double()[where])
+    expected, found = gradients
+    return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.mark.parametrize(
+    ("log_decay", "chunk", "hand"),
+    [
+        (0.9 * STRONGEST, 16, True),
+        (1.1 * STRONGEST, 16, False),
+        (-math.inf, 16, False),
+        (0.9 * STRONGEST_OF_CHUNK / 64, 64, True),
+        (1.1 * STRONGEST_OF_CHUNK / 64, 64, True),
+    ],
+)
+def test_decays_at_the_limit_of_what_can_be_divided(log_decay, chunk, hand):
+    """Steps beyond it are computed by autograd, and chunks beyond it in shorter ones."""
+    given = draw("vector delta", 75, slowness=1e6)
     with torch.no_grad():
-        given[4][:, 0, 0, 1] = total * math.log(WEAKEST) / 16
+        given[4][:, 0, 0, 1] = log_decay
     leaves = given
-    found, expected = scan(*given), by_numbers(*given)
-    assert by_hand(found) == math.isfinite(total)
+    found, expected = scan(*given, chunk=chunk), by_numbers(*given)
+    assert by_hand(found) == hand
     upstream = [torch.randn_like(part) for part in expected]
     mine, other = (torch.autograd.grad(result, leaves, upstream) for result in (found, expected))
     same([*found, *mine[:4], *mine[5:]], [*expected, *other[:4], *other[5:]])
@@ -169,14 +209,15 @@ def test_decays_at_the_limit_of_what_can_be_divided(total):
     torch.testing.assert_close(mine[4].nan_to_num(), other[4].nan_to_num(), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize(("time", "chunk"), [(6, 4), (1, 4), (3, 1)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_second_derivatives_exist(kind):
-    given = draw(kind, 6, K=2, V=2, batch=1, heads=1, slowness=16)
+def test_second_derivatives_exist(kind, time, chunk):
+    given = draw(kind, time, K=2, V=2, batch=1, heads=1, slowness=16)
     leaves = [part for part in given if part is not None]
 
     def function(*values):
         rest = iter(values)
-        return scan(*(None if part is None else next(rest) for part in given), chunk=4)
+        return scan(*(None if part is None else next(rest) for part in given), chunk=chunk)
 
     assert torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
 

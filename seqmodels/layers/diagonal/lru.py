@@ -32,7 +32,7 @@ class LRU(RecurrentLayer):
 
     gates = 3
     states = ("y", "re", "im")
-    complex_numbers = True
+    precise_part = "complex numbers"
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         size = self.hidden_size

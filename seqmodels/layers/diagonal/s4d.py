@@ -37,7 +37,7 @@ class S4D(RecurrentLayer):
     """
 
     states = ("y", "re", "im")
-    complex_numbers = True
+    precise_part = "complex numbers"
 
     def __init__(
         self,

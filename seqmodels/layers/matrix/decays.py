@@ -1,15 +1,22 @@
 """The decays of chunks, as factors of what segment.py computes without decay.
 
-With D_tj the product of the decays w_{j+1} .. w_t within a chunk of C steps, there are two ways.
+Within a chunk of C steps let D_tj be the product of the decays w_{j+1} .. w_t. What step j writes has decayed by D_tj
+when it is read after step t, that is, each pair of a read and a write has its own decay. In the names of segment.py,
+X holds what reads the state, Y what writes into it, and P = X Y^T has a number for each pair. There are two ways.
 
-- Weak decays: with E_t = D_t0 / sqrt(D_C0), D_tj = E_t / E_j. So x_t E_t, y_t / E_t, S_0 / E_0 and S_C / E_C follow the
-  equations without decay. `divisible` says whether D_C0 is large enough for E.
-- Decays of any strength, but one for all rows of the state: P_tj takes D_tj, what is read from S_0 takes D_t0, what is
+- Weak decays: with E_t = D_t0 / sqrt(D_C0), D_tj = E_t / E_j. So the rows x_t E_t and y_t / E_t, and the states
+  S_0 / E_0 and S_C / E_C, follow the equations without decay. `divisible` says whether decays are weak enough.
+- A decay shared by all rows of the state, however strong: P_tj takes D_tj, what is read from S_0 takes D_t0, what is
   written takes D_Cj on its way into S_C, and S_0 takes D_C0. No factor exceeds 1.
 
-The gradient needs neither. Once those of q, k, a and b are known, it is, row by row,
+The gradient of log w_t is the sum, over all pairs with step t between write and read, of P_tj dP_tj; S_0 counts as a
+write, and S_C as a read. The second way sums these. Weak decays have a shorter way, row by row, once the gradients of
+q, k, a and b are known:
 
     dlog w_t = sum_v dS_C S_C + sum_{s>=t} (q_s dq_s - k_s dk_s - b_s db_s) + sum_{s>t} a_s da_s     over the chunk
+
+Here the pairs that do not span t cancel, and leave their rounding errors. Those that do span it are multiplied by w_t,
+so the relative error is some 1e-7 / w_t in single precision: too much for strong decays.
 """
 
 import math
@@ -17,17 +24,27 @@ import math
 import torch
 from torch import Tensor
 
-WEAKEST = 2.0**-92
-"""The least D_C0 of a row: E is between the root of this and its inverse, and their products are finite in float32."""
+STRONGEST = -3.0
+"""The strongest decay of a step that the first way accepts, log w: with it the gradient of log w has a relative error
+of less than 1e-5 in single precision."""
+
+STRONGEST_OF_CHUNK = -92 * math.log(2)
+"""The strongest decay of a chunk that the first way accepts, log D_C0: E is between the root of D_C0 and its inverse,
+and their products are finite in single precision."""
 
 
 def divisible(log_w: Tensor | None, chunk: int) -> bool:
-    """Whether no row decays too strongly within any chunk of this length. A decay of all rows never does."""
+    """Whether chunks of this length can be computed: no row decays too strongly, or all rows share their decays."""
     if log_w is None or log_w.size(-1) == 1:
         return True
     whole = len(log_w) // chunk * chunk
-    sums = [log_w[:whole].unflatten(0, (-1, chunk)).sum(1), log_w[whole:].sum(0)]
-    return all(bool((part >= math.log(WEAKEST)).all()) for part in sums)
+    return _weak(log_w[:whole].unflatten(0, (-1, chunk)), 1) and _weak(log_w[whole:], 0)
+
+
+def _weak(logs: Tensor, time: int) -> bool:
+    """Whether the first way accepts these chunks, with the time in this dimension."""
+    steps, chunks = (logs >= STRONGEST).all(), (logs.sum(time) >= STRONGEST_OF_CHUNK).all()
+    return bool(steps & chunks)
 
 
 class Decays:
@@ -62,7 +79,7 @@ class Decays:
         """Set the factors from log w (n, C, 1 or K), which is overwritten. Weak decays scale X and Y."""
         C, n = self.length, self.n
         self.single = logs.size(-1) == 1
-        if not self.single or bool(logs.sum(1).amin() >= math.log(WEAKEST)):
+        if not self.single or _weak(logs, 1):
             self.reads = self.writes = self.whole = None
             self.pairs = self.undecayed
             self.E = torch.bmm(self.until, logs).exp_()
@@ -91,7 +108,7 @@ class Decays:
             Y[:, :C] /= after
 
     def gradient(self, reads: Tensor, writes: Tensor, last: Tensor) -> Tensor:
-        """dlog w, (n, C, 1 or K).
+        """dlog w of weak decays, (n, C, 1 or K).
 
         Args:
             reads, writes: X dX and Y dY.
@@ -107,6 +124,26 @@ class Decays:
         sums[:, -1:] += last
         result = torch.bmm(self.later, sums)
         return result.sub_(reads[:, :C]) if self.delta else result
+
+    def gradient_by_pairs(self, pairs: Tensor, reads: Tensor, writes: Tensor, last: Tensor) -> Tensor:
+        """dlog w of decays of any strength, (n, C, 1).
+
+        Args:
+            pairs: P dP.
+            reads: for each row of X, what it reads from S_0 times its gradient, (n, rows).
+            writes: for each row of Y, what it writes into S_C times its gradient, (n, rows).
+            last: what S_C has of S_0 times its gradient, (n,).
+        """
+        n, C = self.n, self.length
+        pairs = pairs.view(n, -1, C, len(self.meet), C).sum(3)
+        times = pairs.new_zeros(n, C + 1, C + 1)  # of reads and writes
+        times[:, 1:, 1:], times[:, 1:, 0] = pairs[:, -1], reads[:, -C:]
+        if self.delta:  # a reads one step earlier
+            times[:, :-1, 1:] += pairs[:, 0]
+            times[:, :-1, 0] += reads[:, :C]
+        times[:, -1, 1:] += writes.view(n, -1, C).sum(1)
+        times[:, -1, 0] += last
+        return torch.mm(times.flatten(1), self.between.T).unsqueeze(-1)
 
     def kept(self) -> Tensor | None:
         """What is left of the rows of a state after each chunk, (n, 1 or K, 1)."""

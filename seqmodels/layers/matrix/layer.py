@@ -145,8 +145,7 @@ class MatrixLayer(RecurrentLayer):
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        past = [(self.kernel_size - 1) * self._channels()] if self.kernel_size else []
-        return self.hidden_size, math.prod(self.state_shape), *self.carried.values(), *past
+        return self.hidden_size, *self._inner_sizes()
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         rows = sum(self._sizes())
@@ -208,6 +207,11 @@ class MatrixLayer(RecurrentLayer):
         output = self.read(output[self.steps_per_input - 1 :: self.steps_per_input], update, weights)
         return output, (output[-1], matrix.flatten(1), *update.carried, *past)
 
+    def _inner_sizes(self) -> tuple[int, ...]:
+        """Features of the states other than y."""
+        past = [(self.kernel_size - 1) * self._channels()] if self.kernel_size else []
+        return math.prod(self.state_shape), *self.carried.values(), *past
+
     def _sizes(self) -> list[int]:
         """Rows of `weight_ih` of each projection."""
         return [math.prod(shape) for shape in self.projections().values()]
@@ -236,4 +240,6 @@ def unit(vectors: Tensor, length: float = 1.0) -> Tensor:
 
     The square of the length that they are divided by is increased by 1e-6, so 0 stays 0.
     """
-    return vectors * (length * torch.rsqrt(vectors.square().sum(-1, keepdim=True) + 1e-6))
+    # In half precision the derivative of the root would overflow where the vector is short.
+    precise = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    return (precise * (length * torch.rsqrt(precise.square().sum(-1, keepdim=True) + 1e-6))).to(vectors.dtype)

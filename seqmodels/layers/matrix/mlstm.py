@@ -39,7 +39,7 @@ class MLSTM(MatrixLayer):
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        return self.heads * self.value_size, *super().state_sizes[1:]
+        return self.heads * self.value_size, *self._inner_sizes()
 
     @property
     def carried(self) -> dict[str, int]:

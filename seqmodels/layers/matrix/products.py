@@ -47,7 +47,8 @@ def _products(x: Tensor, y: Tensor, logs: Tensor) -> tuple[Tensor, ...]:
 class _Products(torch.autograd.Function):
     """These products with a backward pass of their own, which does not go back through each decay.
 
-    Once dx and dy are known, the gradient of the logarithm of w_t is the sum over all steps from t on of x dx - y dy.
+    The gradient of the logarithm of w_t is the sum of what leads from steps before t to t and later ones, times its
+    gradient. Each sum has such terms only: with a strong decay they are small, and would be lost in larger ones.
     """
 
     @staticmethod
@@ -64,15 +65,29 @@ class _Products(torch.autograd.Function):
         d_pairs, d_start, d_end = gradients
         squares = _squares(d_pairs, x.size(-3)).contiguous()
         dx, dy = squares @ y, squares.mT @ x
+        d_logs = _until(from_start * d_start) + _since(to_end * d_end)
         for after, before, x_after, y_before in zip(*(parts[place::4] for place in range(4)), strict=True):
             count = after.size(-4)
             corners = _corners(d_pairs, count).contiguous()
             (_, dx_after), (dy_before, _) = _halves(dx, count), _halves(dy, count)
-            dx_after.addcmul_((corners @ y_before.flatten(-3, -2)).view_as(dx_after), after)
-            dy_before.addcmul_((corners.mT @ x_after.flatten(-3, -2)).view_as(dy_before), before)
-        ends = to_end * d_end
-        later = (x * dx).sum(-2) + from_start * d_start - (y * dy).sum(-2) - ends
-        return dx, dy, later.flip(-2).cumsum(-2).flip(-2) + ends.sum(-2, keepdim=True)
+            d_after = (corners @ y_before.flatten(-3, -2)).view_as(x_after)
+            d_before = (corners.mT @ x_after.flatten(-3, -2)).view_as(y_before)
+            d_first, d_second = d_logs.unflatten(-2, (count, 2, -1)).unbind(-3)
+            d_first += _since((d_before * y_before).sum(-2))
+            d_second += _until((d_after * x_after).sum(-2))
+            dx_after.addcmul_(d_after, after)
+            dy_before.addcmul_(d_before, before)
+        return dx, dy, d_logs
+
+
+def _until(terms: Tensor) -> Tensor:
+    """For each step, the sum of its term and of those of later steps, (..., steps, K)."""
+    return terms.new_ones(terms.size(-2), terms.size(-2)).triu() @ terms
+
+
+def _since(terms: Tensor) -> Tensor:
+    """For each step, the sum of the terms of earlier steps."""
+    return terms.new_ones(terms.size(-2), terms.size(-2)).tril(-1) @ terms
 
 
 def _halved(x: Tensor, y: Tensor, logs: Tensor) -> tuple[list[tuple[Tensor, ...]], tuple[Tensor, ...]]:

@@ -20,7 +20,12 @@ from seqmodels.layers.matrix.layer import MatrixLayer, Update
 
 
 class RetNet(MatrixLayer):
-    """The states are (y, S, position). Arguments: see `MatrixLayer`; each head needs an even number of key features."""
+    """The states are (y, S, position). Arguments: see `MatrixLayer`; each head needs an even number of key features.
+
+    Single or double precision only: in half precision a count stops at 256 or 2048, where adding 1 changes nothing.
+    """
+
+    precise_part = "positions of any size"
 
     def projections(self) -> dict[str, tuple[int, ...]]:
         if self.key_size % 2:

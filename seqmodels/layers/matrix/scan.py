@@ -47,7 +47,8 @@ class Steps:
     v: Tensor
     """(..., V)"""
     log_w: Tensor | None = None
-    """The logarithm of the decay, (..., K), or (..., 1) where all rows of the state have the same; None: no decay."""
+    """The logarithm of the decay, at most 0: (..., K), or (..., 1) where all rows of the state have the same. None: no
+    decay."""
     a: Tensor | None = None
     b: Tensor | None = None
     """a and b are (..., K), or both None."""
@@ -79,12 +80,15 @@ def matrix_loop(steps: Steps, state: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def matrix_scan(steps: Steps, state: Tensor, chunk: int = 16) -> tuple[Tensor, Tensor]:
-    """The outputs (time, ..., V) and the last state, in chunks.
+    """The outputs (time, ..., V) and the last state, as `matrix_loop` computes them, but in chunks.
+
+    On a CPU a hand-derived backward pass serves, except for decays of single rows stronger than `decays.STRONGEST`;
+    these, other devices and transforms take `scan_by_autograd`, which is slower and exact, too.
 
     Args:
         steps: all steps, the time first.
         state: (..., K, V), the state before the first step.
-        chunk: steps of a chunk, a power of two. It changes the speed and the memory, not the result.
+        chunk: steps of a chunk, a power of two. It changes the speed and the memory, not the result up to rounding.
     """
     present = [part for part in steps.parts if part is not None]
     if state.device.type == "cpu" and state.dim() > 2 and is_plain((state, *present), (torch.float32, torch.float64)):
@@ -157,9 +161,7 @@ def scan_by_autograd(steps: Steps, state: Tensor, chunk: int) -> tuple[Tensor, T
         (q_k, q_b, a_next_k, a_next_b), from_start, to_end = decayed_products((q, a_next), (k, b), logs)
         q_start, written = q * from_start, (k * to_end).mT @ v
         a_k, a_b, a_start = _next(a_next_k), _next(a_next_b), a * _next(from_start, 1.0)
-        identity = torch.eye(length, dtype=a.dtype, device=a.device)
-        known = torch.cat([a_start, a_k @ v], dim=-1)
-        read = torch.linalg.solve_triangular(identity - a_b, known, upper=False, unitriangular=True)
+        read = _solved(a_b, torch.cat([a_start, a_k @ v], dim=-1))
         parts = a.size(-1), v.size(-1)  # of u: that which S_0 is multiplied by, and that which is known
         (erased, added), (hidden, seen) = ((part @ read).split(parts, dim=-1) for part in ((b * to_end).mT, q_b))
         kept = torch.diag_embed(from_start[..., -1, :].expand(*erased.shape[:-1]))
@@ -176,3 +178,12 @@ def scan_by_autograd(steps: Steps, state: Tensor, chunk: int) -> tuple[Tensor, T
 def _next(part: Tensor, first: float = 0.0) -> Tensor:
     """Each step's row at the step after it; the first row is constant."""
     return F.pad(part, (0, 0, 1, -1), value=first)
+
+
+def _solved(earlier: Tensor, known: Tensor) -> Tensor:
+    """u with u_t = sum_j earlier_tj u_j + known_t, where earlier_tj is 0 unless j < t."""
+    if earlier.size(-1) == 1:
+        return known
+    precise = torch.promote_types(known.dtype, torch.float32)  # torch solves no systems in half precision
+    matrix = torch.eye(earlier.size(-1), dtype=precise, device=earlier.device) - earlier
+    return torch.linalg.solve_triangular(matrix, known.to(precise), upper=False, unitriangular=True).to(known.dtype)

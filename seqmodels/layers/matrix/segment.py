@@ -56,7 +56,7 @@ class Segment:
         self.Z, self.R = (q.new_empty(n, both, V) for _ in range(2))
         shared = q.new_empty(n * both * max(K, V))  # by tensors that are never needed at once
         self.dZ, self.dX = (shared[: n * both * size].view(n, both, size) for size in (V, K))
-        self.P = q.new_empty(n, both, both)
+        self.P, self.dP = (q.new_empty(n, both, both) for _ in range(2))
         self.output, self.chain = q.new_empty(n, C, V), q.new_empty(count + 1, n // count, K, V)
         self.logs = None if logs is None else q.new_empty(n, C, logs.size(-1))
         self.decays = Decays(n, C, self.delta, q)
@@ -152,8 +152,9 @@ class Segment:
             d_after = self.chain[1:].flatten(0, 1)
         d_q, d_k, d_v, d_logs, d_a, d_b = targets
         start = states[:-1].flatten(0, 1)
-        last = None if d_logs is None else (states[1:].flatten(0, 1) * d_after).sum(-1).unsqueeze(1)
+        last = None
         if decays.E is not None:
+            last = None if d_logs is None else (states[1:].flatten(0, 1) * d_after).sum(-1).unsqueeze(1)
             start = start / decays.start
             d_after *= decays.end
         torch.bmm(Y, d_after, out=dZ)
@@ -166,12 +167,19 @@ class Segment:
             dR[:, :C] = dR_a
             dv = torch.baddbmm(dZ[:, C:], self.P_ak.mT, dR_a)
         self.put(dv, d_v)
-        dP = torch.bmm(dR, Z.mT, out=P).mul_(decays.pairs)
+        dP = torch.bmm(dR, Z.mT, out=self.dP)
+        if decays.whole is not None:
+            P *= dP  # of pairs
+        dP *= decays.pairs
         if decays.reads is not None and decays.writes is not None:
             dR *= decays.reads
             Z *= decays.writes
-        dX = torch.bmm(dR, start.mT, out=self.dX).baddbmm_(dP, Y)
-        dY = torch.bmm(Z, d_after.mT, out=self.dY).baddbmm_(dP.mT, X)
+        dX, dY = torch.bmm(dR, start.mT, out=self.dX), torch.bmm(Z, d_after.mT, out=self.dY)
+        if d_logs is not None and decays.whole is not None:
+            kept = (start * d_after * decays.whole).sum((1, 2))
+            self.put(decays.gradient_by_pairs(P, (X * dX).sum(-1), (Y * dY).sum(-1), kept), d_logs)
+        dX.baddbmm_(dP, Y)
+        dY.baddbmm_(dP.mT, X)
         if self.count > 1:
             d_first.copy_(self.chain[0])
         else:

@@ -9,6 +9,7 @@
 Stacks and tapes differ in v_t and in their actions; see stack_rnn.py and tape_rnn.py.
 """
 
+from functools import cached_property
 from typing import Any, Unpack
 
 import torch
@@ -39,7 +40,12 @@ class MemoryLayer(RecurrentLayer):
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        return *super().state_sizes[: len(self.states) - 1], self.memories * self.size * self.width
+        return *self._inner_sizes, self.memories * self.size * self.width
+
+    @cached_property  # by the constructor, as torch.compile cannot follow super() to a property
+    def _inner_sizes(self) -> tuple[int, ...]:
+        """Features of the states of the inner cell."""
+        return super().state_sizes[: len(self.states) - 1]
 
     def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         inner, choices = super().shapes(input_size), self.memories * self.actions

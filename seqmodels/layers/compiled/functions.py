@@ -163,7 +163,7 @@ def for_dtype(dtype: type) -> dict[str, Callable]:
 
 
 def _on_floats(emit: Callable[..., Any]) -> Callable:
-    """An intrinsic that maps a float to a float of the same type: `emit(builder, type, x)` writes it in LLVM's terms."""
+    """An intrinsic from one float to another of its type: `emit(builder, type, x)` writes it in LLVM's terms."""
 
     def typing(context: Any, x: Any) -> Any:
         if x not in (numba.float32, numba.float64):

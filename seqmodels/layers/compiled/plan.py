@@ -1,0 +1,173 @@
+"""A cell's forward and backward pass: what each computes, and what the forward pass keeps for the other.
+
+The forward pass keeps states, products and the results of `EXPENSIVE` functions. The backward pass computes again what
+is cheap. The gradient of a weight matrix is one product after the loop, of rows that are stored for all steps; that of
+a vector is a sum after the loop, if its rows are stored anyway, or else in it.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from seqmodels.layers.compiled.codegen import Source
+from seqmodels.layers.compiled.lower import Step
+from seqmodels.layers.compiled.schedule import REDUCTIONS, Place, Schedule, pieces
+from seqmodels.layers.compiled.trace import Trace, Untraceable
+from seqmodels.layers.compiled.values import EXPENSIVE, Value
+
+
+class Plan:
+    """The sources of both passes.
+
+    `kept` are the widths of the buffers that the forward pass fills for all steps, `rows` of those that the backward
+    pass does, and `sums` of those to which it adds. `factors` says for each total where the rows lie that are
+    multiplied or summed: places in buffers of all steps, or, alone, one of `sums`.
+    """
+
+    def __init__(self, trace: Trace, step: Step, dtype: str) -> None:
+        self.trace, self.step = trace, step
+        self.widths = [value.width for value in step.after]
+        inputs = {value.details[0]: value for value in step.builder.known.values() if value.name == "input"}
+        self.projected_width = inputs["projected"].width
+        self.given = {value: Place(name, 0, value.width) for name, value in inputs.items()}
+        self.after = [Place(f"after{at}", 0, width) for at, width in enumerate(self.widths)]
+        kept = self._kept()
+        self.kept = {f"kept{at}": value.width for at, value in enumerate(kept)}
+        stored = {value: Place(f"kept{at}", 0, value.width) for at, value in enumerate(kept)}
+        self.forward = Source(self._forward(stored), dtype, reverse=False)
+        available = self.given | stored | dict(zip(step.after, self.after, strict=True))
+        self.rows: dict[str, int] = {}
+        self.sums: dict[str, int] = {}
+        self.factors: dict[fx.Node, tuple[Place, ...]] = {}
+        self.backward = Source(self._backward(available), dtype, reverse=True)
+        self.keeps_projected = "projected" in self.backward.buffers
+        self.literals = {
+            name: torch.tensor([number], dtype=getattr(torch, dtype)) for name, number in step.literals.items()
+        }
+
+    def _forward(self, stored: dict[Value, Place]) -> Schedule:
+        given = {value: place for value, place in self.given.items() if not value.late}
+        wanted = [(value, place, value.width) for value, place in zip(self.step.after, self.after, strict=True)]
+        wanted += [(value, place, value.width) for value, place in stored.items()]
+        return Schedule(self.step.builder, given, wanted, [])
+
+    def _kept(self) -> list[Value]:
+        """Early values that the backward pass loads."""
+        kept: dict[Value, None] = {}
+        free: set[Value] = set(self.step.after)
+
+        def is_at_hand(value: Value) -> bool:
+            return value.is_given or value in free or value in kept or self._is_slice_of(value, "input")
+
+        def is_cheap(value: Value) -> bool:
+            return is_at_hand(value) or (self._recomputes(value) and all(map(is_cheap, value.parts())))
+
+        frontier = self._frontier(free)
+        for value in frontier:
+            if not is_at_hand(value) and not self._recomputes(value):
+                kept[value] = None
+        for value in frontier:
+            self._keep(value, kept, is_cheap)
+        return list(kept)
+
+    def _keep(self, value: Value, kept: dict[Value, None], is_cheap: Any) -> None:
+        """Store a value, unless it can be computed again; of comparisons, and of what lies side by side, the parts."""
+        if is_cheap(value):
+            return
+        if value.boolean or value.name == "cat":
+            for part in value.parts():
+                self._keep(part, kept, is_cheap)
+        else:
+            kept[value] = None
+
+    def _recomputes(self, value: Value) -> bool:
+        return value.name not in (*EXPENSIVE, *REDUCTIONS, "product", "slice")
+
+    def _is_slice_of(self, value: Value, name: str) -> bool:
+        return value.name == "slice" and value.args[0].name == name  # type: ignore[union-attr]
+
+    def _frontier(self, free: set[Value]) -> list[Value]:
+        """Early values that late ones, or the gradients of weights, are computed from."""
+        step = self.step
+        roots: list[Any] = [step.d_projected, *step.d_state, *(part for parts in step.totals.values() for part in parts)]
+        stack = [value for value in roots if isinstance(value, Value)]
+        seen: set[Value] = set()
+        frontier = set()
+        while stack:
+            value = stack.pop()
+            if value not in seen:
+                seen.add(value)
+                if value.late:
+                    stack.extend(value.parts())
+                else:
+                    frontier.add(value)
+        return sorted(frontier, key=lambda value: value.number)
+
+    def _backward(self, available: dict[Value, Place]) -> Schedule:
+        step = self.step
+        wanted: list[Any] = [
+            (0 if value is None else value, Place(f"d_before{at}", 0, width), width)
+            for at, (value, width) in enumerate(zip(step.d_state, self.widths, strict=True))
+        ]
+        places = dict(available)  # of rows for all steps; the gradients of states live for one
+        for name in [name for name, place in places.items() if place.buffer.startswith("d_after")]:
+            del places[name]
+        if step.d_projected is not None:
+            place = Place("d_projected", 0, self.projected_width)
+            wanted.append((step.d_projected, place, self.projected_width))
+            if isinstance(step.d_projected, Value):
+                places.setdefault(step.d_projected, place)
+                if step.d_projected.name == "cat":
+                    for part, start, _ in pieces(step.d_projected):
+                        if isinstance(part, Value):
+                            places.setdefault(part, place.shifted(start))
+        for node, values in step.totals.items():
+            if len(values) == 2:
+                self.factors[node] = tuple(self._for_all_steps(value, places, wanted) for value in values)
+        sums = []
+        for node, values in step.totals.items():
+            if len(values) == 1:
+                (value,) = values
+                if value not in places:
+                    name = f"total{len(self.sums)}"
+                    self.sums[name] = value.width
+                    sums.append((value, Place(name, 0, value.width)))
+                    self.factors[node] = (Place(name, 0, value.width),)
+                else:
+                    self.factors[node] = (places[value],)
+        return Schedule(step.builder, available, wanted, sums)
+
+    def _for_all_steps(self, value: Value, places: dict[Value, Place], wanted: list[Any]) -> Place:
+        if value not in places and value.name == "slice" and value.args[0] in places:
+            return places[value.args[0]].shifted(value.details[0])  # type: ignore[index]
+        if value not in places:
+            name = f"rows{len(self.rows)}"
+            self.rows[name] = value.width
+            places[value] = Place(name, 0, value.width)
+            wanted.append((value, places[value], value.width))
+        return places[value]
+
+
+class Evaluation:
+    """Nodes of the graph as tensors: constants of the loop before it, and the gradients of weights after it."""
+
+    def __init__(self, plan: Plan, weights: dict[str, Tensor]) -> None:
+        self.plan = plan
+        self.values: dict[fx.Node, Any] = {node: weights[name] for name, node in plan.trace.weights.items() if name in weights}
+
+    def __call__(self, node: fx.Node) -> Any:
+        if node not in self.values:
+            if node.op == "get_attr":
+                self.values[node] = self.plan.trace.constants[str(node.target)]
+            elif node.op == "placeholder":
+                raise Untraceable(f"{node} is no weight")
+            else:
+                args, kwargs = fx.node.map_arg((node.args, node.kwargs), self)
+                self.values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        return self.values[node]
+
+    def constant(self, name: str) -> Tensor:
+        if name in self.plan.literals:
+            return self.plan.literals[name]
+        return self(self.plan.step.loop_constants[name]).contiguous()

@@ -27,7 +27,7 @@ class Step:
     """A step as values. `totals` maps nodes to the two factors of a product, or the one row, that is summed."""
 
     after: list[Value]
-    d_projected: Value | Number | None
+    d_sequence: Value | Number | None
     d_state: list[Value | Number | None]
     totals: dict[fx.Node, tuple[Value, ...]]
     d_weights: dict[str, fx.Node | None]
@@ -66,7 +66,7 @@ class _Lowering:
 
     def step(self) -> Step:
         trace = self.trace
-        inputs = {trace.projected: "projected"}
+        inputs = {trace.sequence: "sequence"}
         inputs |= {node: f"before{place}" for place, node in enumerate(trace.state)}
         for node, name in inputs.items():
             self.rows[node] = self.builder.make("input", (), (name,), width=_width(node))
@@ -85,7 +85,7 @@ class _Lowering:
                 raise Untraceable("the gradient of a weight has a batch")
         return Step(
             after=[value if isinstance(value, Value) else self.filled(value, node) for value, node in zip(after, trace.after, strict=True)],
-            d_projected=None if trace.d_projected is None else self.row(trace.d_projected),
+            d_sequence=None if trace.d_sequence is None else self.row(trace.d_sequence),
             d_state=[None if node is None else self.row(node) for node in trace.d_state],
             totals=self.totals,
             d_weights=trace.d_weights,
@@ -131,7 +131,7 @@ class _Lowering:
         if isinstance(node.meta["val"], list | tuple) or node.target is aten.mm.default:
             return
         value = node.meta["val"]
-        if value.dtype not in (self.trace.projected.meta["val"].dtype, torch.bool, torch.int64):
+        if value.dtype not in (self.trace.sequence.meta["val"].dtype, torch.bool, torch.int64):
             raise Untraceable(f"it computes in {value.dtype}")
 
     def number(self, number: Any) -> Number | Value:
@@ -160,14 +160,17 @@ class _Lowering:
         shape = [size for size in part.meta["val"].shape]
         if any(size != 1 for size in shape[:-1]) or part in self.totals or part in self.after_totals:
             raise Untraceable(f"it uses a weight of shape {tuple(shape)} other than in a product")
+        part, _ = _source(part)
         self.loop_constants[part.name] = part
         return self.builder.make("vector", (), (part.name, 0), width=shape[-1] if shape else 1)
 
     def product(self, row: Value | Number, matrix: fx.Node) -> Value:
         if not isinstance(row, Value) or not isinstance(matrix, fx.Node) or matrix in self.rows:
             raise Untraceable("it multiplies rows with rows")
+        width = matrix.meta["val"].shape[1]
+        matrix, transposed = _source(matrix)
         self.loop_constants[matrix.name] = matrix
-        return self.builder.make("product", (row,), (matrix.name,), width=matrix.meta["val"].shape[1])
+        return self.builder.make("product", (row,), (matrix.name, transposed), width=width)
 
     def pointwise(self, node: fx.Node, name: str, *args: Any, boolean: bool = False) -> Any:
         """Rows of one number for each sequence are (batch, 1), never (batch,), where they meet wider ones."""
@@ -178,6 +181,15 @@ class _Lowering:
         rows = [part for part in node.all_input_nodes if isinstance(self.rows.get(part), Value)]
         if len({part.meta["val"].dim() for part in rows}) > 1 and _width(node) > 1:
             raise Untraceable("it adds a dimension by broadcasting")
+
+
+def _source(node: fx.Node) -> tuple[fx.Node, bool]:
+    """The tensor that a node is a view of, and whether it is transposed."""
+    transposed = False
+    while node.target in (aten.alias.default, aten.detach.default, aten.t.default, aten.permute.default):
+        transposed ^= node.target is aten.t.default or (node.target is aten.permute.default and node.args[1] == [1, 0])
+        node = node.args[0]  # type: ignore[assignment]
+    return node, transposed
 
 
 def _width(node: fx.Node) -> int:

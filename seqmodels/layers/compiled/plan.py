@@ -27,9 +27,10 @@ class Plan:
 
     def __init__(self, trace: Trace, step: Step, dtype: str) -> None:
         self.trace, self.step = trace, step
+        self.weights = [name for name, node in trace.weights.items() if node.users]
         self.widths = [value.width for value in step.after]
         inputs = {value.details[0]: value for value in step.builder.known.values() if value.name == "input"}
-        self.projected_width = inputs["projected"].width
+        self.sequence_width = inputs["sequence"].width
         self.given = {value: Place(name, 0, value.width) for name, value in inputs.items()}
         self.after = [Place(f"after{at}", 0, width) for at, width in enumerate(self.widths)]
         kept = self._kept()
@@ -41,7 +42,6 @@ class Plan:
         self.sums: dict[str, int] = {}
         self.factors: dict[fx.Node, tuple[Place, ...]] = {}
         self.backward = Source(self._backward(available), dtype, reverse=True)
-        self.keeps_projected = "projected" in self.backward.buffers
         self.literals = {
             name: torch.tensor([number], dtype=getattr(torch, dtype)) for name, number in step.literals.items()
         }
@@ -90,7 +90,7 @@ class Plan:
     def _frontier(self, free: set[Value]) -> list[Value]:
         """Early values that late ones, or the gradients of weights, are computed from."""
         step = self.step
-        roots: list[Any] = [step.d_projected, *step.d_state, *(part for parts in step.totals.values() for part in parts)]
+        roots: list[Any] = [step.d_sequence, *step.d_state, *(part for parts in step.totals.values() for part in parts)]
         stack = [value for value in roots if isinstance(value, Value)]
         seen: set[Value] = set()
         frontier = set()
@@ -113,29 +113,29 @@ class Plan:
         places = dict(available)  # of rows for all steps; the gradients of states live for one
         for name in [name for name, place in places.items() if place.buffer.startswith("d_after")]:
             del places[name]
-        if step.d_projected is not None:
-            place = Place("d_projected", 0, self.projected_width)
-            wanted.append((step.d_projected, place, self.projected_width))
-            if isinstance(step.d_projected, Value):
-                places.setdefault(step.d_projected, place)
-                if step.d_projected.name == "cat":
-                    for part, start, _ in pieces(step.d_projected):
+        if step.d_sequence is not None:
+            place = Place("d_sequence", 0, self.sequence_width)
+            wanted.append((step.d_sequence, place, self.sequence_width))
+            if isinstance(step.d_sequence, Value):
+                places.setdefault(step.d_sequence, place)
+                if step.d_sequence.name == "cat":
+                    for part, start, _ in pieces(step.d_sequence):
                         if isinstance(part, Value):
                             places.setdefault(part, place.shifted(start))
         for node, values in step.totals.items():
             if len(values) == 2:
                 self.factors[node] = tuple(self._for_all_steps(value, places, wanted) for value in values)
         sums = []
+        totals: dict[Value, Place] = {}
         for node, values in step.totals.items():
             if len(values) == 1:
                 (value,) = values
-                if value not in places:
+                if value not in totals:
                     name = f"total{len(self.sums)}"
                     self.sums[name] = value.width
-                    sums.append((value, Place(name, 0, value.width)))
-                    self.factors[node] = (Place(name, 0, value.width),)
-                else:
-                    self.factors[node] = (places[value],)
+                    totals[value] = Place(name, 0, value.width)
+                    sums.append((value, totals[value]))
+                self.factors[node] = (totals[value],)
         return Schedule(step.builder, available, wanted, sums)
 
     def _for_all_steps(self, value: Value, places: dict[Value, Place], wanted: list[Any]) -> Place:
@@ -154,6 +154,8 @@ class Evaluation:
 
     def __init__(self, plan: Plan, weights: dict[str, Tensor]) -> None:
         self.plan = plan
+        self.held: list[Tensor] = []
+        """Constants whose memory is in use, as the loop knows their addresses alone."""
         self.values: dict[fx.Node, Any] = {node: weights[name] for name, node in plan.trace.weights.items() if name in weights}
 
     def __call__(self, node: fx.Node) -> Any:
@@ -170,4 +172,6 @@ class Evaluation:
     def constant(self, name: str) -> Tensor:
         if name in self.plan.literals:
             return self.plan.literals[name]
-        return self(self.plan.step.loop_constants[name]).contiguous()
+        constant: Tensor = self(self.plan.step.loop_constants[name]).contiguous()
+        self.held.append(constant)
+        return constant

@@ -15,8 +15,8 @@ from seqmodels.layers.compiled.blas import multiply, pack
 from seqmodels.layers.compiled.functions import for_dtype
 
 __all__ = [
-    *("compiled", "entry", "functions_float32", "functions_float64", "matrix", "multiply", "pack"),
-    *("pointer_float32", "pointer_float64"),
+    *("add_up", "compiled", "entry", "functions_float32", "functions_float64", "matrix", "multiply", "pack"),
+    *("pointer_float32", "pointer_float64", "transposed", "weight"),
 ]
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "arcp", "nsz", "afn"}}
@@ -54,6 +54,24 @@ pointer_float32, pointer_float64 = _pointer(types.float32), _pointer(types.float
 def matrix(pointer, rows, columns, distance):  # type: ignore[no-untyped-def]
     """Some columns of rows that lie `distance` numbers apart."""
     return carray(pointer, (rows, distance))[:, :columns]
+
+
+@njit(**OPTIONS)
+def weight(pointer, depth, columns):  # type: ignore[no-untyped-def]
+    return carray(pointer, (depth, columns))
+
+
+@njit(**OPTIONS)
+def transposed(pointer, depth, columns):  # type: ignore[no-untyped-def]
+    return carray(pointer, (columns, depth)).T
+
+
+@compiled
+def add_up(count, step, total):  # type: ignore[no-untyped-def]
+    """Move the sum of a step to the total: in single precision adding row after row would lose digits."""
+    for j in range(count):
+        total[j] += step[j]
+        step[j] = 0
 
 
 def _functions(dtype: type) -> dict[str, Any]:

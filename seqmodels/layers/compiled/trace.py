@@ -1,6 +1,6 @@
 """One step of a cell, and its vector-Jacobian product, as a graph of tensor operations.
 
-`trace` runs `advance` once on a small batch and records every operation of torch that it calls, then lets autograd
+`trace` runs `project` and `advance` once on a small batch and records every operation of torch that it calls, then lets autograd
 derive the gradients, and records that, too. What depends on more than its arguments is refused: values of tensors that
 steer Python, random numbers, tensors of the layer that are no weights.
 """
@@ -34,18 +34,18 @@ class Trace:
     nodes: list[fx.Node]
     constants: dict[str, Tensor]
     batch: int
-    projected: fx.Node
+    sequence: fx.Node
     state: list[fx.Node]
     weights: dict[str, fx.Node]
     d_after: list[fx.Node]
     after: list[fx.Node]
-    d_projected: fx.Node | None
+    d_sequence: fx.Node | None
     d_state: list[fx.Node | None]
     d_weights: dict[str, fx.Node | None]
 
 
-def trace(layer: Any, projected: Tensor, state: States, weights: Weights) -> Trace:
-    """The graph of a step for tensors of these widths and this dtype; `projected` is that of a single step.
+def trace(layer: Any, sequence: Tensor, state: States, weights: Weights) -> Trace:
+    """The graph of a step for tensors of these widths and this dtype.
 
     Raises:
         Untraceable: a step depends on more than its arguments.
@@ -55,16 +55,17 @@ def trace(layer: Any, projected: Tensor, state: States, weights: Weights) -> Tra
 
     present = {name: weight for name, weight in vars(weights).items() if weight is not None}
     missing = dict.fromkeys(name for name, weight in vars(weights).items() if weight is None)
-    sizes = {size for part in (projected, *state, *present.values()) for size in part.shape[-2:]}
+    sizes = {size for part in (sequence, *state, *present.values()) for size in part.shape[-2:]}
     sizes |= {size for part in present.values() for size in part.shape}
     batch = next(number for number in BATCHES if number not in sizes)
-    count, like = len(state), {"dtype": projected.dtype, "device": projected.device}
+    count, like = len(state), {"dtype": sequence.dtype, "device": sequence.device}
 
     def joint(*given: Tensor) -> Any:
         inputs, d_after = [part.detach().requires_grad_() for part in given[:-count]], given[-count:]
         values = dict(zip(present, inputs[1 + count :], strict=True))
         with _Watch():
-            after = layer.advance(inputs[0], tuple(inputs[1 : 1 + count]), Weights(**missing, **values))
+            names = Weights(**missing, **values)
+            after = layer.advance(layer.project(inputs[0], names), tuple(inputs[1 : 1 + count]), names)
             depending = [pair for pair in zip(after, d_after, strict=True) if pair[0].requires_grad]
             if not depending:
                 raise Untraceable("its states do not depend on its arguments")
@@ -73,7 +74,7 @@ def trace(layer: Any, projected: Tensor, state: States, weights: Weights) -> Tra
         return list(after), list(gradients)
 
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        example = [torch.zeros(batch, part.shape[-1], **like) for part in (projected, *state)]
+        example = [torch.zeros(batch, part.shape[-1], **like) for part in (sequence, *state)]
         example += [torch.zeros(weight.shape, **like) for weight in present.values()]
         example += [torch.zeros(batch, part.shape[-1], **like) for part in state]
         operators = [getattr(torch.ops.aten, name) for name in COMPOSITE]
@@ -96,12 +97,12 @@ def trace(layer: Any, projected: Tensor, state: States, weights: Weights) -> Tra
         nodes=nodes[:-1],
         constants=dict(module.named_buffers()) | {name: part for name, part in vars(module).items() if "_tensor_const" in name},
         batch=batch,
-        projected=inputs[0],
+        sequence=inputs[0],
         state=inputs[1 : 1 + count],
         weights=dict(zip(present, inputs[1 + count : -count], strict=True)),
         d_after=inputs[-count:],
         after=after,
-        d_projected=gradients[0],
+        d_sequence=gradients[0],
         d_state=gradients[1 : 1 + count],
         d_weights=dict(zip(present, gradients[1 + count :], strict=True)),
     )

@@ -34,6 +34,7 @@ EXPRESSIONS = {
     **{"logical_and": "{} & {}", "logical_or": "{} | {}", "logical_not": "not {}", "where": "{1} if {0} else {2}"},
     "maximum": "{0} if ({0} >= {1}) | ({0} != {0}) else {1}",
     "minimum": "{0} if ({0} <= {1}) | ({0} != {0}) else {1}",
+    "sign": "F(0) if {0} == F(0) else ({0} if {0} != {0} else (F(1) if {0} > F(0) else F(-1)))",
     "relu": "F(0) if {0} <= F(0) else {0}",
     "reciprocal": "F(1) / {}",
     "rsqrt": "F(1) / sqrt({})",

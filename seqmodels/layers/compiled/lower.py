@@ -284,9 +284,7 @@ def _sum(lowering: _Lowering, node: fx.Node, part: Any, dims: Any = None, keepdi
     if not isinstance(value, Value):
         raise Untraceable("it sums a constant")
     if 0 in over:
-        if over != {0}:
-            raise Untraceable("it sums over the batch and the features at once")
-        return _total(lowering, node, value)
+        return _total(lowering, node, value if over == {0} else lowering.builder.reduce("sum", value))
     return lowering.builder.reduce("sum", value)
 
 
@@ -348,6 +346,16 @@ def _pad(lowering: _Lowering, node: fx.Node, part: Any, padding: Any, fill: Numb
     return lowering.builder.cat([value for value, _ in kept], [width for _, width in kept])
 
 
+def _variance(lowering: _Lowering, node: fx.Node, part: Any, dims: Any = None, correction: Any = 1, **_: Any) -> Any:
+    value, make = lowering.row(part), lowering.builder.pointwise
+    if _dimensions(node, part, dims) != {1} or not isinstance(value, Value):
+        raise Untraceable("its sequences depend on one another")
+    mean = make("div", lowering.builder.reduce("sum", value), lowering.number(value.width))
+    centred = make("sub", value, mean)
+    squares: Any = make("mul", centred, centred)
+    return make("div", lowering.builder.reduce("sum", squares), lowering.number(max(value.width - correction, 0)))
+
+
 def _slice_scatter(lowering: _Lowering, node: fx.Node, whole: Any, part: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
     width = _width(node)
     first, last, _ = slice(start, end).indices(part.meta["val"].shape[dim] if dim == 0 else width)
@@ -363,11 +371,23 @@ def _slice_scatter(lowering: _Lowering, node: fx.Node, whole: Any, part: Any, di
     return lowering.builder.cat([value for value, _ in kept], [size for _, size in kept])
 
 
-def _copy(lowering: _Lowering, node: fx.Node, target: fx.Node, source: Any, *_: Any) -> Any:
-    """What is copied, if nothing reads the overwritten tensor, or what it is a view of, afterwards."""
-    if target.op == "placeholder" or target.target not in FRESH:
+def _overwrite(lowering: _Lowering, target: fx.Node) -> None:
+    """Nothing may read a tensor that is overwritten, or a view of it, afterwards."""
+    if target.target not in FRESH or any(user.target not in FRESH for user in target.users if user.target not in WRITING):
         raise Untraceable("it changes a tensor in place")
     lowering.overwritten.add(target)
+
+
+def _in_place(name: str) -> Any:
+    def rule(lowering: _Lowering, node: fx.Node, target: fx.Node, other: Any) -> Any:
+        _overwrite(lowering, target)
+        return lowering.pointwise(node, name, target, other, boolean=True)
+
+    return rule
+
+
+def _copy(lowering: _Lowering, node: fx.Node, target: fx.Node, source: Any, *_: Any) -> Any:
+    _overwrite(lowering, target)
     value = lowering.row(source)
     return value if not isinstance(value, Value) or value.width == _width(node) else lowering.builder.make("copy", (value,), width=_width(node))
 
@@ -419,7 +439,7 @@ ZEROS = (
 )
 POINTWISE = ("mul", "div", "maximum", "minimum")
 UNARY = (
-    *("neg", "abs", "exp", "expm1", "log", "log1p", "sigmoid", "tanh", "relu", "sqrt", "rsqrt", "reciprocal"),
+    *("neg", "abs", "sign", "exp", "expm1", "log", "log1p", "sigmoid", "tanh", "relu", "sqrt", "rsqrt", "reciprocal"),
     *("sin", "cos", "erf"),
 )
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
@@ -448,6 +468,7 @@ RULES: dict[Any, Any] = {
     aten.mean.dim: _mean,
     aten.mean.default: _mean,
     aten.amax.default: _amax,
+    aten.var.correction: _variance,
     aten.slice.Tensor: _slice,
     aten.split.Tensor: _split,
     aten.split_with_sizes.default: _split,
@@ -457,6 +478,8 @@ RULES: dict[Any, Any] = {
     aten.slice_scatter.default: _slice_scatter,
     aten.native_layer_norm.default: _layer_norm,
     aten.copy_.default: _copy,
+    aten.logical_and_.default: _in_place("logical_and"),
+    aten.logical_or_.default: _in_place("logical_or"),
     aten.permute.default: _permute,
     aten.t.default: _permute,
     aten.expand.default: _expand,
@@ -472,5 +495,10 @@ RULES: dict[Any, Any] = {
 }
 """What each operation of torch is in terms of values. A rule gets the lowering, the node and the node's arguments."""
 
-FRESH = frozenset((aten.where.self, aten.clone.default, aten.add.Tensor, aten.mul.Tensor, aten.new_empty_strided.default))
+WRITING = (aten.copy_.default, aten.logical_and_.default, aten.logical_or_.default)
+FRESH = frozenset(
+    operation
+    for operation, rule in RULES.items()
+    if operation is not operator.getitem and rule not in (_same, _view, _permute, _expand, _slice, _split, _select)
+) - {*WRITING}
 """Operations whose result shares no memory with another tensor."""

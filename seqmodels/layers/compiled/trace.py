@@ -17,8 +17,11 @@ from seqmodels.layers.cell import States, Weights
 BATCHES = (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
 """The batch is the first of these that is no other size, so that it is known wherever it appears."""
 
-COMPOSITE = ("leaky_relu", "elu", "gelu", "hardtanh", "hardsigmoid", "hardswish", "silu", "softplus", "mish")
-"""Activations that are taken apart, beside those that torch takes apart by itself."""
+COMPOSITE = (
+    *("leaky_relu", "elu", "gelu", "hardtanh", "hardsigmoid", "hardswish", "silu", "softplus", "mish"),
+    *("_softmax", "_log_softmax", "linalg_vector_norm"),
+)
+"""Functions that are taken apart, beside those that torch takes apart by itself."""
 
 Constant = int | float | bool | str | type | torch.dtype | torch.device | None
 

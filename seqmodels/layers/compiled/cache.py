@@ -1,7 +1,7 @@
 """From source text to a compiled function, through files that the next process finds.
 
-The folder is `$SEQMODELS_CACHE`, or `~/.cache/seqmodels`. Its files are named by a hash of everything the result depends
-on, and only a folder that belongs to the user alone is trusted, as machine code is read from it. Without such a folder
+The folder is `$SEQMODELS_CACHE`, or `~/.cache/seqmodels`. Its files are named by a hash of all the result depends on,
+and only a folder that belongs to the user alone is trusted, as machine code is read from it. Without such a folder
 code is compiled in memory.
 """
 
@@ -52,7 +52,8 @@ def _file(source: str) -> Path:
 
 def _execute(name: str, file: Path) -> Any:
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # numba's cache names functions by their modules
     spec.loader.exec_module(module)
@@ -71,12 +72,12 @@ def _folder() -> Path:
 
 def _digest(source: str) -> str:
     """Of the source, of the code that it calls, and of what compiles it. numba itself checks the processor."""
-    import llvmlite
+    import llvmlite.binding
     import numba
     import numpy
 
     here = Path(__file__).parent
     parts = [source, *(file.read_text() for file in sorted(here.glob("*.py")))]
     parts += [numba.__version__, llvmlite.__version__, numpy.__version__, torch.__version__, sys.version]
-    parts += [numba.core.codegen.get_host_cpu_features(), str(numba.core.config.CPU_NAME)]
+    parts += [llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

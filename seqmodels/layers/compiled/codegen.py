@@ -98,13 +98,16 @@ class Source:
         lines += [f"    slots_{name} = sizes[{count + at}]" for at, name in enumerate(slots)]
         count += len(slots)
         matrices, vectors = len(self.buffers), len(self.buffers) + len(self.matrices)
-        names = [(kind, self.size(depth), self.size(columns)) for _, kind, depth, columns in self.matrices]
+        names = [
+            ("transposed" if kind else "weight", self.size(depth), self.size(columns))
+            for _, kind, depth, columns in self.matrices
+        ]
         for name in self.buffers:
             if name.startswith("total"):
                 self.size(self.schedule.buffers[name])
         lines += [f"    n{at} = sizes[{count + at}]" for at in range(len(self.numbers))]
         lines += [
-            f"    m{at} = pack({'transposed' if kind else 'weight'}(pointer(addresses[{matrices + at}]), {depth}, {columns}))"
+            f"    m{at} = pack({kind}(pointer(addresses[{matrices + at}]), {depth}, {columns}))"
             for at, (kind, depth, columns) in enumerate(names)
         ]
         lines += [f"    q{at} = addresses[{vectors + at}]" for at in range(len(self.vectors))]
@@ -170,8 +173,9 @@ class _Stage:
         (operand,) = product.parts()
         given, result = self.schedule.place_of(operand), self.schedule.homes[product][0]
         assert given is not None
+        size = self.source.size
         a, c = (
-            f"matrix(pointer({self.source.address(place)}), rows, {self.source.size(width)}, {self.source.size(place.row)})"
+            f"matrix(pointer({self.source.address(place)}), rows, {size(width)}, {size(place.row)})"
             for place, width in ((given, operand.width), (result, product.width))
         )
         line = f"multiply({a}, {self.source.matrix(product)}, {c}, False)"
@@ -222,7 +226,9 @@ class _Stage:
         if value.name == "sum":
             inside.append(f"{name} += {operands[0]}")
         elif value.name == "max":
-            inside.append(f"{name} = {operands[0]} if ({operands[0]} > {name}) | ({operands[0]} != {operands[0]}) else {name}")
+            inside.append(
+                f"{name} = {operands[0]} if ({operands[0]} > {name}) | ({operands[0]} != {operands[0]}) else {name}"
+            )
         elif value.name == "accumulate":
             pointer = self.pointer(self.schedule.homes[value][0])
             inside.append(f"p{pointer}[{column}] += {operands[0]}")

@@ -80,11 +80,14 @@ class _Lowering:
             if node.op == "call_function":
                 self.visit(node)
         after = [self.row(node) for node in trace.after]
-        for node in trace.d_weights.values():
+        for node in trace.d_weights.values():  # type: ignore[assignment]
             if node is not None and node in self.rows:
                 raise Untraceable("the gradient of a weight has a batch")
         return Step(
-            after=[value if isinstance(value, Value) else self.filled(value, node) for value, node in zip(after, trace.after, strict=True)],
+            after=[
+                value if isinstance(value, Value) else self.filled(value, node)
+                for value, node in zip(after, trace.after, strict=True)
+            ],
             d_sequence=None if trace.d_sequence is None else self.row(trace.d_sequence),
             d_state=[None if node is None else self.row(node) for node in trace.d_state],
             totals=self.totals,
@@ -107,7 +110,7 @@ class _Lowering:
             self.after_totals.add(node)
         elif given:
             self.check(node)
-            rule = RULES.get(node.target)  # type: ignore[arg-type]
+            rule = RULES.get(node.target)
             if rule is None:
                 raise Untraceable(f"{node.target} is not among the operations that can be compiled")
             result = rule(self, node, *node.args, **node.kwargs)
@@ -118,10 +121,10 @@ class _Lowering:
         elif _has_batch(node, self.trace.batch):
             raise Untraceable(f"{node.target} makes a tensor with a batch")
 
-    def constant(self, node: fx.Node) -> None:
+    def constant(self, node: Any) -> None:
         """A tensor of one number stands for the number."""
         filled = {aten.full.default: 1, aten.full_like.default: 1, aten.scalar_tensor.default: 0}
-        number = node.args[filled[node.target]] if node.target in filled else ONES.get(node.target, 0)  # type: ignore[index]
+        number = node.args[filled[node.target]] if node.target in filled else ONES.get(node.target, 0)
         shape = list(node.meta["val"].shape)
         if not shape or shape[0] == self.trace.batch:
             self.rows[node] = self.number(number)
@@ -157,7 +160,7 @@ class _Lowering:
             if isinstance(value, Transposed):
                 raise Untraceable("it transposes the batch")
             return value
-        shape = [size for size in part.meta["val"].shape]
+        shape = list(part.meta["val"].shape)
         if any(size != 1 for size in shape[:-1]) or part in self.totals or part in self.after_totals:
             raise Untraceable(f"it uses a weight of shape {tuple(shape)} other than in a product")
         part, _ = _source(part)
@@ -201,7 +204,11 @@ def _width(node: fx.Node) -> int:
 
 def _has_batch(node: fx.Node, batch: int) -> bool:
     value = node.meta.get("val")
-    return any(batch in part.shape for part in (value if isinstance(value, list | tuple) else [value]) if isinstance(part, torch.Tensor))
+    return any(
+        batch in part.shape
+        for part in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(part, torch.Tensor)
+    )
 
 
 def _pointwise(name: str, boolean: bool = False) -> Any:
@@ -228,7 +235,11 @@ def _same(lowering: _Lowering, node: fx.Node, part: Any, *_: Any, **__: Any) -> 
 
 def _view(lowering: _Lowering, node: fx.Node, part: Any, *_: Any, **__: Any) -> Any:
     shape, before = list(node.meta["val"].shape), list(part.meta["val"].shape)
-    if [size for size in shape if size != 1] != [size for size in before if size != 1] or len(shape) > 2 or shape[0] != lowering.trace.batch:
+    if (
+        [size for size in shape if size != 1] != [size for size in before if size != 1]
+        or len(shape) > 2
+        or shape[0] != lowering.trace.batch
+    ):
         raise Untraceable(f"it gives a tensor of shape (batch, {before[-1]}) the shape {tuple(shape)}")
     return lowering.row(part)
 
@@ -237,7 +248,11 @@ def _expand(lowering: _Lowering, node: fx.Node, part: Any, *_: Any, **__: Any) -
     value, width = lowering.row(part), _width(node)
     if node.meta["val"].dim() != part.meta["val"].dim():
         raise Untraceable("it adds a dimension by broadcasting")
-    return value if not isinstance(value, Value) or value.width == width else lowering.builder.make("copy", (value,), width=width)
+    return (
+        value
+        if not isinstance(value, Value) or value.width == width
+        else lowering.builder.make("copy", (value,), width=width)
+    )
 
 
 def _permute(lowering: _Lowering, node: fx.Node, part: Any, dims: Any = (1, 0), *_: Any) -> Any:
@@ -270,7 +285,9 @@ def _total(lowering: _Lowering, node: fx.Node, *values: Any) -> None:
 def _addmm(lowering: _Lowering, node: fx.Node, bias: Any, a: Any, b: Any, beta: Number = 1, alpha: Number = 1) -> Any:
     product: Any = lowering.product(lowering.row(a), b)
     make = lowering.builder.pointwise
-    return make("add", make("mul", lowering.number(beta), lowering.row(bias)), make("mul", lowering.number(alpha), product))
+    return make(
+        "add", make("mul", lowering.number(beta), lowering.row(bias)), make("mul", lowering.number(alpha), product)
+    )
 
 
 def _dimensions(node: fx.Node, part: Any, dims: Any) -> set[int]:
@@ -302,7 +319,9 @@ def _amax(lowering: _Lowering, node: fx.Node, part: Any, dims: Any = (), keepdim
     return lowering.builder.reduce("max", value)
 
 
-def _slice(lowering: _Lowering, node: fx.Node, part: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+def _slice(
+    lowering: _Lowering, node: fx.Node, part: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Any:
     size = part.meta["val"].shape[dim]
     first, last, _ = slice(start, end).indices(size)
     if dim % part.meta["val"].dim() == 0 and (first, last) == (0, size):
@@ -319,7 +338,10 @@ def _split(lowering: _Lowering, node: fx.Node, part: Any, sizes: Any, dim: int =
         raise Untraceable("it takes some of the batch")
     sizes = [sizes] * (width // sizes) + [width % sizes] * (width % sizes > 0) if isinstance(sizes, int) else sizes
     starts = [sum(sizes[:count]) for count in range(len(sizes))]
-    return [lowering.builder.slice(value, start, size) if isinstance(value, Value) else value for start, size in zip(starts, sizes, strict=True)]
+    return [
+        lowering.builder.slice(value, start, size) if isinstance(value, Value) else value
+        for start, size in zip(starts, sizes, strict=True)
+    ]
 
 
 def _select(lowering: _Lowering, node: fx.Node, part: Any, dim: int, index: int) -> Any:
@@ -356,7 +378,16 @@ def _variance(lowering: _Lowering, node: fx.Node, part: Any, dims: Any = None, c
     return make("div", lowering.builder.reduce("sum", squares), lowering.number(max(value.width - correction, 0)))
 
 
-def _slice_scatter(lowering: _Lowering, node: fx.Node, whole: Any, part: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+def _slice_scatter(
+    lowering: _Lowering,
+    node: fx.Node,
+    whole: Any,
+    part: Any,
+    dim: int = 0,
+    start: Any = None,
+    end: Any = None,
+    step: int = 1,
+) -> Any:
     width = _width(node)
     first, last, _ = slice(start, end).indices(part.meta["val"].shape[dim] if dim == 0 else width)
     if dim % 2 == 0 and (first, last) == (0, lowering.trace.batch):
@@ -373,7 +404,9 @@ def _slice_scatter(lowering: _Lowering, node: fx.Node, whole: Any, part: Any, di
 
 def _overwrite(lowering: _Lowering, target: fx.Node) -> None:
     """Nothing may read a tensor that is overwritten, or a view of it, afterwards."""
-    if target.target not in FRESH or any(user.target not in FRESH for user in target.users if user.target not in WRITING):
+    if target.target not in FRESH or any(
+        user.target not in FRESH for user in target.users if user.target not in WRITING
+    ):
         raise Untraceable("it changes a tensor in place")
     lowering.overwritten.add(target)
 
@@ -389,7 +422,11 @@ def _in_place(name: str) -> Any:
 def _copy(lowering: _Lowering, node: fx.Node, target: fx.Node, source: Any, *_: Any) -> Any:
     _overwrite(lowering, target)
     value = lowering.row(source)
-    return value if not isinstance(value, Value) or value.width == _width(node) else lowering.builder.make("copy", (value,), width=_width(node))
+    return (
+        value
+        if not isinstance(value, Value) or value.width == _width(node)
+        else lowering.builder.make("copy", (value,), width=_width(node))
+    )
 
 
 def _clamp(lowering: _Lowering, node: fx.Node, part: Any, low: Any = None, high: Any = None) -> Any:
@@ -483,15 +520,30 @@ RULES: dict[Any, Any] = {
     aten.permute.default: _permute,
     aten.t.default: _permute,
     aten.expand.default: _expand,
-    **{operation: _zeros for operation in ZEROS},
-    **{operation: _view for operation in (aten.view.default, aten._unsafe_view.default, aten.reshape.default)},
-    **{operation: _view for operation in (aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims)},
-    **{operation: _same for operation in (aten.alias.default, aten.detach.default, aten.clone.default)},
+    **dict.fromkeys(ZEROS, _zeros),
+    **dict.fromkeys((aten.view.default, aten._unsafe_view.default, aten.reshape.default), _view),
+    **dict.fromkeys((aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims), _view),
+    **dict.fromkeys((aten.alias.default, aten.detach.default, aten.clone.default), _same),
     **{getattr(aten, name).default: _pointwise(name) for name in UNARY},
-    **{operation: _pointwise(name) for name in POINTWISE for operation in map(getattr(aten, name).__getattr__, getattr(aten, name).overloads()) if "out" not in str(operation) and "mode" not in str(operation)},
-    **{getattr(getattr(aten, name), kind): _pointwise(name, True) for name in COMPARISONS for kind in ("Tensor", "Scalar")},
-    **{aten.logical_and.default: _pointwise("logical_and", True), aten.logical_or.default: _pointwise("logical_or", True)},
-    **{aten.bitwise_and.Tensor: _pointwise("logical_and", True), aten.bitwise_or.Tensor: _pointwise("logical_or", True)},
+    **{
+        operation: _pointwise(name)
+        for name in POINTWISE
+        for operation in map(getattr(aten, name).__getattr__, getattr(aten, name).overloads())
+        if "out" not in str(operation) and "mode" not in str(operation)
+    },
+    **{
+        getattr(getattr(aten, name), kind): _pointwise(name, True)
+        for name in COMPARISONS
+        for kind in ("Tensor", "Scalar")
+    },
+    **{
+        aten.logical_and.default: _pointwise("logical_and", True),
+        aten.logical_or.default: _pointwise("logical_or", True),
+    },
+    **{
+        aten.bitwise_and.Tensor: _pointwise("logical_and", True),
+        aten.bitwise_or.Tensor: _pointwise("logical_or", True),
+    },
 }
 """What each operation of torch is in terms of values. A rule gets the lowering, the node and the node's arguments."""
 

@@ -131,16 +131,16 @@ class Plan:
             if len(values) == 1:
                 (value,) = values
                 if value not in totals:
-                    name = f"total{len(self.sums)}"
-                    self.sums[name] = value.width
-                    totals[value] = Place(name, 0, value.width)
+                    total = f"total{len(self.sums)}"
+                    self.sums[total] = value.width
+                    totals[value] = Place(total, 0, value.width)
                     sums.append((value, totals[value]))
                 self.factors[node] = (totals[value],)
         return Schedule(step.builder, available, wanted, sums)
 
     def _for_all_steps(self, value: Value, places: dict[Value, Place], wanted: list[Any]) -> Place:
         if value not in places and value.name == "slice" and value.args[0] in places:
-            return places[value.args[0]].shifted(value.details[0])  # type: ignore[index]
+            return places[value.args[0]].shifted(value.details[0])
         if value not in places:
             name = f"rows{len(self.rows)}"
             self.rows[name] = value.width
@@ -156,7 +156,9 @@ class Evaluation:
         self.plan = plan
         self.held: list[Tensor] = []
         """Constants whose memory is in use, as the loop knows their addresses alone."""
-        self.values: dict[fx.Node, Any] = {node: weights[name] for name, node in plan.trace.weights.items() if name in weights}
+        self.values: dict[fx.Node, Any] = {
+            node: weights[name] for name, node in plan.trace.weights.items() if name in weights
+        }
 
     def __call__(self, node: fx.Node) -> Any:
         if node not in self.values:

@@ -15,8 +15,18 @@ from seqmodels.layers.compiled.blas import multiply, pack
 from seqmodels.layers.compiled.functions import for_dtype
 
 __all__ = [
-    *("add_up", "compiled", "entry", "functions_float32", "functions_float64", "matrix", "multiply", "pack"),
-    *("pointer_float32", "pointer_float64", "transposed", "weight"),
+    "add_up",
+    "compiled",
+    "entry",
+    "functions_float32",
+    "functions_float64",
+    "matrix",
+    "multiply",
+    "pack",
+    "pointer_float32",
+    "pointer_float64",
+    "transposed",
+    "weight",
 ]
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "arcp", "nsz", "afn"}}

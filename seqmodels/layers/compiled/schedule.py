@@ -181,7 +181,9 @@ class Schedule:
             for user in users:
                 if user.name in ("cat", "product"):
                     continue
-                same = self.key(value)[0] == self.key(user)[0] if value.width == 1 else self.key(value) == self.key(user)
+                same = (
+                    self.key(value)[0] == self.key(user)[0] if value.width == 1 else self.key(value) == self.key(user)
+                )
                 if not same:
                     self.homes[value] = [self._scratch(value.width)]
                     break

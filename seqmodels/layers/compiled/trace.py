@@ -1,8 +1,8 @@
 """One step of a cell, and its vector-Jacobian product, as a graph of tensor operations.
 
-`trace` runs `project` and `advance` once on a small batch and records every operation of torch that it calls, then lets autograd
-derive the gradients, and records that, too. What depends on more than its arguments is refused: values of tensors that
-steer Python, random numbers, tensors of the layer that are no weights.
+`trace` runs `project` and `advance` once on a small batch and records the operations of torch that they call, then lets
+autograd derive the gradients, and records that, too. What depends on more than its arguments is refused: values of
+tensors that steer Python, random numbers, tensors of the layer that are no weights.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,8 @@ def trace(layer: Any, sequence: Tensor, state: States, weights: Weights) -> Trac
     sizes = {size for part in (sequence, *state, *present.values()) for size in part.shape[-2:]}
     sizes |= {size for part in present.values() for size in part.shape}
     batch = next(number for number in BATCHES if number not in sizes)
-    count, like = len(state), {"dtype": sequence.dtype, "device": sequence.device}
+    count = len(state)
+    like: dict[str, Any] = {"dtype": sequence.dtype, "device": sequence.device}
 
     def joint(*given: Tensor) -> Any:
         inputs, d_after = [part.detach().requires_grad_() for part in given[:-count]], given[-count:]
@@ -81,7 +82,7 @@ def trace(layer: Any, sequence: Tensor, state: States, weights: Weights) -> Trac
         example += [torch.zeros(weight.shape, **like) for weight in present.values()]
         example += [torch.zeros(batch, part.shape[-1], **like) for part in state]
         operators = [getattr(torch.ops.aten, name) for name in COMPOSITE]
-        table = core_aten_decompositions()
+        table: Any = core_aten_decompositions()
         table.update(get_decompositions(operators))
         before = attributes(layer)
         try:
@@ -98,7 +99,8 @@ def trace(layer: Any, sequence: Tensor, state: States, weights: Weights) -> Trac
     after, gradients = nodes[-1].args[0]
     return Trace(
         nodes=nodes[:-1],
-        constants=dict(module.named_buffers()) | {name: part for name, part in vars(module).items() if "_tensor_const" in name},
+        constants=dict(module.named_buffers())
+        | {name: part for name, part in vars(module).items() if "_tensor_const" in name},
         batch=batch,
         sequence=inputs[0],
         state=inputs[1 : 1 + count],
@@ -119,7 +121,9 @@ def attributes(layer: nn.Module) -> tuple[Any, ...]:
     """
     own = tuple((name, _frozen(name, value)) for name, value in vars(layer).items() if name not in INTERNAL)
     if layer._modules:
-        return own + tuple((name, type(part), attributes(part)) for name, part in layer._modules.items() if part is not None)
+        return own + tuple(
+            (name, type(part), attributes(part)) for name, part in layer._modules.items() if part is not None
+        )
     return own
 
 

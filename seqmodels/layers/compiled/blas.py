@@ -142,7 +142,7 @@ def _tile(rows: int, panels: int = 1) -> Callable:
         size, number, index = dtype.bitwidth // 8, context.get_value_type(dtype), a_row.type
         lanes = VECTOR // size
         vector = ir.VectorType(number, lanes)
-        depth = builder.extract_value(a.shape, 1)
+        depth, between = builder.extract_value(a.shape, 1), builder.extract_value(a.strides, 1)
 
         def row_of(array: Any, row: Any) -> Any:
             distance = builder.mul(row, builder.extract_value(array.strides, 0))
@@ -169,7 +169,8 @@ def _tile(rows: int, panels: int = 1) -> Callable:
             offset = builder.mul(loop.index, index(2 * lanes))
             b = [builder.load(pointer, align=size) for start in b_panels for pointer in vectors_at(start, offset, 2)]
             for row, start in enumerate(a_rows):
-                factor = _broadcast(builder, builder.load(builder.gep(start, [loop.index])), vector)
+                place = cgutils.pointer_add(builder, start, builder.mul(loop.index, between))
+                factor = _broadcast(builder, builder.load(place), vector)
                 for total, other in zip(sums[row * len(b) :], b, strict=False):
                     product = builder.fmul(factor, other, flags=["contract"])
                     builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)

@@ -8,6 +8,7 @@ lets LLVM vectorise loops however long they are. Names in the source: `v7` a val
 
 import functools
 import math
+from collections.abc import Callable
 
 from seqmodels.layers.compiled.cache import Run, load
 from seqmodels.layers.compiled.schedule import REDUCTIONS, Place, Schedule, Stage
@@ -19,7 +20,7 @@ from numba import types
 from numba.core.types import {dtype}
 
 from seqmodels.layers.compiled.runtime import (
-    add_up, compiled, entry, pack, matrix, multiply, pointer_{dtype} as pointer, transposed, weight
+    add_up, compiled, entry, pack, matrix, multiply, outer, pointer_{dtype} as pointer, transposed, weight
 )
 from seqmodels.layers.compiled.runtime import functions_{dtype}
 
@@ -47,14 +48,20 @@ LOGICAL = ("logical_and", "logical_or", "logical_not")
 class Source:
     """The source of a pass, and what its arguments are.
 
-    `run(addresses, sizes)` takes the addresses of `buffers`, then of `matrices`, then of `vectors`; and the numbers of
-    steps and rows, whether the gradient of the sequence is needed, the bytes from one step to the next of each buffer,
-    the steps that each state has room for, and `numbers`.
+    `run(addresses, sizes)` takes the addresses of `buffers`, `matrices`, `vectors` and `outers` (0 for those that are
+    not needed); and the steps, the rows, whether the gradient of the sequence is needed, the steps of a chunk, the bytes
+    from one step to the next of each buffer, the steps that each state has room for, and `numbers`. `outers` are pairs
+    of places in buffers of all steps, or of a chunk of them, and their widths; the sum of the products of their rows is
+    added to the buffer of that name.
     """
 
-    def __init__(self, schedule: Schedule, dtype: str, reverse: bool) -> None:
-        self.schedule, self.dtype, self.reverse = schedule, dtype, reverse
+    def __init__(
+        self, schedule: Schedule, dtype: str, outers: dict[str, tuple[Place, int, Place, int]] | None = None
+    ) -> None:
+        self.schedule, self.dtype, self.outers, self.reverse = schedule, dtype, outers or {}, outers is not None
         self.buffers = sorted(schedule.buffers)
+        for left, _, right, _ in self.outers.values():
+            self.buffers = sorted({*self.buffers, left.buffer, right.buffer})
         self.matrices: list[tuple[str, bool, int, int]] = []
         self.vectors: list[str] = []
         self.numbers: list[int] = []
@@ -91,13 +98,16 @@ class Source:
 
     def _entry(self, body: list[str]) -> str:
         lines = ["@entry", "def run(addresses, sizes):", f"    ITEM = {8 if self.dtype == 'float64' else 4}"]
-        lines += ["    steps, rows = sizes[0], sizes[1]"]
-        lines += [f"    a_{name}, s_{name} = addresses[{at}], sizes[{3 + at}]" for at, name in enumerate(self.buffers)]
-        count = 3 + len(self.buffers)
+        lines += ["    steps, rows, chunk = sizes[0], sizes[1], sizes[3]"]
+        lines += [f"    a_{name}, s_{name} = addresses[{at}], sizes[{4 + at}]" for at, name in enumerate(self.buffers)]
+        count = 4 + len(self.buffers)
         slots = [name for name in self.buffers if name.startswith("after")]
         lines += [f"    slots_{name} = sizes[{count + at}]" for at, name in enumerate(slots)]
         count += len(slots)
         matrices, vectors = len(self.buffers), len(self.buffers) + len(self.matrices)
+        sums = [line for name, outer in self.outers.items() for line in self._outer(name, *outer)]
+        results = vectors + len(self.vectors)
+        lines += [f"    a_{name} = addresses[{results + at}]" for at, name in enumerate(self.outers)]
         names = [
             ("transposed" if kind else "weight", self.size(depth), self.size(columns))
             for _, kind, depth, columns in self.matrices
@@ -118,13 +128,56 @@ class Source:
             if name.startswith("total"):
                 width = self.size(self.schedule.buffers[name])
                 lines += [f"        add_up({width}, pointer(a_{name} + {width} * ITEM), pointer(a_{name}))"]
+        if sums:
+            lines += ["        if t % chunk == 0:", "            count = min(chunk, steps - t)"]
+            lines += [f"            {line}" for line in sums]
         return "\n".join(lines)
+
+    def _outer(self, name: str, left: Place, left_width: int, right: Place, right_width: int) -> list[str]:
+        """Lines that add the outer products of the rows of a chunk, which begins at step t."""
+
+        def factor(place: Place, width: int, address: str) -> str:
+            offset = f" + {self.size(place.start)} * ITEM" if place.start else ""
+            return f"(pointer({address}{offset}), {self.size(width)}, {self.size(place.row)})"
+
+        def whole(place: Place) -> str:
+            kind, number = place.buffer.rstrip("0123456789"), place.buffer[len(place.buffer.rstrip("0123456789")) :]
+            if kind == "before":
+                return f"a_after{number} + (t - 1) * s_after{number}"
+            return f"a_{place.buffer}" if kind == "rows" else f"a_{place.buffer} + t * s_{place.buffer}"
+
+        def later(place: Place) -> str:
+            if place.buffer.startswith("before"):
+                return f"a_after{place.buffer.removeprefix('before')}"
+            return f"a_{place.buffer} + s_{place.buffer}"
+
+        def add(address: Callable[[Place], str], count: str) -> str:
+            factors = factor(left, left_width, address(left)), factor(right, right_width, address(right))
+            return f"outer({', '.join(factors)}, {count}, pointer(a_{name}))"
+
+        lines = [f"if a_{name} != 0:"]
+        if not any(place.buffer.startswith("before") for place in (left, right)):
+            return [*lines, f"    {add(whole, 'rows * count')}"]
+        first = add(
+            lambda place: f"a_{place.buffer}", "rows"
+        )  # the state before the first step has a buffer of its own
+        return [
+            *lines,
+            "    if t > 0:",
+            f"        {add(whole, 'rows * count')}",
+            "    else:",
+            f"        {first}",
+            "        if count > 1:",
+            f"            {add(later, 'rows * (count - 1)')}",
+        ]
 
     def _base(self, name: str) -> str:
         """Where the numbers of step t lie in a buffer."""
         kind, place = name.rstrip("0123456789"), name[len(name.rstrip("0123456789")) :]
         if kind == "total":  # its second half holds the sum of a single step
             return f"a_{name} + {self.size(self.schedule.buffers[name])} * ITEM"
+        if kind == "rows":
+            return f"a_{name} + (t % chunk) * s_{name}"
         if kind == "after":
             return f"a_{name} + (t % slots_{name}) * s_{name}"
         if kind == "before":  # the state after the last step

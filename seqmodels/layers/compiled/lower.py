@@ -163,7 +163,7 @@ class _Lowering:
         shape = list(part.meta["val"].shape)
         if any(size != 1 for size in shape[:-1]) or part in self.totals or part in self.after_totals:
             raise Untraceable(f"it uses a weight of shape {tuple(shape)} other than in a product")
-        part, _ = _source(part)
+        part, _ = source_of(part)
         self.loop_constants[part.name] = part
         return self.builder.make("vector", (), (part.name, 0), width=shape[-1] if shape else 1)
 
@@ -171,7 +171,7 @@ class _Lowering:
         if not isinstance(row, Value) or not isinstance(matrix, fx.Node) or matrix in self.rows:
             raise Untraceable("it multiplies rows with rows")
         width = matrix.meta["val"].shape[1]
-        matrix, transposed = _source(matrix)
+        matrix, transposed = source_of(matrix)
         self.loop_constants[matrix.name] = matrix
         return self.builder.make("product", (row,), (matrix.name, transposed), width=width)
 
@@ -186,7 +186,7 @@ class _Lowering:
             raise Untraceable("it adds a dimension by broadcasting")
 
 
-def _source(node: fx.Node) -> tuple[fx.Node, bool]:
+def source_of(node: fx.Node) -> tuple[fx.Node, bool]:
     """The tensor that a node is a view of, and whether it is transposed."""
     transposed = False
     while node.target in (aten.alias.default, aten.detach.default, aten.t.default, aten.permute.default):

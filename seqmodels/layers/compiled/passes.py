@@ -1,19 +1,17 @@
 """Both passes of a plan on tensors: memory for their buffers, the compiled loops, and the sums over all steps."""
 
-from typing import Any
-
 import numpy as np
-from torch import Tensor, fx
+from torch import Tensor
 
-from seqmodels.layers.bptt.products import outer
 from seqmodels.layers.cell import States
 from seqmodels.layers.compiled.codegen import Source
 from seqmodels.layers.compiled.plan import Evaluation, Plan
-from seqmodels.layers.compiled.schedule import Place
-from seqmodels.layers.compiled.values import Value
 
 ALIGNMENT = 16
 """Numbers between which buffers start that share a tensor."""
+
+CHUNK = 256
+"""Rows of the batch, at least, of the steps whose outer products are summed at once."""
 
 Buffers = dict[str, tuple[int, int]]
 """The address of each buffer, and the bytes from one step to the next; 0 where all steps share one."""
@@ -32,7 +30,7 @@ def forward(
         buffers[f"before{at}"] = part.data_ptr(), 0
     kept = _place(buffers, sequence, kept_buffers(plan, time, batch, keep))
     _scratch = _place(buffers, sequence, [(name, 1, batch * width) for name, width in plan.forward.scratch])
-    _run(plan.forward, Evaluation(plan, weights), buffers, [time, batch, 0], slots)
+    _run(plan.forward, Evaluation(plan, weights), buffers, [time, batch, 0, 1], slots, [])
     final = [output[-1].clone()]
     if len(state) > 1:
         places = offsets(kept_buffers(plan, time, batch, keep))
@@ -62,7 +60,6 @@ def backward(
     buffers = {"sequence": _steps(sequence), "after0": _steps(output)}
     for at, part in enumerate(state):
         buffers[f"before{at}"] = part.data_ptr(), 0
-    places = offsets(kept_buffers(plan, time, batch, True))
     _address(buffers, kept, kept_buffers(plan, time, batch, True))
     if d_output is not None:
         d_output = d_output.contiguous()
@@ -77,77 +74,33 @@ def backward(
         if final is not None:
             carried[at][time % 2] = final
         buffers[f"d_before{at}"] = buffers[f"d_after{at}"] = _steps(carried[at])
-    rows = {name: sequence.new_empty(time, batch, width) for name, width in plan.rows.items()}
-    buffers |= {name: _steps(part) for name, part in rows.items()}
+    chunk = min(time, max(1, CHUNK // batch))
     sums = {name: sequence.new_zeros(2 * width) for name, width in plan.sums.items()}
     buffers |= {name: (part.data_ptr(), 0) for name, part in sums.items()}
-    _scratch = _place(buffers, sequence, [(name, 1, batch * width) for name, width in plan.backward.scratch])
+    wanted = [name for name, need in zip(names, needed[1 + count :], strict=True) if need]
+    outers = {
+        total: sequence.new_zeros(plan.outers[total][1], plan.outers[total][3])
+        for total in plan.outers
+        if any(total in plan.totals_of[name] for name in wanted)
+    }
+    working = [(name, chunk, batch * width) for name, width in plan.rows.items()]
+    working += [(name, 1, batch * width) for name, width in plan.backward.scratch]
+    _working = _place(buffers, sequence, working)
     evaluation = Evaluation(plan, weights)
-    _run(plan.backward, evaluation, buffers, [time, batch, int(needed[0])], [time] * count)
+    addresses = [outers[name].data_ptr() if name in outers else 0 for name in plan.outers]
+    _run(plan.backward, evaluation, buffers, [time, batch, int(needed[0]), chunk], [time] * count, addresses)
 
-    def rows_of(place: Place, value: Value) -> list[Tensor]:
-        """Rows (steps, batch, width) for all steps, in one piece, or the first step and the others."""
-        name, columns = place.buffer, slice(place.start, place.start + value.width)
-        if name.startswith("before"):
-            at = int(name.removeprefix("before"))
-            whole = [state[at].unsqueeze(0), (output if at == 0 else stored(f"after{at}", plan.widths[at]))[:-1]]
-        elif name == "sequence":
-            whole = [sequence]
-        elif name == "after0":
-            whole = [output]
-        elif name in rows:
-            whole = [rows[name]]
-        else:
-            whole = [stored(name, place.row)]
-        return whole if value.width == place.row else [part[..., columns] for part in whole]
-
-    def stored(name: str, width: int) -> Tensor:
-        return kept[places[name] : places[name] + time * batch * width].view(time, batch, width)
-
-    def total(node: fx.Node) -> Tensor:
-        """The sum over the batch and all steps that stands for a node."""
-        if len(plan.factors[node]) == 1:
-            (place,) = plan.factors[node]
-            return sums[place.buffer][: place.row].clone()
-        left, right = (
-            rows_of(place, value) for place, value in zip(plan.factors[node], plan.step.totals[node], strict=True)
-        )
-        return _sum_of_products(left, right)
-
+    for node, name in plan.totals.items():
+        if name in outers:
+            evaluation.values[node] = outers[name]
+        elif name in sums:
+            evaluation.values[node] = sums[name][: plan.sums[name]].clone().view(node.meta["val"].shape)
     gradients: list[Tensor | None] = [d_sequence if needed[0] and plan.step.d_sequence is not None else None]
     gradients += [part[0] for part in carried]
-    for name, wanted in zip(names, needed[1 + count :], strict=True):
-        gradient = plan.step.d_weights[name]
-        gradients.append(_gradient(gradient, evaluation, plan, total) if wanted and gradient is not None else None)
+    for name in names:
+        node = plan.step.d_weights[name]
+        gradients.append(evaluation(node) if name in wanted and node is not None else None)
     return gradients
-
-
-def _gradient(node: fx.Node, evaluation: Evaluation, plan: Plan, total: Any) -> Tensor:
-    stack = [node]
-    while stack:
-        part = stack.pop()
-        if part in evaluation.values:
-            continue
-        if part in plan.factors:
-            evaluation.values[part] = total(part).view(part.meta["val"].shape)
-        else:
-            stack.extend(part.all_input_nodes)
-    return evaluation(node)
-
-
-def _sum_of_products(left: list[Tensor], right: list[Tensor]) -> Tensor:
-    """The sum over steps and batch of the outer products of rows."""
-    if len(left) == len(right):
-        pairs = list(zip(left, right, strict=True))
-    elif len(left) == 2:
-        pairs = [(left[0], right[0][:1]), (left[1], right[0][1:])]
-    else:
-        pairs = [(left[0][:1], right[0]), (left[0][1:], right[1])]
-    total = left[0].new_zeros(left[0].size(2), right[0].size(2))
-    for a, b in pairs:
-        if len(a) > 0:
-            outer(a.flatten(0, 1), b.flatten(0, 1), total)
-    return total
 
 
 def _steps(part: Tensor) -> tuple[int, int]:
@@ -178,9 +131,11 @@ def _address(buffers: Buffers, shared: Tensor, sizes: list[tuple[str, int, int]]
         buffers[name] = address + places[name] * item, numbers * item if steps > 1 else 0
 
 
-def _run(source: Source, evaluation: Evaluation, buffers: Buffers, sizes: list[int], slots: list[int]) -> None:
+def _run(
+    source: Source, evaluation: Evaluation, buffers: Buffers, sizes: list[int], slots: list[int], results: list[int]
+) -> None:
     constants = [evaluation.constant(name) for name in source.constants]
     used = [buffers[name] for name in source.buffers]
-    addresses = [address for address, _ in used] + [part.data_ptr() for part in constants]
+    addresses = [address for address, _ in used] + [part.data_ptr() for part in constants] + results
     sizes = [*sizes, *(stride for _, stride in used), *(slots[at] for at in source.states), *source.numbers]
     source.run(np.array(addresses, np.int64), np.array(sizes, np.int64))

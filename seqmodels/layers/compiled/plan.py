@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx
 
 from seqmodels.layers.compiled.codegen import Source
-from seqmodels.layers.compiled.lower import Step
-from seqmodels.layers.compiled.schedule import REDUCTIONS, Place, Schedule, pieces
+from seqmodels.layers.compiled.lower import Step, source_of
+from seqmodels.layers.compiled.schedule import REDUCTIONS, Place, Schedule
 from seqmodels.layers.compiled.trace import Trace, Untraceable
 from seqmodels.layers.compiled.values import EXPENSIVE, Value
 
@@ -21,8 +21,7 @@ class Plan:
     """The sources of both passes.
 
     `kept` are the widths of the buffers that the forward pass fills for all steps, `rows` of those that the backward
-    pass does, and `sums` of those to which it adds. `factors` says for each total where the rows lie that are
-    multiplied or summed: places in buffers of all steps, or, alone, one of `sums`.
+    pass fills for a chunk of them, and `sums` of those to which it adds. `totals` names the buffer of each total.
     """
 
     def __init__(self, trace: Trace, step: Step, dtype: str) -> None:
@@ -36,15 +35,25 @@ class Plan:
         kept = self._kept()
         self.kept = {f"kept{at}": value.width for at, value in enumerate(kept)}
         stored = {value: Place(f"kept{at}", 0, value.width) for at, value in enumerate(kept)}
-        self.forward = Source(self._forward(stored), dtype, reverse=False)
+        self.forward = Source(self._forward(stored), dtype)
         available = self.given | stored | dict(zip(step.after, self.after, strict=True))
         self.rows: dict[str, int] = {}
         self.sums: dict[str, int] = {}
-        self.factors: dict[fx.Node, tuple[Place, ...]] = {}
-        self.backward = Source(self._backward(available), dtype, reverse=True)
+        self.totals: dict[fx.Node, str] = {}
+        self.outers: dict[str, tuple[Place, int, Place, int]] = {}
+        self.backward = Source(self._backward(available), dtype, self.outers)
+        self.totals_of = {name: self._totals_of(node) for name, node in step.d_weights.items()}
         self.literals = {
             name: torch.tensor([number], dtype=getattr(torch, dtype)) for name, number in step.literals.items()
         }
+
+    def _totals_of(self, node: fx.Node | None) -> set[str]:
+        """The totals that the gradient of a weight is computed from."""
+        if node is None:
+            return set()
+        if node in self.totals:
+            return {self.totals[node]}
+        return {total for part in node.all_input_nodes for total in self._totals_of(part)}
 
     def _forward(self, stored: dict[Value, Place]) -> Schedule:
         given = {value: place for value, place in self.given.items() if not value.late}
@@ -110,35 +119,28 @@ class Plan:
             (0 if value is None else value, Place(f"d_before{at}", 0, width), width)
             for at, (value, width) in enumerate(zip(step.d_state, self.widths, strict=True))
         ]
-        places = dict(available)  # of rows for all steps; the gradients of states live for one
-        for name in [name for name, place in places.items() if place.buffer.startswith("d_after")]:
-            del places[name]
+        places = {value: place for value, place in available.items() if not place.buffer.startswith("d_after")}
         if step.d_sequence is not None:
             place = Place("d_sequence", 0, self.sequence_width)
             wanted.append((step.d_sequence, place, self.sequence_width))
-            if isinstance(step.d_sequence, Value):
-                places.setdefault(step.d_sequence, place)
-                if step.d_sequence.name == "cat":
-                    for part, start, _ in pieces(step.d_sequence):
-                        if isinstance(part, Value):
-                            places.setdefault(part, place.shifted(start))
         for node, values in step.totals.items():
             if len(values) == 2:
-                self.factors[node] = tuple(self._for_all_steps(value, places, wanted) for value in values)
+                left, right = (self._stored(value, places, wanted) for value in values)
+                self.totals[node] = f"outer{len(self.outers)}"
+                self.outers[self.totals[node]] = left, values[0].width, right, values[1].width
         sums = []
-        totals: dict[Value, Place] = {}
+        names: dict[Value, str] = {}
         for node, values in step.totals.items():
             if len(values) == 1:
                 (value,) = values
-                if value not in totals:
-                    total = f"total{len(self.sums)}"
-                    self.sums[total] = value.width
-                    totals[value] = Place(total, 0, value.width)
-                    sums.append((value, totals[value]))
-                self.factors[node] = (totals[value],)
+                if value not in names:
+                    names[value] = f"total{len(names)}"
+                    self.sums[names[value]] = value.width
+                    sums.append((value, Place(names[value], 0, value.width)))
+                self.totals[node] = names[value]
         return Schedule(step.builder, available, wanted, sums)
 
-    def _for_all_steps(self, value: Value, places: dict[Value, Place], wanted: list[Any]) -> Place:
+    def _stored(self, value: Value, places: dict[Value, Place], wanted: list[Any]) -> Place:
         if value not in places and value.name == "slice" and value.args[0] in places:
             return places[value.args[0]].shifted(value.details[0])
         if value not in places:
@@ -161,6 +163,7 @@ class Evaluation:
         }
 
     def __call__(self, node: fx.Node) -> Any:
+        node = self._straight(node)
         if node not in self.values:
             if node.op == "get_attr":
                 self.values[node] = self.plan.trace.constants[str(node.target)]
@@ -170,6 +173,11 @@ class Evaluation:
                 args, kwargs = fx.node.map_arg((node.args, node.kwargs), self)
                 self.values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
         return self.values[node]
+
+    def _straight(self, node: fx.Node) -> fx.Node:
+        """What is transposed twice, or only named again."""
+        base, transposed = source_of(node)
+        return node if transposed else base
 
     def constant(self, name: str) -> Tensor:
         if name in self.plan.literals:

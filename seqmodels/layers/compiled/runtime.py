@@ -22,6 +22,7 @@ __all__ = [
     "functions_float64",
     "matrix",
     "multiply",
+    "outer",
     "pack",
     "pointer_float32",
     "pointer_float64",
@@ -82,6 +83,25 @@ def add_up(count, step, total):  # type: ignore[no-untyped-def]
     for j in range(count):
         total[j] += step[j]
         step[j] = 0
+
+
+@njit(**OPTIONS)
+def outer(left, right, count, total):  # type: ignore[no-untyped-def]
+    """Add the sum of outer products of `count` rows to a total. A factor is (pointer, width, distance of rows)."""
+    a, b = matrix(left[0], count, left[1], left[2]), matrix(right[0], count, right[1], right[2])
+    result = carray(total, (left[1], right[1]))
+    if right[1] >= NARROW or left[1] <= right[1]:
+        multiply(a.T, pack(b), result, True)
+    else:  # of which most of a vector register would be empty
+        flipped = np.zeros((right[1], left[1]), result.dtype)
+        multiply(b.T, pack(a), flipped, False)
+        for i in range(left[1]):
+            for j in range(right[1]):
+                result[i, j] += flipped[j, i]
+
+
+NARROW = 16
+"""Columns with which a product takes longer than its transpose."""
 
 
 def _functions(dtype: type) -> dict[str, Any]:

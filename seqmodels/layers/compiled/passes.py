@@ -98,8 +98,8 @@ def backward(
     gradients: list[Tensor | None] = [d_sequence if needed[0] and plan.step.d_sequence is not None else None]
     gradients += [part[0] for part in carried]
     for name in names:
-        node = plan.step.d_weights[name]
-        gradients.append(evaluation(node) if name in wanted and node is not None else None)
+        gradient = plan.step.d_weights[name]
+        gradients.append(evaluation(gradient) if name in wanted and gradient is not None else None)
     return gradients
 
 

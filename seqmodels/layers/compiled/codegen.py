@@ -50,9 +50,9 @@ class Source:
 
     `run(addresses, sizes)` takes the addresses of `buffers`, `matrices`, `vectors` and `outers` (0 for those that are
     not needed); and the steps, the rows, whether the gradient of the sequence is needed, the steps of a chunk, the
-    bytes from one step to the next of each buffer, the steps that each state has room for, and `numbers`. `outers` are pairs
-    of places in buffers of all steps, or of a chunk of them, and their widths; the sum of the products of their rows is
-    added to the buffer of that name.
+    bytes from one step to the next of each buffer, the steps that each state has room for, and `numbers`. `outers` are
+    pairs of places in buffers of all steps, or of a chunk of them, and their widths; the sum of the products of their
+    rows is added to the buffer of that name.
     """
 
     def __init__(

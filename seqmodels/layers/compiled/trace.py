@@ -6,6 +6,7 @@ tensors that steer Python, random numbers, tensors of the layer that are no weig
 """
 
 from dataclasses import dataclass
+from types import BuiltinFunctionType
 from typing import Any
 
 import torch
@@ -141,7 +142,10 @@ def _frozen(name: str, value: Any) -> Any:
         return kind, *(_frozen(name, part) for part in value)
     if kind is dict:
         return tuple((_frozen(name, key), _frozen(name, part)) for key, part in value.items())
-    if isinstance(value, type | torch.dtype | torch.device) or getattr(value, "__closure__", ...) is None:
+    if (
+        isinstance(value, type | torch.dtype | torch.device | BuiltinFunctionType)
+        or getattr(value, "__closure__", ...) is None
+    ):
         return value
     raise Untraceable(f"its attribute {name} is of the type {kind.__name__}, which can change unnoticed")
 

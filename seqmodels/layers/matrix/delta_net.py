@@ -47,7 +47,7 @@ class DeltaNet(MatrixLayer):
         return super().projections() | {"beta": (self.heads,)}
 
     def update(self, weights: Weights, carried: States, q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Update:
-        q, k = unit(F.silu(q)) / self.key_size**0.5, unit(F.silu(k))
+        q, k = unit(F.silu(q), self.key_size**-0.5), unit(F.silu(k))
         low, high = self.eigenvalues
-        strength = (high - low) * torch.sigmoid(beta).unsqueeze(-1)
-        return Update(q, strength * k, F.silu(v), a=k, b=-strength * k)
+        written = (high - low) * torch.sigmoid(beta).unsqueeze(-1) * k
+        return Update(q, written, F.silu(v), a=k, b=-written)

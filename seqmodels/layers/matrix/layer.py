@@ -231,6 +231,9 @@ def features_of_a_head(name: str, expansion: Any, hidden_size: int, heads: int) 
     return int(features) // heads
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Vectors (..., features) divided by their length; the square of the length is increased by 1e-6, so 0 stays 0."""
-    return vectors * torch.rsqrt(vectors.square().sum(-1, keepdim=True) + 1e-6)
+def unit(vectors: Tensor, length: float = 1.0) -> Tensor:
+    """Vectors (..., features) of this length, in their own directions.
+
+    The square of the length that they are divided by is increased by 1e-6, so 0 stays 0.
+    """
+    return vectors * (length * torch.rsqrt(vectors.square().sum(-1, keepdim=True) + 1e-6))

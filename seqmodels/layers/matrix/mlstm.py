@@ -70,7 +70,7 @@ class MLSTM(MatrixLayer):
         i, log_f = i + weights.bias_i, F.logsigmoid(f + weights.bias_f)
         m = running_maxima(log_f, i, *carried)
         before = torch.cat([carried[0].unsqueeze(0), m[:-1]])
-        k = torch.exp(i - m).unsqueeze(-1) * k / math.sqrt(self.key_size)
+        k = (torch.exp(i - m) / math.sqrt(self.key_size)).unsqueeze(-1) * k
         v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
         # Where m is far below 0 the bound only has to be large; it must not become infinite.
         bound = torch.exp((-m).clamp(max=80)).unsqueeze(-1)

@@ -12,8 +12,9 @@ the decays w_{j+1} .. w_t, G_t that of w_1 .. w_t, and u_t = S_{t-1}^T a_t what 
 
     S_t = G_t S_0 + sum_{j<=t} D_tj (b_j u_j^T + k_j v_j^T)
 
-so that all u of a chunk follow from one triangular system of equations. All parts but S_0 are computed for all chunks
-at once. What is left to do one chunk after the other is S_C = M S_0 + N.
+so that all u of a chunk follow from one triangular system of equations. On a CPU this is computed by kernel.py, with a
+backward pass of its own. `scan_by_autograd` is the same in operations that torch can follow: all parts but S_0 are
+computed for all chunks at once, and what is left to do one chunk after the other is S_C = M S_0 + N.
 
 Songlin Yang, Bailin Wang, Yu Zhang, Yikang Shen and Yoon Kim, "Parallelizing Linear Transformers with the Delta Rule
 over Sequence Length", NeurIPS 2024, section 3; with decay: Songlin Yang, Jan Kautz and Ali Hatamizadeh, "Gated Delta
@@ -21,13 +22,18 @@ Networks: Improving Mamba2 with Delta Rule", ICLR 2025, section 3.3.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.layers.diagonal.scan import linear_scan
+from seqmodels.layers.fallback import gradients_by_autograd, is_plain, operations_are_observed
+from seqmodels.layers.matrix import kernel
+from seqmodels.layers.matrix.decays import divisible
 from seqmodels.layers.matrix.products import decayed_products
+from seqmodels.layers.matrix.segment import Parts
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,10 @@ class Steps:
     b: Tensor | None = None
     """a and b are (..., K), or both None."""
 
-    def __getitem__(self, t: int) -> "Steps":
-        """The step at time t."""
-        parts = (self.q, self.k, self.v, self.log_w, self.a, self.b)
-        return Steps(*(None if part is None else part[t] for part in parts))  # type: ignore[arg-type]
+    @property
+    def parts(self) -> Parts:
+        """q, k, v, log_w, a, b."""
+        return self.q, self.k, self.v, self.log_w, self.a, self.b
 
 
 def matrix_step(step: Steps, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,8 +70,10 @@ def matrix_step(step: Steps, state: Tensor) -> tuple[Tensor, Tensor]:
 def matrix_loop(steps: Steps, state: Tensor) -> tuple[Tensor, Tensor]:
     """The outputs (time, ..., V) and the last state, one step after the other."""
     outputs = []
-    for t in range(len(steps.q)):
-        output, state = matrix_step(steps[t], state)
+    # Each part is split once: the gradient of a part that is indexed at every step is as long as the part, each time.
+    parts = ([None] * len(steps.q) if part is None else part.unbind(0) for part in steps.parts)
+    for step in zip(*parts, strict=True):
+        output, state = matrix_step(Steps(*step), state)
         outputs.append(output)
     return torch.stack(outputs), state
 
@@ -78,6 +86,55 @@ def matrix_scan(steps: Steps, state: Tensor, chunk: int = 16) -> tuple[Tensor, T
         state: (..., K, V), the state before the first step.
         chunk: steps of a chunk, a power of two. It changes the speed and the memory, not the result.
     """
+    present = [part for part in steps.parts if part is not None]
+    if state.device.type == "cpu" and state.dim() > 2 and is_plain((state, *present), (torch.float32, torch.float64)):
+        length = next((length for length in (chunk, chunk // 2, chunk // 4) if _applies(steps.log_w, length)), None)
+        if length is not None and torch.is_grad_enabled() and any(part.requires_grad for part in (state, *present)):
+            return _MatrixScan.apply(length, chunk, state, *steps.parts)
+        if length is not None:
+            return kernel.forward(steps.parts, state, length, keep=False)[:2]
+    return scan_by_autograd(steps, state, chunk)
+
+
+def _applies(log_w: Tensor | None, length: int) -> bool:
+    return length > 0 and divisible(log_w, length)
+
+
+class _MatrixScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, length: int, chunk: int, state: Tensor, *parts: Any) -> tuple[Tensor, Tensor]:
+        outputs, last, kept = kernel.forward(parts, state, length, keep=True)
+        ctx.length, ctx.chunk = length, chunk
+        ctx.set_materialize_grads(False)  # a model that reads the last state alone has no gradient for the outputs
+        ctx.save_for_backward(state, *parts, *kept)
+        return outputs, last
+
+    @staticmethod
+    def backward(ctx: Any, d_outputs: Tensor | None, d_last: Tensor | None) -> Any:
+        state, *saved = ctx.saved_tensors
+        parts, kept = tuple(saved[:6]), saved[6:]
+        if torch.is_grad_enabled() or operations_are_observed(d_outputs, d_last):
+            return None, None, *_gradients_by_autograd(ctx.chunk, (state, *parts), (d_outputs, d_last))
+        d_parts, d_state = kernel.backward(parts, kept, ctx.length, d_outputs, d_last, ctx.needs_input_grad[6])
+        return None, None, d_state, *d_parts
+
+
+def _gradients_by_autograd(chunk: int, given: tuple[Tensor | None, ...], d_outputs: Any) -> list[Tensor | None]:
+    """The gradients of the state and the parts, None for those that are None."""
+    places = [place for place, part in enumerate(given) if part is not None]
+
+    def function(*present: Tensor) -> tuple[Tensor, ...]:
+        named = dict(zip(places, present, strict=True))
+        steps = Steps(named[1], named[2], named[3], named.get(4), named.get(5), named.get(6))
+        return scan_by_autograd(steps, named[0], chunk)
+
+    found = gradients_by_autograd(function, [part for part in given if part is not None], d_outputs)
+    gradients = dict(zip(places, found, strict=True))
+    return [gradients.get(place) for place in range(len(given))]
+
+
+def scan_by_autograd(steps: Steps, state: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    """`matrix_scan` in operations that autograd, transforms and compilers can follow."""
     time = len(steps.q)
     length = min(chunk, 2 ** (time - 1).bit_length())
 

@@ -27,27 +27,65 @@ from seqmodels.layers.compiled import cache, function
 
 pytest.importorskip("numba")
 
+
+class Wide(RecurrentLayer):
+    """A cell with slices, joined states, rows of one number, weights that are computed from weights, and masks."""
+
+    gates, states = 2, ("h", "z")
+
+    @property
+    def state_sizes(self):
+        return 5, 3
+
+    def shapes(self, input_size):
+        joined = {"weight_cat": (10, 8), "scale": (), "rate": (5,)}
+        return {"weight_ih": (10, input_size), "bias_ih": (10,)} | joined
+
+    def reset_parameters(self):
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -0.5, 0.5)
+
+    def step(self, projected, state, weights):
+        hidden, other = state
+        sums = projected + F.linear(torch.cat(state, -1), weights.weight_cat)
+        gates = torch.sigmoid(sums[:, :5])
+        candidate = torch.softmax(sums[:, 5:], -1) - other.amax(-1, keepdim=True)
+        candidate = torch.where(candidate > 0, candidate, F.leaky_relu(candidate, 0.2) * weights.scale.exp())
+        hidden = torch.exp(-F.softplus(weights.rate)) * gates * hidden + (1 - gates).clamp(0.1, 0.7) * candidate
+        return hidden, torch.cat([hidden[:, 1:3], other[:, :1]], -1) / (1 + hidden.pow(2).mean(-1, keepdim=True))
+
+
 RECIPE: dict = {"__name__": "recipe"}
 exec(CELL, RECIPE)
 CELLS = {
     "rnn": (ManualRNN, {}),
-    "relu": (ManualRNN, {"nonlinearity": "relu"}),
     "gru": (ManualGRU, {}),
     "lstm": (ManualLSTM, {}),
-    "projection": (ManualLSTM, {"proj_size": 2}),
     "slstm": (SLSTM, {}),
     "peephole_lstm": (PeepholeLSTM, {}),
     "mgu": (MGU, {}),
     "indrnn": (IndRNN, {}),
     "layernorm_lstm": (LayerNormLSTM, {}),
     "ugrnn": (RECIPE["UGRNN"], {}),
+    "wide": (Wide, {}),
 }
-cells = pytest.mark.parametrize("name", CELLS)
+VARIANTS = {"relu": (ManualRNN, {"nonlinearity": "relu"}), "projection": (ManualLSTM, {"proj_size": 2})}
+
+
+def parametrized(*by_default):
+    """Every cell takes seconds to compile, so others than those named are left to a long run."""
+    slow = [name for name in CELLS | VARIANTS if name not in by_default]
+    return pytest.mark.parametrize(
+        "name", [*by_default, *(pytest.param(name, marks=pytest.mark.slow) for name in slow)]
+    )
+
+
+cells = parametrized(*CELLS)
 
 
 @pytest.fixture(autouse=True)
 def cache_folder(request, monkeypatch):
-    """A folder that outlives the tests, as compiling takes a minute."""
+    """A folder that outlives the tests, as compiling takes most of their time."""
     folder = request.config.cache.mkdir("compiled")
     folder.chmod(0o700)
     monkeypatch.setenv("SEQMODELS_CACHE", str(folder))
@@ -62,7 +100,7 @@ def must_compile(request, monkeypatch):
 
 def twins(name, dtype=torch.float64, **options):
     """The same layer with either backend."""
-    kind, arguments = CELLS[name]
+    kind, arguments = (CELLS | VARIANTS)[name]
     layers = []
     for backend in ("compiled", "autograd"):
         torch.manual_seed(0)
@@ -78,10 +116,17 @@ def state_of(layer, batch, dtype=torch.float64):
 
 
 @cells
-@pytest.mark.parametrize("bias", [True, False])
-def test_equals_autograd(name, bias):
+def test_equals_autograd(name):
+    check_equal(*twins(name, num_layers=2, bidirectional=True))
+
+
+@parametrized("rnn")
+def test_equals_autograd_without_biases(name):
+    check_equal(*twins(name, num_layers=2, bidirectional=True, bias=False))
+
+
+def check_equal(compiled, loop):
     """With several layers, both directions, a given state and without, a single sequence, and a single step."""
-    compiled, loop = twins(name, num_layers=2, bidirectional=True, bias=bias)
     for time, batch in [(6, 4), (1, 4), (6, 1)]:
         inputs, state = draw(time, batch, 3), state_of(loop, batch)
         assert_equal(everything(compiled, inputs, state), everything(loop, inputs, state), 1e-11)
@@ -122,7 +167,7 @@ def test_inference_equals_training(name):
             assert_equal(pytree.tree_leaves(compiled(draw(7, 4, 3))), expected, 1e-11)
 
 
-@cells
+@parametrized("gru", "slstm", "layernorm_lstm")
 def test_single_precision_is_as_close_to_double_as_autograd(name):
     """Over 100 steps of 30 sequences, so that sums are long."""
     _, exact = twins(name)
@@ -147,41 +192,6 @@ def test_an_argument_that_changes_is_noticed():
     compiled, loop = twins("rnn")
     compiled(draw(6, 4, 3))
     compiled.nonlinearity = loop.nonlinearity = "relu"
-    assert_equal(everything(compiled, draw(6, 4, 3)), everything(loop, draw(6, 4, 3)), 1e-11)
-
-
-class Wide(RecurrentLayer):
-    """A cell with slices, joined states, rows of one number, weights that are computed from weights, and masks."""
-
-    gates, states = 2, ("h", "z")
-
-    @property
-    def state_sizes(self):
-        return 5, 3
-
-    def shapes(self, input_size):
-        joined = {"weight_cat": (10, 8), "scale": (), "rate": (5,)}
-        return {"weight_ih": (10, input_size), "bias_ih": (10,)} | joined
-
-    def reset_parameters(self):
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -0.5, 0.5)
-
-    def step(self, projected, state, weights):
-        hidden, other = state
-        sums = projected + F.linear(torch.cat(state, -1), weights.weight_cat)
-        gates = torch.sigmoid(sums[:, :5])
-        candidate = torch.softmax(sums[:, 5:], -1) - other.amax(-1, keepdim=True)
-        candidate = torch.where(candidate > 0, candidate, F.leaky_relu(candidate, 0.2) * weights.scale.exp())
-        hidden = torch.exp(-F.softplus(weights.rate)) * gates * hidden + (1 - gates).clamp(0.1, 0.7) * candidate
-        return hidden, torch.cat([hidden[:, 1:3], other[:, :1]], -1) / (1 + hidden.pow(2).mean(-1, keepdim=True))
-
-
-CELLS["wide"] = (Wide, {})
-
-
-def test_a_cell_of_many_operations():
-    compiled, loop = twins("wide", num_layers=2)
     assert_equal(everything(compiled, draw(6, 4, 3)), everything(loop, draw(6, 4, 3)), 1e-11)
 
 

@@ -42,9 +42,9 @@ def arguments(dtype, positive):
     rng = np.random.default_rng(0)
     limit = 88 if dtype == np.float32 else 709
     integer = np.uint32 if dtype == np.float32 else np.uint64
-    small = rng.standard_normal(500) * np.exp(rng.uniform(-60, 3, 500))
-    bits = rng.integers(0, np.iinfo(integer).max, 500, dtype=integer).view(dtype)
-    x = np.concatenate([np.linspace(-limit, limit, 1001), np.linspace(-20, 20, 500), small, 1 + small])
+    small = rng.standard_normal(200) * np.exp(rng.uniform(-60, 3, 200))
+    bits = rng.integers(0, np.iinfo(integer).max, 300, dtype=integer).view(dtype)
+    x = np.concatenate([np.linspace(-limit, limit, 401), np.linspace(-20, 20, 200), small, 1 + small])
     tiny = np.finfo(dtype).tiny * np.array([-0.3, 1e-4, 0.3, 0.99], dtype)
     x = np.concatenate([x.astype(dtype), tiny, bits[np.isfinite(bits)]])
     return abs(x[x != 0]) if positive else x
@@ -75,7 +75,7 @@ def test_functions_against_many_digits(name, dtype):
             else:
                 compared += 1
                 assert abs(value - expected) <= BOUND[dtype] * abs(expected), (argument, value, expected)
-    assert compared > 1000
+    assert compared > 500
 
     at_ends = np.empty(len(ENDS), dtype)
     loop(np.array(ENDS, dtype), at_ends)

@@ -20,7 +20,7 @@ from numba import types
 from numba.core.types import {dtype}
 
 from seqmodels.layers.compiled.runtime import (
-    add_up, compiled, entry, pack, matrix, multiply, outer, pointer_{dtype} as pointer, transposed, weight
+    add_up, clear, compiled, entry, pack, matrix, multiply, outer, pointer_{dtype} as pointer, transposed, weight
 )
 from seqmodels.layers.compiled.runtime import functions_{dtype}
 
@@ -48,11 +48,13 @@ LOGICAL = ("logical_and", "logical_or", "logical_not")
 class Source:
     """The source of a pass, and what its arguments are.
 
-    `run(addresses, sizes)` takes the addresses of `buffers`, `matrices`, `vectors` and `outers` (0 for those that are
-    not needed); and the steps, the rows, whether the gradient of the sequence is needed, the steps of a chunk, the
-    bytes from one step to the next of each buffer, the steps that each state has room for, and `numbers`. `outers` are
-    pairs of places in buffers of all steps, or of a chunk of them, and their widths; the sum of the products of their
-    rows is added to the buffer of that name.
+    `run(addresses, sizes)` takes the addresses of `buffers` and `constants`, and in a backward pass those of `edges`
+    and `results`; and the steps, the rows, whether the gradient of the sequence is needed, the steps of a chunk, the
+    bytes from one step to the next of each buffer, the steps that each state has room for, and `numbers`.
+
+    `edges` are the gradients of the final states, and those of the initial states; `results` are sums over all steps.
+    The address of one that is not given, or not needed, is 0. `outers` are pairs of places in buffers of all steps, or
+    of a chunk of them, and their widths; the products of their rows are summed.
     """
 
     def __init__(
@@ -62,9 +64,15 @@ class Source:
         self.buffers = sorted(schedule.buffers)
         for left, _, right, _ in self.outers.values():
             self.buffers = sorted({*self.buffers, left.buffer, right.buffer})
-        self.matrices: list[tuple[str, bool, int, int]] = []
+        self.bases = self.buffers
+        self.buffers = [name for name in self.bases if not name.startswith("d_after")]  # they share with d_before
+        self.matrices: list[tuple[str, bool, str, str]] = []
         self.vectors: list[str] = []
-        self.numbers: list[int] = []
+        self.sizes: list[tuple[bool, int]] = []
+        self.carried = [name for name in self.buffers if name.startswith("d_before")]
+        self.edges = [f"{kind}{at}" for kind in ("d_final", "d_start") for at in range(len(self.carried))]
+        self.totals = [name for name in self.buffers if name.startswith("total")]
+        self.results = [*self.outers, *self.totals]
         stages = [_Stage(self, stage, number) for number, stage in enumerate(schedule.stages)]
         body = [line for stage in stages for line in stage.steps()]
         functions = [stage.function() for stage in stages if stage.levels]
@@ -77,17 +85,24 @@ class Source:
     def run(self) -> Run:
         return load(self.text)
 
-    def size(self, number: int) -> str:
-        """The name of a size."""
+    @property
+    def numbers(self) -> list[int]:
+        return [number for _, number in self.sizes]
+
+    def size(self, number: int, buffer: str = "") -> str:
+        """The name of a size. The features of the inputs have their own, even if they are as many as those of a state,
+        as the next layer of a stack would else need code of its own."""
         if number == 0:
             return "0"
-        if number not in self.numbers:
-            self.numbers.append(number)
-        return f"n{self.numbers.index(number)}"
+        size = buffer.endswith("sequence"), number
+        if size not in self.sizes:
+            self.sizes.append(size)
+        return f"n{self.sizes.index(size)}"
 
-    def matrix(self, product: Value) -> str:
+    def matrix(self, product: Value, given: str, result: str) -> str:
+        """The name of a packed matrix, for buffers that are its operand and its result."""
         (operand,) = product.parts()
-        key = *product.details, operand.width, product.width
+        key = *product.details, self.size(operand.width, given), self.size(product.width, result)
         if key not in self.matrices:
             self.matrices.append(key)
         return f"m{self.matrices.index(key)}"
@@ -106,28 +121,29 @@ class Source:
         count += len(slots)
         matrices, vectors = len(self.buffers), len(self.buffers) + len(self.matrices)
         sums = [line for name, outer in self.outers.items() for line in self._outer(name, *outer)]
-        results = vectors + len(self.vectors)
-        lines += [f"    a_{name} = addresses[{results + at}]" for at, name in enumerate(self.outers)]
-        names = [
-            ("transposed" if kind else "weight", self.size(depth), self.size(columns))
-            for _, kind, depth, columns in self.matrices
-        ]
-        for name in self.buffers:
-            if name.startswith("total"):
-                self.size(self.schedule.buffers[name])
+        edges = vectors + len(self.vectors)
+        results = [*self.edges, *(f"sum_{name}" for name in self.results)] if self.reverse else []
+        lines += [f"    {name} = addresses[{edges + at}]" for at, name in enumerate(results)]
+        widths = {name: self.size(self.schedule.buffers[name]) for name in self.carried + self.totals}
         lines += [f"    n{at} = sizes[{count + at}]" for at in range(len(self.numbers))]
         lines += [
-            f"    m{at} = pack({kind}(pointer(addresses[{matrices + at}]), {depth}, {columns}))"
-            for at, (kind, depth, columns) in enumerate(names)
+            f"    m{at} = pack({'transposed' if kind else 'weight'}"
+            f"(pointer(addresses[{matrices + at}]), {depth}, {columns}))"
+            for at, (_, kind, depth, columns) in enumerate(self.matrices)
         ]
         lines += [f"    q{at} = addresses[{vectors + at}]" for at in range(len(self.vectors))]
+        for name in self.carried:
+            final, start = name.replace("before", "final"), name.replace("before", "start")
+            lines += [f"    if {final} == 0:", f"        {final} = a_{name} + (steps % 2) * s_{name}"]
+            lines += [f"        clear(rows * {widths[name]}, pointer({final}))"]
+            lines += [f"    if {start} == 0:", f"        {start} = a_{name}"]
+        lines += [f"    clear({widths[name]}, pointer(a_{name}))" for name in self.totals]
         lines += [f"    for t in range({'steps - 1, -1, -1' if self.reverse else 'steps'}):"]
-        lines += [f"        b_{name} = {self._base(name)}" for name in self.buffers]
+        lines += [f"        b_{name} = {self._base(name)}" for name in self.bases]
         lines += [f"        {line}" for line in body]
-        for name in self.buffers:
-            if name.startswith("total"):
-                width = self.size(self.schedule.buffers[name])
-                lines += [f"        add_up({width}, pointer(a_{name} + {width} * ITEM), pointer(a_{name}))"]
+        for name in self.totals:
+            lines += [f"        if sum_{name} != 0:"]
+            lines += [f"            add_up({widths[name]}, pointer(a_{name}), pointer(sum_{name}))"]
         if sums:
             lines += ["        if t % chunk == 0:", "            count = min(chunk, steps - t)"]
             lines += [f"            {line}" for line in sums]
@@ -138,7 +154,7 @@ class Source:
 
         def factor(place: Place, width: int, address: str) -> str:
             offset = f" + {self.size(place.start)} * ITEM" if place.start else ""
-            return f"(pointer({address}{offset}), {self.size(width)}, {self.size(place.row)})"
+            return f"(pointer({address}{offset}), {self.size(width, place.buffer)}, {self.size(place.row, place.buffer)})"
 
         def whole(place: Place) -> str:
             kind, number = place.buffer.rstrip("0123456789"), place.buffer[len(place.buffer.rstrip("0123456789")) :]
@@ -153,9 +169,9 @@ class Source:
 
         def add(address: Callable[[Place], str], count: str) -> str:
             factors = factor(left, left_width, address(left)), factor(right, right_width, address(right))
-            return f"outer({', '.join(factors)}, {count}, pointer(a_{name}))"
+            return f"outer({', '.join(factors)}, {count}, pointer(sum_{name}))"
 
-        lines = [f"if a_{name} != 0:"]
+        lines = [f"if sum_{name} != 0:"]
         if not any(place.buffer.startswith("before") for place in (left, right)):
             return [*lines, f"    {add(whole, 'rows * count')}"]
         first = add(
@@ -174,8 +190,8 @@ class Source:
     def _base(self, name: str) -> str:
         """Where the numbers of step t lie in a buffer."""
         kind, place = name.rstrip("0123456789"), name[len(name.rstrip("0123456789")) :]
-        if kind == "total":  # its second half holds the sum of a single step
-            return f"a_{name} + {self.size(self.schedule.buffers[name])} * ITEM"
+        if kind == "total":
+            return f"a_{name}"
         if kind == "rows":
             return f"a_{name} + (t % chunk) * s_{name}"
         if kind == "after":
@@ -183,9 +199,9 @@ class Source:
         if kind == "before":  # the state after the last step
             return f"a_{name} if t == 0 else a_after{place} + ((t - 1) % slots_after{place}) * s_after{place}"
         if kind == "d_before":
-            return f"a_{name} + (t % 2) * s_{name}"
+            return f"d_start{place} if t == 0 else a_{name} + (t % 2) * s_{name}"
         if kind == "d_after":
-            return f"a_{name} + ((t + 1) % 2) * s_{name}"
+            return f"d_final{place} if t == steps - 1 else a_d_before{place} + ((t + 1) % 2) * s_d_before{place}"
         return f"a_{name} + t * s_{name}"
 
 
@@ -220,7 +236,7 @@ class _Stage:
         return self.source.vectors.index(name)
 
     def row_of(self, place: Place) -> str:
-        return "0" if place.buffer.startswith("total") else self.source.size(place.row)
+        return "0" if place.buffer.startswith("total") else self.source.size(place.row, place.buffer)
 
     def product(self, product: Value) -> str:
         (operand,) = product.parts()
@@ -228,10 +244,11 @@ class _Stage:
         assert given is not None
         size = self.source.size
         a, c = (
-            f"matrix(pointer({self.source.address(place)}), rows, {size(width)}, {size(place.row)})"
+            f"matrix(pointer({self.source.address(place)}), rows, {size(width, place.buffer)}, "
+            f"{size(place.row, place.buffer)})"
             for place, width in ((given, operand.width), (result, product.width))
         )
-        line = f"multiply({a}, {self.source.matrix(product)}, {c}, False)"
+        line = f"multiply({a}, {self.source.matrix(product, given.buffer, result.buffer)}, {c}, False)"
         return f"if sizes[2]: {line}" if result.buffer == "d_sequence" else line
 
     def function(self) -> str:

@@ -1,141 +1,99 @@
 """Both passes of a plan on tensors: memory for their buffers, the compiled loops, and the sums over all steps."""
 
-import numpy as np
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from seqmodels.layers.cell import States
-from seqmodels.layers.compiled.codegen import Source
+from seqmodels.layers.compiled.layout import Layout
 from seqmodels.layers.compiled.plan import Evaluation, Plan
-
-ALIGNMENT = 16
-"""Numbers between which buffers start that share a tensor."""
 
 CHUNK = 256
 """Rows of the batch, at least, of the steps whose outer products are summed at once."""
 
-Buffers = dict[str, tuple[int, int]]
-"""The address of each buffer, and the bytes from one step to the next; 0 where all steps share one."""
-
 
 def forward(
-    plan: Plan, sequence: Tensor, state: States, weights: dict[str, Tensor], keep: bool
+    plan: Plan, sequence: Tensor, state: Sequence[Tensor], weights: dict[str, Tensor], keep: bool
 ) -> tuple[Tensor, States, Tensor]:
     """The output, the final state, and what `backward` needs beside the output."""
     time, batch, _ = sequence.shape
-    slots = [time if keep or at == 0 else 2 for at in range(len(state))]
+    layout = _forward_layout(plan, time, batch, keep)
     output = sequence.new_empty(time, batch, plan.widths[0])
-    sequence, state = sequence.contiguous(), tuple(part.contiguous() for part in state)
-    buffers = {"sequence": _steps(sequence), "after0": _steps(output)}
-    for at, part in enumerate(state):
-        buffers[f"before{at}"] = part.data_ptr(), 0
-    kept = _place(buffers, sequence, kept_buffers(plan, time, batch, keep))
-    _scratch = _place(buffers, sequence, [(name, 1, batch * width) for name, width in plan.forward.scratch])
-    _run(plan.forward, Evaluation(plan, weights), buffers, [time, batch, 0, 1], slots, [])
+    kept = sequence.new_empty(layout.numbers)
+    given = [part.contiguous() for part in (sequence, *state)]
+    layout.run([kept, output, *given, *Evaluation(plan, weights).constants(plan.forward)])
     final = [output[-1].clone()]
-    if len(state) > 1:
-        places = offsets(kept_buffers(plan, time, batch, keep))
-        for at, (count, width) in enumerate(zip(slots, plan.widths, strict=True)):
-            if at > 0:
-                start = places[f"after{at}"] + (time - 1) % count * batch * width
-                final.append(kept[start : start + batch * width].view(batch, width).clone())
+    for at, width in enumerate(plan.widths[1:], 1):
+        start = layout.starts[f"after{at}"] + (time - 1 if keep else (time - 1) % 2) * batch * width
+        final.append(kept[start : start + batch * width].view(batch, width).clone())
     return output, tuple(final), kept
 
 
-def kept_buffers(plan: Plan, time: int, batch: int, keep: bool) -> list[tuple[str, int, int]]:
-    """The name, the steps and the numbers of a step of each buffer that the forward pass fills beside the output."""
-    states = [(f"after{at}", time if keep else 2, batch * width) for at, width in enumerate(plan.widths) if at > 0]
-    return states + [(name, time if keep else 1, batch * width) for name, width in plan.kept.items()]
-
-
 def backward(
-    plan: Plan, given: list[Tensor], output: Tensor, kept: Tensor, d_output: Tensor | None,
-    d_final: tuple[Tensor | None, ...], needed: tuple[bool, ...],
+    plan: Plan, given: Sequence[Tensor], output: Tensor, kept: Tensor, d_output: Tensor | None,
+    d_final: Sequence[Tensor | None], needed: Sequence[bool],
 ) -> list[Tensor | None]:  # fmt: skip
     """The gradients of `given`, where `needed`."""
-    sequence, count = given[0].contiguous(), len(plan.widths)
-    time, batch, features = sequence.shape
-    state = [part.contiguous() for part in given[1 : 1 + count]]
-    names = plan.weights
-    weights = dict(zip(names, given[1 + count :], strict=True))
-    buffers = {"sequence": _steps(sequence), "after0": _steps(output)}
-    for at, part in enumerate(state):
-        buffers[f"before{at}"] = part.data_ptr(), 0
-    _address(buffers, kept, kept_buffers(plan, time, batch, True))
-    if d_output is not None:
-        d_output = d_output.contiguous()
-        buffers["d_output"] = _steps(d_output)
-    else:
-        d_output = sequence.new_zeros(batch, plan.widths[0])
-        buffers["d_output"] = d_output.data_ptr(), 0
-    d_sequence = sequence.new_empty(time if needed[0] else 1, batch, features)
-    buffers["d_sequence"] = d_sequence.data_ptr(), _steps(d_sequence)[1] if needed[0] else 0
-    carried = [sequence.new_zeros(2, batch, width) for width in plan.widths]
-    for at, final in enumerate(d_final):
-        if final is not None:
-            carried[at][time % 2] = final
-        buffers[f"d_before{at}"] = buffers[f"d_after{at}"] = _steps(carried[at])
-    chunk = min(time, max(1, CHUNK // batch))
-    sums = {name: sequence.new_zeros(2 * width) for name, width in plan.sums.items()}
-    buffers |= {name: (part.data_ptr(), 0) for name, part in sums.items()}
-    wanted = [name for name, need in zip(names, needed[1 + count :], strict=True) if need]
-    outers = {
-        total: sequence.new_zeros(plan.outers[total][1], plan.outers[total][3])
-        for total in plan.outers
-        if any(total in plan.totals_of[name] for name in wanted)
-    }
-    working = [(name, chunk, batch * width) for name, width in plan.rows.items()]
-    working += [(name, 1, batch * width) for name, width in plan.backward.scratch]
-    _working = _place(buffers, sequence, working)
+    count = len(plan.widths)
+    weights = dict(zip(plan.weights, given[1 + count :], strict=True))
+    inputs = [part.contiguous() for part in given[: 1 + count]]
+    time, batch, _ = given[0].shape
+    layout = _backward_layout(plan, time, batch, needed[0], d_output is not None)
+    d_output = output.new_zeros(batch, plan.widths[0]) if d_output is None else d_output.contiguous()
+    finals = [None if part is None else part.contiguous() for part in d_final]
+    d_inputs = [
+        part.new_empty(part.shape) if need else None for part, need in zip(inputs, needed[: 1 + count], strict=True)
+    ]
+    wanted = [name for name, need in zip(plan.weights, needed[1 + count :], strict=True) if need]
+    sums = {total: output.new_zeros(plan.shapes[total]) for total in plan.sums_for(tuple(wanted))}
     evaluation = Evaluation(plan, weights)
-    addresses = [outers[name].data_ptr() if name in outers else 0 for name in plan.outers]
-    _run(plan.backward, evaluation, buffers, [time, batch, int(needed[0]), chunk], [time] * count, addresses)
+    tensors = [output.new_empty(layout.numbers), kept, output, *inputs, d_output, *finals, *d_inputs]
+    tensors += evaluation.constants(plan.backward) + [sums.get(total) for total in plan.backward.results]
+    layout.run(tensors)
 
-    for node, name in plan.totals.items():
-        if name in outers:
-            evaluation.values[node] = outers[name]
-        elif name in sums:
-            evaluation.values[node] = sums[name][: plan.sums[name]].clone().view(node.meta["val"].shape)
-    gradients: list[Tensor | None] = [d_sequence if needed[0] and plan.step.d_sequence is not None else None]
-    gradients += [part[0] for part in carried]
-    for name in names:
-        gradient = plan.step.d_weights[name]
-        gradients.append(evaluation(gradient) if name in wanted and gradient is not None else None)
-    return gradients
+    evaluation.add(sums)
+    gradients = d_inputs if plan.step.d_sequence is not None else [None, *d_inputs[1:]]
+    return gradients + [evaluation.gradient(name) if name in wanted else None for name in plan.weights]
 
 
-def _steps(part: Tensor) -> tuple[int, int]:
-    return part.data_ptr(), part.stride(0) * part.element_size()
+def _forward_layout(plan: Plan, time: int, batch: int, keep: bool) -> Layout:
+    key = time, batch, keep
+    if (known := plan.layouts.get(key)) is not None:
+        return known
+    count, item = len(plan.widths), plan.item
+    slots = [time if keep or at == 0 else 2 for at in range(count)]
+    shared = [(f"after{at}", slots[at], batch * width) for at, width in enumerate(plan.widths) if at > 0]
+    shared += [(name, time if keep else 1, batch * width) for name, width in plan.kept.items()]
+    shared += [(name, 1, batch * width) for name, width in plan.forward.scratch]
+    own = {"after0": (1, batch * plan.widths[0] * item), "sequence": (2, batch * plan.sequence_width * item)}
+    own |= {f"before{at}": (3 + at, 0) for at in range(count)}
+    others = [3 + count + at for at in range(len(plan.forward.constants))]
+    return plan.remember(key, Layout(plan.forward, item, [time, batch, 0, 1], slots, shared, own, others))
 
 
-def offsets(sizes: list[tuple[str, int, int]]) -> dict[str, int]:
-    """Where buffers start in the tensor that they share."""
-    places, end = {}, 0
-    for name, steps, numbers in sizes:
-        places[name] = end
-        end += -(-steps * numbers // ALIGNMENT) * ALIGNMENT
-    places[""] = end
-    return places
-
-
-def _place(buffers: Buffers, like: Tensor, sizes: list[tuple[str, int, int]]) -> Tensor:
-    """A tensor with room for several buffers."""
-    shared = like.new_empty(offsets(sizes)[""])
-    _address(buffers, shared, sizes)
-    return shared
-
-
-def _address(buffers: Buffers, shared: Tensor, sizes: list[tuple[str, int, int]]) -> None:
-    address, item = shared.data_ptr(), shared.element_size()
-    places = offsets(sizes)
-    for name, steps, numbers in sizes:
-        buffers[name] = address + places[name] * item, numbers * item if steps > 1 else 0
-
-
-def _run(
-    source: Source, evaluation: Evaluation, buffers: Buffers, sizes: list[int], slots: list[int], results: list[int]
-) -> None:
-    constants = [evaluation.constant(name) for name in source.constants]
-    used = [buffers[name] for name in source.buffers]
-    addresses = [address for address, _ in used] + [part.data_ptr() for part in constants] + results
-    sizes = [*sizes, *(stride for _, stride in used), *(slots[at] for at in source.states), *source.numbers]
-    source.run(np.array(addresses, np.int64), np.array(sizes, np.int64))
+def _backward_layout(plan: Plan, time: int, batch: int, needs_sequence: bool, has_output: bool) -> Layout:
+    key = time, batch, needs_sequence, has_output
+    if (known := plan.layouts.get(key)) is not None:
+        return known
+    kept = _forward_layout(plan, time, batch, True)
+    count, item = len(plan.widths), plan.item
+    chunk = min(time, max(1, CHUNK // batch))
+    shared = [(f"d_before{at}", 2, batch * width) for at, width in enumerate(plan.widths)]
+    shared += [(name, chunk, batch * width) for name, width in plan.rows.items()]
+    shared += [(name, 1, batch * width) for name, width in plan.backward.scratch]
+    shared += [(name, 1, width) for name, width in plan.sums.items()]
+    own = {"after0": (2, batch * plan.widths[0] * item), "sequence": (3, batch * plan.sequence_width * item)}
+    own |= {f"before{at}": (4 + at, 0) for at in range(count)}
+    own["d_output"] = 4 + count, batch * plan.widths[0] * item if has_output else 0
+    if needs_sequence:
+        own["d_sequence"] = 5 + 2 * count, own["sequence"][1]
+    else:
+        shared.append(("d_sequence", 1, batch * plan.sequence_width))
+    first = 6 + 3 * count
+    edges = [*range(5 + count, 5 + 2 * count), *range(6 + 2 * count, first)]
+    constants, results = len(plan.backward.constants), len(plan.backward.results)
+    others = [*range(first, first + constants), *edges, *range(first + constants, first + constants + results)]
+    sizes = [time, batch, int(needs_sequence), chunk]
+    return plan.remember(
+        key, Layout(plan.backward, item, sizes, [time] * count, shared, own, others, within=(1, kept))
+    )

@@ -5,12 +5,14 @@ is cheap. The gradient of a weight matrix is one product after the loop, of rows
 a vector is a sum after the loop, if its rows are stored anyway, or else in it.
 """
 
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from seqmodels.layers.compiled.codegen import Source
+from seqmodels.layers.compiled.layout import Layout
 from seqmodels.layers.compiled.lower import Step, source_of
 from seqmodels.layers.compiled.schedule import REDUCTIONS, Place, Schedule
 from seqmodels.layers.compiled.trace import Trace, Untraceable
@@ -43,8 +45,49 @@ class Plan:
         self.outers: dict[str, tuple[Place, int, Place, int]] = {}
         self.backward = Source(self._backward(available), dtype, self.outers)
         self.totals_of = {name: self._totals_of(node) for name, node in step.d_weights.items()}
+        self.direct = {name: self._direct(node, trace.weights[name]) for name, node in step.d_weights.items()}
+        self.shapes = self._shapes()
+        self.sums_for = functools.cache(self._sums_for)
+        self.item = getattr(torch, dtype).itemsize
+        self.layouts: dict[tuple[Any, ...], Layout] = {}
+        names = {node: name for name, node in trace.weights.items()}
+        self.aliases = {name: names[node] for name, node in step.loop_constants.items() if node in names}
         self.literals = {
             name: torch.tensor([number], dtype=getattr(torch, dtype)) for name, number in step.literals.items()
+        }
+
+    def remember(self, key: tuple[Any, ...], layout: Layout) -> Layout:
+        """Keep the layout for sizes, but not those of all lengths that a long run has seen."""
+        if len(self.layouts) >= LAYOUTS:
+            self.layouts.clear()
+        self.layouts[key] = layout
+        return layout
+
+    def _sums_for(self, wanted: tuple[str, ...]) -> list[str]:
+        """The totals that the gradients of these weights need."""
+        needed = {total for name in wanted for total in self.totals_of[name]}
+        return [total for total in self.backward.results if total in needed]
+
+    def _direct(self, node: fx.Node | None, weight: fx.Node) -> str | None:
+        """The total that is the gradient of a weight as it is."""
+        transposed = False
+        while node is not None and node not in self.totals:
+            base, flipped = source_of(node)
+            if base is node:
+                if node.target not in VIEWS or transposed:
+                    return None
+                base = node.all_input_nodes[0]
+            transposed ^= flipped
+            node = base
+        return None if node is None or transposed else self.totals[node]
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of totals: those of weights, where they are their gradients."""
+        shapes = {name: tuple(node.meta["val"].shape) for node, name in self.totals.items()}
+        return shapes | {
+            total: tuple(self.trace.weights[name].meta["val"].shape)
+            for name, total in reversed(self.direct.items())
+            if total is not None
         }
 
     def _totals_of(self, node: fx.Node | None) -> set[str]:
@@ -151,19 +194,29 @@ class Plan:
         return places[value]
 
 
+LAYOUTS = 256
+"""The most sizes whose layouts are remembered."""
+
+VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default, torch.ops.aten.reshape.default)
+
+
 class Evaluation:
     """Nodes of the graph as tensors: constants of the loop before it, and the gradients of weights after it."""
 
     def __init__(self, plan: Plan, weights: dict[str, Tensor]) -> None:
-        self.plan = plan
-        self.held: list[Tensor] = []
-        """Constants whose memory is in use, as the loop knows their addresses alone."""
-        self.values: dict[fx.Node, Any] = {
-            node: weights[name] for name, node in plan.trace.weights.items() if name in weights
-        }
+        self.plan, self.weights = plan, weights
+        self.sums: dict[str, Tensor] = {}
+        self.taken: set[str] = set()
+        self.values: dict[fx.Node, Any] = {}
 
     def __call__(self, node: fx.Node) -> Any:
-        node = self._straight(node)
+        if not self.values:
+            self.values = {self.plan.trace.weights[name]: weight for name, weight in self.weights.items()}
+            for total, name in self.plan.totals.items():
+                if name in self.sums:
+                    self.values[total] = self.sums[name].view(total.meta["val"].shape)
+        base, transposed = source_of(node)  # what is transposed twice, or only named again
+        node = node if transposed else base
         if node not in self.values:
             if node.op == "get_attr":
                 self.values[node] = self.plan.trace.constants[str(node.target)]
@@ -174,14 +227,31 @@ class Evaluation:
                 self.values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
         return self.values[node]
 
-    def _straight(self, node: fx.Node) -> fx.Node:
-        """What is transposed twice, or only named again."""
-        base, transposed = source_of(node)
-        return node if transposed else base
+    def constants(self, source: Source) -> list[Tensor]:
+        """The constants of a pass. They have to be held as long as it runs, which knows their addresses alone."""
+        return [self._constant(name).contiguous() for name in source.constants]
 
-    def constant(self, name: str) -> Tensor:
+    def _constant(self, name: str) -> Tensor:
         if name in self.plan.literals:
             return self.plan.literals[name]
-        constant: Tensor = self(self.plan.step.loop_constants[name]).contiguous()
-        self.held.append(constant)
+        if name in self.plan.aliases:
+            return self.weights[self.plan.aliases[name]]
+        constant: Tensor = self(self.plan.step.loop_constants[name])
         return constant
+
+    def add(self, sums: dict[str, Tensor]) -> None:
+        """Go on with the sums over all steps."""
+        self.sums, self.values = sums, {}
+
+    def gradient(self, name: str) -> Tensor | None:
+        """The gradient of a weight; each has memory of its own."""
+        node, total = self.plan.step.d_weights[name], self.plan.direct[name]
+        if node is None:
+            return None
+        if total is None:
+            gradient: Tensor = self(node)
+            return gradient
+        shared = total in self.taken
+        self.taken.add(total)
+        found = self.sums[total]
+        return found.clone().view(self.weights[name].shape) if shared else found

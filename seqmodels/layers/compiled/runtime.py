@@ -16,6 +16,7 @@ from seqmodels.layers.compiled.functions import for_dtype
 
 __all__ = [
     "add_up",
+    "clear",
     "compiled",
     "entry",
     "functions_float32",
@@ -75,6 +76,12 @@ def weight(pointer, depth, columns):  # type: ignore[no-untyped-def]
 @njit(**OPTIONS)
 def transposed(pointer, depth, columns):  # type: ignore[no-untyped-def]
     return carray(pointer, (columns, depth)).T
+
+
+@compiled
+def clear(count, numbers):  # type: ignore[no-untyped-def]
+    for j in range(count):
+        numbers[j] = 0
 
 
 @compiled

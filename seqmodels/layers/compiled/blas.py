@@ -52,6 +52,9 @@ def pack(weight: Any) -> Any:
             for column in range(count):
                 for row in range(depth):
                     panels[panel, row, column] = weight[row, first + column]
+        elif count == width and weight.strides[1] == weight.itemsize:
+            for row in range(depth):
+                _copy(weight, row, first, panels, panel)
         else:
             for row in range(depth):
                 for column in range(count):
@@ -179,6 +182,35 @@ def _tile(rows: int, panels: int = 1) -> Callable:
         return context.get_dummy_value()
 
     return intrinsic(tile)
+
+
+@intrinsic
+def _copy(typing, weight, row, column, packed, panel):  # type: ignore[no-untyped-def]
+    """Copy as many columns of a row as a panel has."""
+    index = types.intp
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        row, column, panel = (arguments[place] for place in (1, 2, 4))
+        source, target = (
+            context.make_array(signature.args[place])(context, builder, arguments[place]) for place in (0, 3)
+        )
+        size = signature.args[0].dtype.bitwidth // 8
+        vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), VECTOR // size)
+
+        def start(array: Any, *places: Any) -> Any:
+            pointer = array.data
+            for axis, place in enumerate(places):
+                distance = builder.mul(place, builder.extract_value(array.strides, axis))
+                pointer = cgutils.pointer_add(builder, pointer, distance)
+            return builder.bitcast(pointer, vector.as_pointer())
+
+        given, result = start(source, row, column), start(target, panel, row)
+        for place in map(row.type, range(PANEL // VECTOR)):
+            loaded = builder.load(builder.gep(given, [place]), align=size)
+            builder.store(loaded, builder.gep(result, [place]), align=size)
+        return context.get_dummy_value()
+
+    return types.void(weight, index, index, packed, index), emit
 
 
 def _broadcast(builder: Any, value: Any, vector: Any) -> Any:

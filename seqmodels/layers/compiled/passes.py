@@ -6,6 +6,7 @@ from torch import Tensor
 
 from seqmodels.layers.cell import States
 from seqmodels.layers.compiled.layout import Layout
+from seqmodels.layers.compiled.memory import empty
 from seqmodels.layers.compiled.plan import Evaluation, Plan
 
 CHUNK = 256
@@ -18,8 +19,8 @@ def forward(
     """The output, the final state, and what `backward` needs beside the output."""
     time, batch, _ = sequence.shape
     layout = _forward_layout(plan, time, batch, keep)
-    output = sequence.new_empty(time, batch, plan.widths[0])
-    kept = sequence.new_empty(layout.numbers)
+    output = empty(sequence, time, batch, plan.widths[0])
+    kept = empty(sequence, layout.numbers)
     given = [part.contiguous() for part in (sequence, *state)]
     layout.run([kept, output, *given, *Evaluation(plan, weights).constants(plan.forward)])
     final = [output[-1].clone()]
@@ -42,12 +43,12 @@ def backward(
     d_output = output.new_zeros(batch, plan.widths[0]) if d_output is None else d_output.contiguous()
     finals = [None if part is None else part.contiguous() for part in d_final]
     d_inputs = [
-        part.new_empty(part.shape) if need else None for part, need in zip(inputs, needed[: 1 + count], strict=True)
+        empty(part, *part.shape) if need else None for part, need in zip(inputs, needed[: 1 + count], strict=True)
     ]
     wanted = [name for name, need in zip(plan.weights, needed[1 + count :], strict=True) if need]
     sums = {total: output.new_zeros(plan.shapes[total]) for total in plan.sums_for(tuple(wanted))}
     evaluation = Evaluation(plan, weights)
-    tensors = [output.new_empty(layout.numbers), kept, output, *inputs, d_output, *finals, *d_inputs]
+    tensors = [empty(output, layout.numbers), kept, output, *inputs, d_output, *finals, *d_inputs]
     tensors += evaluation.constants(plan.backward) + [sums.get(total) for total in plan.backward.results]
     layout.run(tensors)
 

@@ -318,7 +318,7 @@ def test_a_folder_that_cannot_be_used_does_no_harm(trouble, tmp_path, monkeypatc
         for file in folder.rglob("*"):
             if file.is_file():
                 file.write_bytes(file.read_bytes()[:20])
-        cache.load.cache_clear()
+        cache._load.cache_clear()
     if trouble == "cannot be read":
         monkeypatch.setattr(cache, "_execute", lambda *_: (_ for _ in ()).throw(PermissionError()))
     assert callable(cache.load(source))

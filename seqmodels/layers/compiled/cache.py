@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -21,9 +22,17 @@ import torch
 Run = Callable[[Any, Any], None]
 
 
-@functools.cache
+_LOCK = threading.RLock()
+
+
 def load(source: str) -> Run:
     """The function `run` of a generated module, compiled."""
+    with _LOCK:
+        return _load(source)
+
+
+@functools.cache
+def _load(source: str) -> Run:
     from seqmodels.layers.compiled import runtime
 
     try:

@@ -154,7 +154,9 @@ class Source:
 
         def factor(place: Place, width: int, address: str) -> str:
             offset = f" + {self.size(place.start)} * ITEM" if place.start else ""
-            return f"(pointer({address}{offset}), {self.size(width, place.buffer)}, {self.size(place.row, place.buffer)})"
+            return (
+                f"(pointer({address}{offset}), {self.size(width, place.buffer)}, {self.size(place.row, place.buffer)})"
+            )
 
         def whole(place: Place) -> str:
             kind, number = place.buffer.rstrip("0123456789"), place.buffer[len(place.buffer.rstrip("0123456789")) :]

@@ -1,6 +1,7 @@
 """A compiled pass as one node of autograd's graph."""
 
 import operator
+import threading
 import warnings
 from functools import partial
 from typing import Any
@@ -15,6 +16,9 @@ from seqmodels.layers.compiled.lower import lower
 from seqmodels.layers.compiled.plan import Plan
 from seqmodels.layers.compiled.trace import INTERNAL, Untraceable, attributes, trace
 from seqmodels.layers.fallback import gradients_by_autograd, is_plain, operations_are_observed
+
+_LOCK = threading.RLock()
+"""Threads trace one after the other, as torch's tracing is not made for more."""
 
 _PLANS: dict[Any, Any] = {}
 """The plan of each kind of cell, or why it has none."""
@@ -46,7 +50,7 @@ def _scan(plan: Any, layer: Any, sequence: Tensor, state: States, weights: Weigh
     used = {name: given[name] for name in plan.weights}
     if torch.is_grad_enabled():
         tensors = (sequence, *state, *used.values())
-        if any([part.requires_grad for part in tensors]):
+        if any(part.requires_grad for part in tensors):
             output, *final = _Compiled.apply(plan, layer, weights, *tensors)
             return output, tuple(final)
         with torch.no_grad():
@@ -71,7 +75,8 @@ def plan_of(layer: Any, sequence: Tensor, state: States, weights: Weights) -> An
     )
     plan = memory.plans.get(key)
     if plan is None:
-        plan = memory.plans[key] = _shared_plan(layer, sequence, state, weights)
+        with _LOCK:
+            plan = memory.plans[key] = _shared_plan(layer, sequence, state, weights)
     return plan
 
 

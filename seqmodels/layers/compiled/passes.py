@@ -95,6 +95,4 @@ def _backward_layout(plan: Plan, time: int, batch: int, needs_sequence: bool, ha
     constants, results = len(plan.backward.constants), len(plan.backward.results)
     others = [*range(first, first + constants), *edges, *range(first + constants, first + constants + results)]
     sizes = [time, batch, int(needs_sequence), chunk]
-    return plan.remember(
-        key, Layout(plan.backward, item, sizes, [time] * count, shared, own, others, within=(1, kept))
-    )
+    return plan.remember(key, Layout(plan.backward, item, sizes, [time] * count, shared, own, others, within=(1, kept)))

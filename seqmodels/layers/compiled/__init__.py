@@ -2,11 +2,12 @@
 
 - `trace.py`: one step and its gradients as a graph of torch's operations
 - `values.py`: the same in terms of rows of numbers
-- `lower.py`: from one to the other
+- `lower.py`, `rules.py`: from one to the other
 - `plan.py`: what each pass computes, and what is kept in between
 - `schedule.py`: in which order, and where values live
-- `codegen.py`: the source of both passes
+- `codegen.py`, `stage.py`: the source of both passes
 - `cache.py`: compiled, and kept on disk
+- `layout.py`, `memory.py`, `passes.py`: both passes on tensors
 - `function.py`: as one node of autograd's graph
 """
 

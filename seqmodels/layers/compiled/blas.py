@@ -54,7 +54,7 @@ def pack(weight: Any) -> Any:
                     panels[panel, row, column] = weight[row, first + column]
         elif count == width and weight.strides[1] == weight.itemsize:
             for row in range(depth):
-                _copy(weight, row, first, panels, panel)
+                _copy(weight, row, first, panels, panel)  # type: ignore[call-arg]
         else:
             for row in range(depth):
                 for column in range(count):

@@ -1,4 +1,4 @@
-"""Where the arguments of a pass lie. That depends on the sizes of the tensors alone, so it is computed once for them."""
+"""Where the arguments of a pass lie. It depends on their sizes alone, and is computed once for them."""
 
 from collections.abc import Iterable, Sequence
 

@@ -13,7 +13,8 @@ from torch import Tensor, fx
 
 from seqmodels.layers.compiled.codegen import Source
 from seqmodels.layers.compiled.layout import Layout
-from seqmodels.layers.compiled.lower import Step, source_of
+from seqmodels.layers.compiled.lower import Step
+from seqmodels.layers.compiled.rules import source_of
 from seqmodels.layers.compiled.schedule import REDUCTIONS, Place, Schedule
 from seqmodels.layers.compiled.trace import Trace, Untraceable
 from seqmodels.layers.compiled.values import EXPENSIVE, Value

@@ -79,7 +79,8 @@ FRAMEWORKS = {"lightning", "pytorch_lightning", "hydra", "omegaconf"}
 @pytest.mark.parametrize(
     ("modules", "unneeded"),
     [
-        (["layers", "parity", "lesson"], FRAMEWORKS | {"torchmetrics", "pandas", "rich"}),
+        # numba compiles where the backend "compiled" is asked for, and costs a second to import
+        (["layers", "parity", "lesson"], FRAMEWORKS | {"torchmetrics", "pandas", "rich", "numba", "llvmlite"}),
         (["tasks", "batches", "model"], FRAMEWORKS),
     ],
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.forward_ad import unpack_dual
 
 
@@ -27,14 +28,14 @@ def is_plain(tensors: Sequence[Tensor], dtypes: Collection[torch.dtype]) -> bool
         or operations_are_observed()
     ):
         return False
-    return all(
-        type(part) in (Tensor, torch.nn.Parameter)
-        and part.dtype == dtype
-        and part.device == device
-        and part.numel() > 0
-        and unpack_dual(part).tangent is None
-        for part in tensors
-    )
+    for part in tensors:
+        if not (type(part) in PLAIN and part.dtype == dtype and part.device == device and part.numel() > 0):
+            return False
+    # Outside of a level of forward-mode derivatives, which is a private number, no tensor has a tangent.
+    return getattr(forward_ad, "_current_level", 0) < 0 or all(unpack_dual(part).tangent is None for part in tensors)
+
+
+PLAIN = frozenset((Tensor, torch.nn.Parameter))
 
 
 def gradients_by_autograd(

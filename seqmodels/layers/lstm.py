@@ -55,7 +55,7 @@ class ManualLSTM(RecurrentLayer):
         device: Any = None,
         dtype: Any = None,
         *,
-        backend: Literal["auto", "autograd", "bptt"] = "auto",
+        backend: Literal["auto", "autograd", "bptt", "compiled"] = "auto",
     ) -> None:
         check_whole("proj_size", proj_size, 0)
         if isinstance(hidden_size, int) and proj_size >= max(hidden_size, 1):

@@ -55,7 +55,7 @@ class ManualRNN(RecurrentLayer):
         dtype: Any = None,
         *,
         identity: float | None = None,
-        backend: Literal["auto", "autograd", "bptt"] = "auto",
+        backend: Literal["auto", "autograd", "bptt", "compiled"] = "auto",
     ) -> None:
         check_choice("nonlinearity", nonlinearity, ACTIVATIONS)
         self.identity = identity  # before the base class draws the weights

@@ -5,6 +5,7 @@ the cell's own; see cell.py.
 """
 
 import warnings
+from importlib.util import find_spec
 from typing import Any, Literal, TypedDict
 
 import torch
@@ -16,6 +17,7 @@ from seqmodels.checks import check_choice, check_flag, check_probability, check_
 from seqmodels.layers.bptt import Kernel, bptt_applies, bptt_scan
 from seqmodels.layers.cell import Cell, States, Weights
 from seqmodels.layers.checks import check_dimensions, check_features, check_precision, check_states, given_states
+from seqmodels.layers.compiled import compiled_scan
 
 SHORTEST = 8
 """The fewest steps for which "auto" means "bptt": with fewer, setting up a kernel costs more than it saves."""
@@ -37,7 +39,7 @@ class LayerSettings(TypedDict, total=False):
     bidirectional: bool
     device: Any
     dtype: Any
-    backend: Literal["auto", "autograd", "bptt"]
+    backend: Literal["auto", "autograd", "bptt", "compiled"]
 
 
 class RecurrentLayer(Cell):
@@ -55,12 +57,14 @@ class RecurrentLayer(Cell):
         bidirectional: a second set of weights reads the sequence backwards; outputs are concatenated.
         backend: "autograd" computes one step after the other by `step`. "bptt" computes the same numbers, up to
             rounding, faster, by a hand-derived backward pass (see `seqmodels.layers.bptt`), and leaves to autograd
-            what that cannot do. "auto" is "bptt" if the cell has a kernel and the sequence has at least 8 steps.
+            what that cannot do. "compiled" derives both passes from `step` and compiles them when they are first used,
+            which takes seconds (see `seqmodels.layers.compiled`); it serves any cell on a CPU, and leaves to autograd
+            what it cannot compile. "auto" is "bptt" if the cell has a kernel and the sequence has at least 8 steps.
 
     Raises:
         TypeError: a size is not a whole number, or a flag neither True nor False.
-        ValueError: a size is not positive, `dropout` is not a probability, or `backend` is unknown, or "bptt" for a
-            cell without a kernel.
+        ValueError: a size is not positive, `dropout` is not a probability, or `backend` is unknown, "bptt" for a
+            cell without a kernel, or "compiled" without numba.
     """
 
     kernel: type[Kernel] | None = None
@@ -85,7 +89,7 @@ class RecurrentLayer(Cell):
         device: Any = None,
         dtype: Any = None,
         *,
-        backend: Literal["auto", "autograd", "bptt"] = "auto",
+        backend: Literal["auto", "autograd", "bptt", "compiled"] = "auto",
     ) -> None:
         super().__init__()
         for name, size in [("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)]:
@@ -93,11 +97,13 @@ class RecurrentLayer(Cell):
         check_probability("dropout", dropout)
         for name, flag in [("bias", bias), ("batch_first", batch_first), ("bidirectional", bidirectional)]:
             check_flag(name, flag)
-        check_choice("backend", backend, ("auto", "autograd", "bptt"))
+        check_choice("backend", backend, ("auto", "autograd", "bptt", "compiled"))
         if backend == "bptt" and self.kernel is None:
             raise ValueError(
                 f"backend should be 'auto' or 'autograd' for {type(self).__name__}, which has no kernel, got 'bptt'"
             )
+        if backend == "compiled" and find_spec("numba") is None:
+            raise ValueError('backend "compiled" needs numba: pip install "seqmodels[fast]"')
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 f"dropout={dropout} acts between stacked layers and has no effect with num_layers=1", stacklevel=3
@@ -231,18 +237,21 @@ class RecurrentLayer(Cell):
         return torch.cat(outputs[::-1] if reverse else outputs), state
 
     def _read_dense(self, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
-        """A dense sequence (time, batch, features) through one layer in one direction, by either backend."""
+        """A dense sequence (time, batch, features) through one layer in one direction, by one of the backends."""
+        if self.backend == "compiled" and self._may_replace_step():
+            return compiled_scan(self, sequence, state, weights)
         if self.kernel is not None and self._prefers_bptt(sequence) and bptt_applies(sequence, state, weights):
             return bptt_scan(self.kernel(self), self._scan_by_autograd, sequence, state, weights)
         return self._scan_by_autograd(sequence, state, weights)
 
     def _prefers_bptt(self, sequence: Tensor) -> bool:
-        if torch.compiler.is_compiling() or self.backend == "autograd":
+        if self.backend not in ("auto", "bptt") or (self.backend == "auto" and len(sequence) < SHORTEST):
             return False
-        if self.backend == "auto" and len(sequence) < SHORTEST:
-            return False
+        return self._may_replace_step()
+
+    def _may_replace_step(self) -> bool:
         # A kernel would ignore a `step` that is set on the object itself, to watch or to change it.
-        return PARTS_OF_A_STEP.isdisjoint(vars(self))
+        return not torch.compiler.is_compiling() and PARTS_OF_A_STEP.isdisjoint(vars(self))
 
     def _scan_by_autograd(self, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
         return self.scan(self.project(sequence, weights), state, weights)

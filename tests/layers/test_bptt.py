@@ -377,7 +377,7 @@ def test_a_step_put_on_an_object_is_used():
 
 
 def test_refuses_an_unknown_backend():
-    with pytest.raises(ValueError, match="backend should be 'auto', 'autograd' or 'bptt', got 'fast'"):
+    with pytest.raises(ValueError, match="backend should be 'auto', 'autograd', 'bptt' or 'compiled', got 'fast'"):
         ManualRNN(3, 5, backend="fast")
     with pytest.raises(ValueError, match="got 'fused'; 'fused' is now called 'bptt'"):
         ManualRNN(3, 5, backend="fused")

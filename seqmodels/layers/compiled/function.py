@@ -1,0 +1,180 @@
+"""A compiled pass as one node of autograd's graph."""
+
+import operator
+import threading
+import warnings
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from seqmodels.layers.cell import Cell, States, Weights
+from seqmodels.layers.compiled import passes
+from seqmodels.layers.compiled.lower import lower
+from seqmodels.layers.compiled.plan import Plan
+from seqmodels.layers.compiled.trace import INTERNAL, Untraceable, attributes, trace
+from seqmodels.layers.fallback import gradients_by_autograd, is_plain, operations_are_observed
+
+_LOCK = threading.RLock()
+"""Threads trace one after the other, as torch's tracing is not made for more."""
+
+_PLANS: dict[Any, Any] = {}
+"""The plan of each kind of cell, or why it has none."""
+
+
+def compiled_scan(layer: Any, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+    """All steps of a cell by compiled code, or by autograd where that is not possible.
+
+    Args:
+        layer: the cell.
+        sequence: its inputs (time, batch, features), before `project`.
+        state: the initial states (batch, features).
+        weights: those of one layer in one direction.
+
+    Warns:
+        UserWarning: once for each kind of cell, that its step cannot be compiled, and why.
+    """
+    present = [weight for weight in vars(weights).values() if weight is not None]
+    tensors = (sequence, *state, *present)
+    if sequence.device.type == "cpu" and is_plain(tensors, (torch.float32, torch.float64)):
+        plan = plan_of(layer, sequence, state, weights)
+        if not isinstance(plan, Untraceable):
+            return _scan(plan, layer, sequence, state, weights)
+    return _loop(layer, sequence, state, weights)
+
+
+def _scan(plan: Any, layer: Any, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+    given = vars(weights)
+    used = {name: given[name] for name in plan.weights}
+    if torch.is_grad_enabled():
+        tensors = (sequence, *state, *used.values())
+        if any(part.requires_grad for part in tensors):
+            output, *final = _Compiled.apply(plan, layer, weights, *tensors)
+            return output, tuple(final)
+        with torch.no_grad():
+            return passes.forward(plan, sequence, state, used, keep=False)[:2]
+    return passes.forward(plan, sequence, state, used, keep=False)[:2]
+
+
+def _loop(layer: Any, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+    return layer.scan(layer.project(sequence, weights), state, weights)
+
+
+def plan_of(layer: Any, sequence: Tensor, state: States, weights: Weights) -> Any:
+    """The plan for a cell and sizes, or why there is none."""
+    memory = _MEMORIES.get(layer)
+    if memory is None or not memory.still_holds(layer):
+        memory = _MEMORIES[layer] = _Memory(layer)
+    key: Any = (
+        *(None if part is None else part.shape for part in vars(weights).values()),
+        *(sequence.dtype, sequence.shape[-1], len(state)),
+        *[part.shape[-1] for part in state],
+        *[part.dim() for part in state],
+    )
+    plan = memory.plans.get(key)
+    if plan is None:
+        with _LOCK:
+            plan = memory.plans[key] = _shared_plan(layer, sequence, state, weights)
+    return plan
+
+
+class _Memory:
+    """The plans of a layer, as long as it is as it was.
+
+    Plans depend on attributes. If all are immutable, it is enough to see that they are still the same objects.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self.plans: dict[Any, Any] = {}
+        self.kind, self.methods = type(layer), _methods(type(layer))
+        self.names = tuple(vars(layer))
+        self.look = operator.itemgetter("training", *(name for name in self.names if name not in INTERNAL))
+        self.values = self.look(vars(layer))
+        self.lasts = all(map(_is_immutable, self.values))
+
+    def still_holds(self, layer: Any) -> bool:
+        now = vars(layer)
+        return (
+            self.lasts
+            and type(layer) is self.kind
+            and not layer._modules
+            and self.names == tuple(now)
+            and all(map(operator.is_, self.values, self.look(now)))
+            and all(map(operator.is_, self.methods, _methods(self.kind)))
+        )
+
+
+_MEMORIES: WeakKeyDictionary[Any, _Memory] = WeakKeyDictionary()
+
+
+def _methods(kind: Any) -> tuple[Any, ...]:
+    return kind.step, kind.project, kind.advance, kind.scan
+
+
+def _is_immutable(value: Any) -> bool:
+    if type(value) is tuple:
+        return all(map(_is_immutable, value))
+    return type(value) in (str, int, float, bool, type(None))
+
+
+def _shared_plan(layer: Any, sequence: Tensor, state: States, weights: Weights) -> Any:
+    """The plan that all layers of this kind share."""
+    kind = type(layer)
+    shapes = tuple((name, None if part is None else part.shape) for name, part in vars(weights).items())
+    widths = sequence.shape[-1], *(part.shape[-1] for part in state)
+    key: Any = kind, *_methods(kind), shapes, widths, sequence.dtype
+    reason = None
+    try:
+        key = *key, attributes(layer)
+        hash(key)
+    except (Untraceable, TypeError) as error:
+        key, reason = kind, Untraceable(str(error))
+    if key not in _PLANS:
+        _PLANS[key] = reason or _make(layer, sequence, state, weights)
+        if isinstance(_PLANS[key], Untraceable):
+            warnings.warn(f"{kind.__name__} cannot be compiled, and runs by autograd: {_PLANS[key]}", stacklevel=2)
+    return _PLANS[key]
+
+
+def _make(layer: Any, sequence: Tensor, state: States, weights: Weights) -> Any:
+    try:
+        if type(layer).scan is not Cell.scan:
+            raise Untraceable("it computes all steps at once")
+        if any(part.dim() != 2 for part in state):
+            raise Untraceable("its states are not (batch, features)")
+        graph = trace(layer, sequence[0], state, weights)
+        return Plan(graph, lower(graph), str(sequence.dtype).removeprefix("torch."))
+    except Untraceable as reason:
+        return reason
+
+
+class _Compiled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, plan: Any, layer: Any, weights: Weights, *given: Tensor) -> Any:
+        count = 1 + len(plan.widths)
+        used = dict(zip(plan.weights, given[count:], strict=True))
+        output, final, kept = passes.forward(plan, given[0], given[1:count], used, keep=True)
+        ctx.plan, ctx.layer, ctx.weights = plan, layer, weights
+        ctx.set_materialize_grads(False)  # a model that reads the final state alone has none for the output
+        ctx.save_for_backward(*given, output, kept)
+        return output, *final
+
+    @staticmethod
+    def backward(ctx: Any, d_output: Tensor | None, *d_final: Tensor | None) -> Any:
+        plan = ctx.plan
+        *given, output, kept = ctx.saved_tensors
+        if torch.is_grad_enabled() or operations_are_observed(d_output, *d_final):
+            gradients = gradients_by_autograd(partial(_again, ctx), given, (d_output, *d_final))
+        else:
+            gradients = passes.backward(plan, given, output, kept, d_output, d_final, ctx.needs_input_grad[3:])
+        return None, None, None, *gradients
+
+
+def _again(ctx: Any, *given: Tensor) -> tuple[Tensor, ...]:
+    """The outputs and the final state of a forward pass by autograd."""
+    count = 1 + len(ctx.plan.widths)
+    weights = Weights(**vars(ctx.weights) | dict(zip(ctx.plan.weights, given[count:], strict=True)))
+    output, final = _loop(ctx.layer, given[0], given[1:count], weights)
+    return output, *final

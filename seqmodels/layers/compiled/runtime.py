@@ -43,7 +43,7 @@ class _WithoutAliases(Compiler):
         self.state.flags.noalias = True
 
 
-compiled = njit(pipeline_class=_WithoutAliases, **OPTIONS)
+compiled = njit(pipeline_class=_WithoutAliases, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
 
 
 def _pointer(dtype: Any) -> Any:

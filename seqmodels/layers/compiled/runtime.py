@@ -43,7 +43,10 @@ class _WithoutAliases(Compiler):
         self.state.flags.noalias = True
 
 
-compiled = njit(pipeline_class=_WithoutAliases, **OPTIONS)
+WITHOUT_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Only compiled code calls the function, so Python needs no way to it."""
+
+compiled = njit(pipeline_class=_WithoutAliases, **WITHOUT_WRAPPERS, **OPTIONS)
 
 
 def _pointer(dtype: Any) -> Any:

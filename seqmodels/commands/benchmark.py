@@ -34,7 +34,7 @@ def main(config: DictConfig, folder: Path) -> None:
         from seqmodels.speed.jax_rival import on_cpus
 
     check(config)
-    layers = {name: layer_named(name) for name in config.layers}
+    layers = {name: layer_named(name, config.backend) for name in config.layers}
     against = None if config.against is None else sizes_left_out(config.against)
     conditions = Conditions(config.backend, config.dtype, config.device, config.rounds, config.seed, with_jax(config))
     console, rows = Console(), []
@@ -54,7 +54,7 @@ def main(config: DictConfig, folder: Path) -> None:
     console.print(f"Results are in [bold]{folder}[/bold]", soft_wrap=True)
 
 
-def layer_named(name: str) -> partial:
+def layer_named(name: str, backend: str) -> partial:
     """The layer to be timed.
 
     Raises:
@@ -64,7 +64,10 @@ def layer_named(name: str) -> partial:
 
     layer = sizes_left_out(name)
     made: Any = layer.func
-    if not issubclass(made, RecurrentLayer) or (made.reference is None and made.scan is RecurrentLayer.scan):
+    timed = issubclass(made, RecurrentLayer) and (
+        made.reference is not None or made.scan is not RecurrentLayer.scan or backend == "compiled"
+    )
+    if not timed:
         raise UserError(
             f"layers should name layers with a reference, or with a scan to compare with their loop, got {name}, "
             "which has neither"
@@ -122,6 +125,6 @@ def check(config: DictConfig) -> None:
             check_choice("against", config.against, names)
         check_choice("dtype", config.dtype, TOLERANCES)
         check_choice("jax", str(config.jax).lower(), ["auto", "true", "false"])
-        check_choice("backend", config.backend, ["auto", "autograd", "bptt"])
+        check_choice("backend", config.backend, ["auto", "autograd", "bptt", "compiled"])
     if config.device not in ("cpu", "cuda") or (config.device == "cuda" and not torch.cuda.is_available()):
         raise UserError(f"device should be 'cpu' or, on a machine with a GPU, 'cuda', got {config.device!r}")

@@ -146,6 +146,7 @@ def at_once(layer: Any) -> bool:
 def loop_of(layer: RecurrentLayer) -> RecurrentLayer:
     """A copy of the layer that computes one step after the other."""
     loop = copy.deepcopy(layer)
+    loop.backend = "autograd"
 
     def scan(sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
         return RecurrentLayer.scan(loop, loop.project(sequence, weights), state, weights)

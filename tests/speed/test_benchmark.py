@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from seqmodels.layers import ManualRNN, MinGRU
+from seqmodels.layers import IndRNN, ManualRNN, MinGRU
 from seqmodels.speed.benchmark import loop_of
 
 TINY = ["layers=[manual_rnn]", "threads=[1]", "rounds=1"]
@@ -42,6 +42,19 @@ def test_a_scan_is_compared_with_its_loop(type_command, tmp_path):
     assert set(table["reference"]) == {"its loop"}
     # Forward, minGRU: 9 steps of 2 sequences, products with 16 x 3 and 16 x 8.
     assert table["gflops"][1] == pytest.approx(2e-9 * 9 * 2 * (16 * 3 + 16 * 8))
+
+
+def test_a_compiled_layer_is_compared_with_its_loop(type_command, tmp_path, monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setenv("SEQMODELS_CACHE", str(tmp_path / "cache"))
+    words = ["layers=[indrnn]", "backend=compiled", "threads=[1]", "rounds=1", "sizes=[[4,2,3,5,1]]"]
+    code, _, _ = type_command(*words, verb="benchmark")
+    assert code == 0
+    (file,) = tmp_path.glob("outputs/benchmark/*/benchmark.csv")
+    assert set(pd.read_csv(file)["reference"]) == {"its loop"}
+    layer = IndRNN(3, 4, backend="compiled")
+    assert loop_of(layer).backend == "autograd"
+    assert layer.backend == "compiled"
 
 
 def test_a_loop_takes_single_steps_and_a_scan_does_not(monkeypatch):

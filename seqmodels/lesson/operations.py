@@ -26,7 +26,7 @@ INFIX = {
     "div": ("/", PRODUCT),
     "matmul": ("@", PRODUCT),
 }
-RESHAPING = ("flatten", "unflatten", "squeeze", "stack", "getitem")
+RESHAPING = ("flatten", "unflatten", "squeeze", "stack", "unbind", "getitem")
 UNSHOWN = ("dim", "keepdim", "dtype", "device")
 
 

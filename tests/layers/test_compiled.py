@@ -235,7 +235,22 @@ class Written(ManualRNN):
         return after
 
 
+class DividedByBatch(ManualRNN):
+    def step(self, projected, state, weights):
+        return torch.tanh(projected + state) / len(state)
+
+
+class DividedByTime(ManualRNN):
+    def project(self, sequence, weights):
+        return super().project(sequence, weights) / len(sequence)
+
+    def step(self, projected, state, weights):
+        return torch.tanh(projected + state)
+
+
 REFUSED = {
+    DividedByBatch: "number of sequences or steps",
+    DividedByTime: "number of sequences or steps",
     Values: "reads the value of a tensor",
     Random: "random",
     Closed: "not among its arguments",

@@ -145,9 +145,39 @@ def _make(layer: Any, sequence: Tensor, state: States, weights: Weights) -> Any:
         if any(part.dim() != 2 for part in state):
             raise Untraceable("its states are not (batch, features)")
         graph = trace(layer, sequence[0], state, weights)
-        return Plan(graph, lower(graph), str(sequence.dtype).removeprefix("torch."))
+        plan = Plan(graph, lower(graph), str(sequence.dtype).removeprefix("torch."))
+        _compare(plan, layer, sequence, state, weights)
+        return plan
     except Untraceable as reason:
         return reason
+
+
+def _compare(plan: Plan, layer: Any, sequence: Tensor, state: States, weights: Weights) -> None:
+    """Compare a new plan with the layer itself, on a few steps and sequences other in number than those of the trace.
+
+    A trace takes sizes for constants: it cannot tell a division by `len(state)` from one by a number.
+
+    Raises:
+        Untraceable: they differ.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(like: Tensor, shape: torch.Size) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=like.dtype)
+
+    with torch.inference_mode(False), torch.no_grad():
+        inputs = noise(sequence, torch.Size((3, 3, sequence.size(-1))))
+        before = tuple(part[:1].repeat(3, 1) for part in state)
+        values = vars(weights).copy()
+        for name in plan.weights:
+            values[name] = values[name] + 0.1 * noise(values[name], values[name].shape)
+        names = Weights(**values)
+        output, final, _ = passes.forward(plan, inputs, before, {name: values[name] for name in plan.weights}, False)
+        expected, last = layer.scan(layer.project(inputs, names), before, names)
+    tolerance = 1e-6 if sequence.dtype == torch.float64 else 1e-3
+    for mine, other in zip((output, *final), (expected, *last), strict=True):
+        if not torch.allclose(mine, other, rtol=tolerance, atol=tolerance, equal_nan=True):
+            raise Untraceable("its results depend on the number of sequences or steps")
 
 
 class _Compiled(torch.autograd.Function):

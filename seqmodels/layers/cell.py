@@ -137,7 +137,11 @@ class Cell(nn.Module):
 
     def weights(self, suffix: str = "_l0") -> Weights:
         """The parameters whose names end in `suffix`, without this ending; None for a missing bias."""
-        present = {name: getattr(self, name + suffix) for name in self.parameter_names}
+        names = self.parameter_names
+        try:
+            present: dict[str, Any] = {name: self._parameters[name + suffix] for name in names}
+        except KeyError:  # a parametrization computes it, as an attribute, which takes longer
+            present = {name: getattr(self, name + suffix) for name in names}
         return Weights(**(dict.fromkeys(BIASES) | present))
 
 

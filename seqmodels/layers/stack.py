@@ -217,7 +217,9 @@ class RecurrentLayer(Cell):
                 outputs.append(output)
                 finals.append(final)
             sequence = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
-        return sequence, tuple(torch.stack(parts) for parts in zip(*finals, strict=True))
+        if len(finals) == 1:
+            return sequence, finals[0]
+        return sequence, tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
 
     def _read_packed(
         self, sequence: Tensor, batch_sizes: list[int], state: States, weights: Weights, reverse: bool
@@ -234,15 +236,20 @@ class RecurrentLayer(Cell):
             moved = self.advance(step_input, tuple(part[:alive] for part in state), weights)
             state = tuple(torch.cat([new, old[alive:]]) for new, old in zip(moved, state, strict=True))
             outputs.append(moved[0])
-        return torch.cat(outputs[::-1] if reverse else outputs), state
+        return torch.cat(outputs[::-1] if reverse else outputs), tuple(part.unsqueeze(0) for part in state)
 
     def _read_dense(self, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
-        """A dense sequence (time, batch, features) through one layer in one direction, by one of the backends."""
+        """A dense sequence (time, batch, features) through one layer in one direction, by one of the backends.
+
+        The final states are (1, batch, features), so that those of all layers can be joined.
+        """
         if self.backend == "compiled" and self._may_replace_step():
             return compiled_scan(self, sequence, state, weights)
         if self.kernel is not None and self._prefers_bptt(sequence) and bptt_applies(sequence, state, weights):
-            return bptt_scan(self.kernel(self), self._scan_by_autograd, sequence, state, weights)
-        return self._scan_by_autograd(sequence, state, weights)
+            output, final = bptt_scan(self.kernel(self), self._scan_by_autograd, sequence, state, weights)
+        else:
+            output, final = self._scan_by_autograd(sequence, state, weights)
+        return output, tuple(part.unsqueeze(0) for part in final)
 
     def _prefers_bptt(self, sequence: Tensor) -> bool:
         if self.backend not in ("auto", "bptt") or (self.backend == "auto" and len(sequence) < SHORTEST):

@@ -319,9 +319,9 @@ def test_overwritten_outputs_are_noticed():
 
 @pytest.mark.parametrize("trouble", ["a file", "open to all", "cannot be read", "broken"])
 def test_a_folder_that_cannot_be_used_does_no_harm(trouble, tmp_path, monkeypatch):
+    source = function.plan_of(*_arguments(IndRNN(2, 3).double())).forward.text + f"# {trouble}\n"
     folder = tmp_path / "cache"
     monkeypatch.setenv("SEQMODELS_CACHE", str(folder))
-    source = function.plan_of(*_arguments(IndRNN(2, 3).double())).forward.text + f"# {trouble}\n"
     if trouble == "a file":
         folder.write_text("")
     else:

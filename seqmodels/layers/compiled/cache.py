@@ -19,8 +19,7 @@ from typing import Any
 
 import torch
 
-Run = Callable[[Any, Any], None]
-
+Run = Callable[[Any, Any, Any, Any], None]
 
 _LOCK = threading.RLock()
 

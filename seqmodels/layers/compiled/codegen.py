@@ -20,7 +20,7 @@ from numba import types
 from numba.core.types import {dtype}
 
 from seqmodels.layers.compiled.runtime import (
-    add_up, clear, compiled, entry, pack, matrix, multiply, outer, pointer_{dtype} as pointer, transposed, weight
+    add_up, clear, compiled, copy, entry, pack, matrix, multiply, outer, pointer_{dtype} as pointer, transposed, weight
 )
 from seqmodels.layers.compiled.runtime import functions_{dtype}
 
@@ -33,13 +33,14 @@ globals().update(functions_{dtype})
 class Source:
     """The source of a pass, and what its arguments are.
 
-    `run(addresses, sizes)` takes the addresses of `buffers` and `constants`, and in a backward pass those of `edges`
-    and `results`; and the steps, the rows, whether the gradient of the sequence is needed, the steps of a chunk, the
-    bytes from one step to the next of each buffer, the steps that each state has room for, and `numbers`.
+    `run(starts, owners, offsets, sizes)` takes the addresses of tensors; for each of `buffers`, `constants`, `edges` and
+    `results` the place of its tensor among these, and the bytes before it in there; and the steps, the rows, whether the
+    gradient of the sequence is needed, the steps of a chunk, the bytes from one step to the next of each buffer, the
+    steps that each state has room for, and `numbers`.
 
-    `edges` are the gradients of the final states, and those of the initial states; `results` are sums over all steps.
-    The address of one that is not given, or not needed, is 0. `outers` are pairs of places in buffers of all steps, or
-    of a chunk of them, and their widths; the products of their rows are summed.
+    `edges` are the final states, or in a backward pass the gradients of the final and of the initial ones. `results` are
+    sums over all steps. The address of a tensor that is not given, or not needed, is 0. `outers` are pairs of places in
+    buffers of all steps, or of a chunk of them, and their widths; the products of their rows are summed.
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class Source:
         self.matrices: list[tuple[str, bool, str, str]] = []
         self.vectors: list[str] = []
         self.sizes: list[tuple[bool, int]] = []
-        self.carried = [name for name in self.buffers if name.startswith("d_before")]
-        self.edges = [f"{kind}{at}" for kind in ("d_final", "d_start") for at in range(len(self.carried))]
+        self.carried = [name for name in self.buffers if name.startswith("d_before" if self.reverse else "after")]
+        edges = ("d_final", "d_start") if self.reverse else ("final",)
+        self.edges = [f"{kind}{at}" for kind in edges for at in range(len(self.carried))]
         self.totals = [name for name in self.buffers if name.startswith("total")]
         self.results = [*self.outers, *self.totals]
         stages = [StageSource(self, stage, number) for number, stage in enumerate(schedule.stages)]
@@ -97,7 +99,8 @@ class Source:
         return f"b_{place.buffer}{offset}"
 
     def _entry(self, body: list[str]) -> str:
-        lines = ["@entry", "def run(addresses, sizes):", f"    ITEM = {8 if self.dtype == 'float64' else 4}"]
+        lines = ["@entry", "def run(starts, owners, offsets, sizes):"]
+        lines += [f"    ITEM = {8 if self.dtype == 'float64' else 4}", "    addresses = starts[owners] + offsets"]
         lines += ["    steps, rows, chunk = sizes[0], sizes[1], sizes[3]"]
         lines += [f"    a_{name}, s_{name} = addresses[{at}], sizes[{4 + at}]" for at, name in enumerate(self.buffers)]
         count = 4 + len(self.buffers)
@@ -107,7 +110,7 @@ class Source:
         matrices, vectors = len(self.buffers), len(self.buffers) + len(self.matrices)
         sums = [line for name, outer in self.outers.items() for line in self._outer(name, *outer)]
         edges = vectors + len(self.vectors)
-        results = [*self.edges, *(f"sum_{name}" for name in self.results)] if self.reverse else []
+        results = [*self.edges, *(f"sum_{name}" for name in self.results)]
         lines += [f"    {name} = addresses[{edges + at}]" for at, name in enumerate(results)]
         widths = {name: self.size(self.schedule.buffers[name]) for name in self.carried + self.totals}
         lines += [f"    n{at} = sizes[{count + at}]" for at in range(len(self.numbers))]
@@ -117,12 +120,14 @@ class Source:
             for at, (_, kind, depth, columns) in enumerate(self.matrices)
         ]
         lines += [f"    q{at} = addresses[{vectors + at}]" for at in range(len(self.vectors))]
-        for name in self.carried:
+        for name in self.carried if self.reverse else []:
             final, start = name.replace("before", "final"), name.replace("before", "start")
             lines += [f"    if {final} == 0:", f"        {final} = a_{name} + (steps % 2) * s_{name}"]
             lines += [f"        clear(rows * {widths[name]}, pointer({final}))"]
             lines += [f"    if {start} == 0:", f"        {start} = a_{name}"]
         lines += [f"    clear({widths[name]}, pointer(a_{name}))" for name in self.totals]
+        for name in self.results:
+            lines += [f"    if sum_{name} != 0:", f"        clear({self._count(name)}, pointer(sum_{name}))"]
         lines += [f"    for t in range({'steps - 1, -1, -1' if self.reverse else 'steps'}):"]
         lines += [f"        b_{name} = {self._base(name)}" for name in self.bases]
         lines += [f"        {line}" for line in body]
@@ -132,7 +137,17 @@ class Source:
         if sums:
             lines += ["        if t % chunk == 0:", "            count = min(chunk, steps - t)"]
             lines += [f"            {line}" for line in sums]
+        for name in [] if self.reverse else self.carried:
+            last = f"a_{name} + ((steps - 1) % slots_{name}) * s_{name}"
+            lines += [f"    copy(rows * {widths[name]}, pointer({last}), pointer({name.replace('after', 'final')}))"]
         return "\n".join(lines)
+
+    def _count(self, result: str) -> str:
+        """How many numbers a result has."""
+        if result not in self.outers:
+            return self.size(self.schedule.buffers[result])
+        left, left_width, right, right_width = self.outers[result]
+        return f"{self.size(left_width, left.buffer)} * {self.size(right_width, right.buffer)}"
 
     def _outer(self, name: str, left: Place, left_width: int, right: Place, right_width: int) -> list[str]:
         """Lines that add the outer products of the rows of a chunk, which begins at step t."""

@@ -33,6 +33,9 @@ def compiled_scan(layer: Any, sequence: Tensor, state: States, weights: Weights)
         state: the initial states (batch, features).
         weights: those of one layer in one direction.
 
+    Returns:
+        The outputs (time, batch, features), and the final states (1, batch, features).
+
     Warns:
         UserWarning: once for each kind of cell, that its step cannot be compiled, and why.
     """
@@ -51,7 +54,7 @@ def _scan(plan: Any, layer: Any, sequence: Tensor, state: States, weights: Weigh
     if torch.is_grad_enabled():
         tensors = (sequence, *state, *used.values())
         if any(part.requires_grad for part in tensors):
-            output, *final = _Compiled.apply(plan, layer, weights, *tensors)
+            output, *final = _apply(plan, layer, weights, *tensors)
             return output, tuple(final)
         with torch.no_grad():
             return passes.forward(plan, sequence, state, used, keep=False)[:2]
@@ -59,7 +62,8 @@ def _scan(plan: Any, layer: Any, sequence: Tensor, state: States, weights: Weigh
 
 
 def _loop(layer: Any, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
-    return layer.scan(layer.project(sequence, weights), state, weights)
+    output, final = layer.scan(layer.project(sequence, weights), state, weights)
+    return output, tuple(part.unsqueeze(0) for part in final)
 
 
 def plan_of(layer: Any, sequence: Tensor, state: States, weights: Weights) -> Any:
@@ -175,7 +179,7 @@ def _compare(plan: Plan, layer: Any, sequence: Tensor, state: States, weights: W
         output, final, _ = passes.forward(plan, inputs, before, {name: values[name] for name in plan.weights}, False)
         expected, last = layer.scan(layer.project(inputs, names), before, names)
     tolerance = 1e-6 if sequence.dtype == torch.float64 else 1e-3
-    for mine, other in zip((output, *final), (expected, *last), strict=True):
+    for mine, other in zip((output, *(part[0] for part in final)), (expected, *last), strict=True):
         if not torch.allclose(mine, other, rtol=tolerance, atol=tolerance, equal_nan=True):
             raise Untraceable("its results depend on the number of sequences or steps")
 
@@ -200,6 +204,10 @@ class _Compiled(torch.autograd.Function):
         else:
             gradients = passes.backward(plan, given, output, kept, d_output, d_final, ctx.needs_input_grad[3:])
         return None, None, None, *gradients
+
+
+_apply: Any = super(torch.autograd.Function, _Compiled).apply
+"""`_Compiled.apply` without its search for transforms of `torch.func`, which `is_plain` has made."""
 
 
 def _again(ctx: Any, *given: Tensor) -> tuple[Tensor, ...]:

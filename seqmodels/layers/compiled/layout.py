@@ -55,4 +55,4 @@ class Layout:
     def run(self, tensors: Iterable[Tensor | None]) -> None:
         """Run the pass. None stands for a tensor that is not given, or not wanted."""
         starts = np.array([0 if part is None else part.data_ptr() for part in tensors], np.int64)
-        self.source.run(starts[self.owners] + self.offsets, self.sizes)
+        self.source.run(starts, self.owners, self.offsets, self.sizes)

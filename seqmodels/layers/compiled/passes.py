@@ -16,18 +16,15 @@ CHUNK = 256
 def forward(
     plan: Plan, sequence: Tensor, state: Sequence[Tensor], weights: dict[str, Tensor], keep: bool
 ) -> tuple[Tensor, States, Tensor]:
-    """The output, the final state, and what `backward` needs beside the output."""
+    """The output, the final states (1, batch, features), and what `backward` needs beside the output."""
     time, batch, _ = sequence.shape
     layout = _forward_layout(plan, time, batch, keep)
     output = empty(sequence, time, batch, plan.widths[0])
     kept = empty(sequence, layout.numbers)
     given = [part.contiguous() for part in (sequence, *state)]
-    layout.run([kept, output, *given, *Evaluation(plan, weights).constants(plan.forward)])
-    final = [output[-1].clone()]
-    for at, width in enumerate(plan.widths[1:], 1):
-        start = layout.starts[f"after{at}"] + (time - 1 if keep else (time - 1) % 2) * batch * width
-        final.append(kept[start : start + batch * width].view(batch, width).clone())
-    return output, tuple(final), kept
+    final = tuple(empty(sequence, 1, batch, width) for width in plan.widths)
+    layout.run([kept, output, *given, *Evaluation(plan, weights).constants(plan.forward), *final])
+    return output, final, kept
 
 
 def backward(
@@ -46,7 +43,7 @@ def backward(
         empty(part, *part.shape) if need else None for part, need in zip(inputs, needed[: 1 + count], strict=True)
     ]
     wanted = [name for name, need in zip(plan.weights, needed[1 + count :], strict=True) if need]
-    sums = {total: output.new_zeros(plan.shapes[total]) for total in plan.sums_for(tuple(wanted))}
+    sums = {total: output.new_empty(plan.shapes[total]) for total in plan.sums_for(tuple(wanted))}
     evaluation = Evaluation(plan, weights)
     tensors = [empty(output, layout.numbers), kept, output, *inputs, d_output, *finals, *d_inputs]
     tensors += evaluation.constants(plan.backward) + [sums.get(total) for total in plan.backward.results]
@@ -68,7 +65,7 @@ def _forward_layout(plan: Plan, time: int, batch: int, keep: bool) -> Layout:
     shared += [(name, 1, batch * width) for name, width in plan.forward.scratch]
     own = {"after0": (1, batch * plan.widths[0] * item), "sequence": (2, batch * plan.sequence_width * item)}
     own |= {f"before{at}": (3 + at, 0) for at in range(count)}
-    others = [3 + count + at for at in range(len(plan.forward.constants))]
+    others = range(3 + count, 3 + 2 * count + len(plan.forward.constants))
     return plan.remember(key, Layout(plan.forward, item, [time, batch, 0, 1], slots, shared, own, others))
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "add_up",
     "clear",
     "compiled",
+    "copy",
     "entry",
     "functions_float32",
     "functions_float64",
@@ -88,6 +89,12 @@ def clear(count, numbers):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def copy(count, source, target):  # type: ignore[no-untyped-def]
+    for j in range(count):
+        target[j] = source[j]
+
+
+@compiled
 def add_up(count, step, total):  # type: ignore[no-untyped-def]
     """Move the sum of a step to the total: in single precision adding row after row would lose digits."""
     for j in range(count):
@@ -123,7 +130,7 @@ functions_float32, functions_float64 = _functions(np.float32), _functions(np.flo
 
 def entry(function: Any) -> Any:
     """Compile the function that a pass calls."""
-    return njit("void(int64[::1], int64[::1])", cache=CACHE, nogil=True, **OPTIONS)(function)
+    return njit("void(int64[::1], int64[::1], int64[::1], int64[::1])", cache=CACHE, nogil=True, **OPTIONS)(function)
 
 
 CACHE = False

@@ -9,6 +9,8 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 from torch.utils import _pytree as pytree
 
+from seqmodels.speed.benchmark import at_once, loop_of
+
 TIME, BATCH = 7, 3
 
 
@@ -142,6 +144,15 @@ def check_streaming(layer):
     assert not torch.allclose(call(layer, inputs, start)[0], call(layer, inputs)[0]), "the given state has no effect"
 
 
+def check_steps(layer):
+    """A cell that computes all steps at once has the outputs, states and gradients of its single steps."""
+    if at_once(layer):
+        inputs = draw(layer).requires_grad_()
+        output, state = layer(inputs)
+        expected, expected_state = loop_of(layer)(inputs)
+        agree([output, *pytree.tree_leaves(state)], [expected, *pytree.tree_leaves(expected_state)], [inputs])
+
+
 def check_batch_independence(layer):
     inputs = time_first(layer, draw(layer))
     output, state = call(layer, inputs)
@@ -222,6 +233,7 @@ CHECKS_OF_BOTH_DIRECTIONS = [
     check_shapes,
     check_single_sequence,
     check_padding,
+    check_steps,
     check_batch_independence,
     check_single_precision,
 ]

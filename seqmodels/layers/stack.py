@@ -6,6 +6,7 @@ the cell's own; see cell.py.
 
 import warnings
 from importlib.util import find_spec
+from itertools import groupby
 from typing import Any, Literal, TypedDict
 
 import torch
@@ -226,16 +227,19 @@ class RecurrentLayer(Cell):
     ) -> tuple[Tensor, States]:
         """A packed batch (all steps, features), longest sequence first, through one layer in one direction.
 
-        A step advances the sequences that have it; the others keep their state, which is the last one after they have
-        ended or, backwards, the initial one before they begin.
+        Steps that the same sequences have are read together, as a dense sequence. The other sequences keep their state,
+        which is the last one after they have ended or, backwards, the initial one before they begin.
         """
-        steps = self.project(sequence, weights).split(batch_sizes)
+        runs = [(alive, len(list(steps))) for alive, steps in groupby(batch_sizes)]
+        parts = sequence.split([alive * steps for alive, steps in runs])
         outputs = []
-        for step_input in reversed(steps) if reverse else steps:
-            alive = len(step_input)
-            moved = self.advance(step_input, tuple(part[:alive] for part in state), weights)
-            state = tuple(torch.cat([new, old[alive:]]) for new, old in zip(moved, state, strict=True))
-            outputs.append(moved[0])
+        pairs = list(zip(runs, parts, strict=True))
+        for (alive, steps), part in pairs[::-1] if reverse else pairs:
+            dense = part.view(steps, alive, -1)
+            before = tuple(part[:alive] for part in state)
+            output, final = self._read_dense(dense.flip(0) if reverse else dense, before, weights)
+            outputs.append((output.flip(0) if reverse else output).flatten(0, 1))
+            state = tuple(torch.cat([new[0], old[alive:]]) for new, old in zip(final, state, strict=True))
         return torch.cat(outputs[::-1] if reverse else outputs), tuple(part.unsqueeze(0) for part in state)
 
     def _read_dense(self, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:

@@ -77,7 +77,7 @@ FAULTS = {
     MixesBatchRows: properties.check_batch_independence,
     ReadsPadding: properties.check_padding,
     ReturnsNoState: properties.check_streaming,
-    ScansOtherThanItSteps: properties.check_padding,
+    ScansOtherThanItSteps: properties.check_steps,
     ReturnsTheWrongLayersState: properties.check_shapes,
     CutsTheGradient: properties.check_gradients,
     RoundsToSingle: properties.check_single_precision,

@@ -33,14 +33,14 @@ globals().update(functions_{dtype})
 class Source:
     """The source of a pass, and what its arguments are.
 
-    `run(starts, owners, offsets, sizes)` takes the addresses of tensors; for each of `buffers`, `constants`, `edges` and
-    `results` the place of its tensor among these, and the bytes before it in there; and the steps, the rows, whether the
-    gradient of the sequence is needed, the steps of a chunk, the bytes from one step to the next of each buffer, the
-    steps that each state has room for, and `numbers`.
+    `run(starts, owners, offsets, sizes)` takes the addresses of tensors; for each of `buffers`, `constants`, `edges`
+    and `results` the place of its tensor among these, and the bytes before it in there; and the steps, the rows,
+    whether the gradient of the sequence is needed, the steps of a chunk, the bytes from one step to the next of each
+    buffer, the steps that each state has room for, and `numbers`.
 
-    `edges` are the final states, or in a backward pass the gradients of the final and of the initial ones. `results` are
-    sums over all steps. The address of a tensor that is not given, or not needed, is 0. `outers` are pairs of places in
-    buffers of all steps, or of a chunk of them, and their widths; the products of their rows are summed.
+    `edges` are the final states, or in a backward pass the gradients of the final and of the initial ones. `results`
+    are sums over all steps. The address of a tensor that is not given, or not needed, is 0. `outers` are pairs of
+    places in buffers of all steps, or of a chunk of them, and their widths; the products of their rows are summed.
     """
 
     def __init__(

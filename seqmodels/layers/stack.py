@@ -21,7 +21,8 @@ from seqmodels.layers.checks import check_dimensions, check_features, check_prec
 from seqmodels.layers.compiled import compiled_scan
 
 SHORTEST = 8
-"""The fewest steps for which "auto" means "bptt": with fewer, setting up a kernel costs more than it saves."""
+"""The fewest steps for which a kernel pays, and in packed sequences a scan: with fewer, setting it up costs more than it
+saves."""
 
 State = Tensor | tuple[Tensor, ...]
 """One tensor, or a tuple if the cell has several states."""
@@ -237,7 +238,8 @@ class RecurrentLayer(Cell):
         for (alive, steps), part in pairs[::-1] if reverse else pairs:
             dense = part.view(steps, alive, -1)
             before = tuple(part[:alive] for part in state)
-            output, final = self._read_dense(dense.flip(0) if reverse else dense, before, weights)
+            read = self._read_short if steps < SHORTEST and self.backend != "compiled" else self._read_dense
+            output, final = read(dense.flip(0) if reverse else dense, before, weights)
             outputs.append((output.flip(0) if reverse else output).flatten(0, 1))
             state = tuple(torch.cat([new[0], old[alive:]]) for new, old in zip(final, state, strict=True))
         return torch.cat(outputs[::-1] if reverse else outputs), tuple(part.unsqueeze(0) for part in state)
@@ -253,6 +255,11 @@ class RecurrentLayer(Cell):
             output, final = bptt_scan(self.kernel(self), self._scan_by_autograd, sequence, state, weights)
         else:
             output, final = self._scan_by_autograd(sequence, state, weights)
+        return output, tuple(part.unsqueeze(0) for part in final)
+
+    def _read_short(self, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, States]:
+        """As `_read_dense`, by single steps, even if the cell can compute all at once."""
+        output, final = Cell.scan(self, self.project(sequence, weights), state, weights)
         return output, tuple(part.unsqueeze(0) for part in final)
 
     def _prefers_bptt(self, sequence: Tensor) -> bool:

@@ -8,7 +8,7 @@ from test_bptt import assert_equal, draw, everything
 from test_recipe import CELL
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 from torch.utils import _pytree as pytree
 
 from seqmodels.layers import (
@@ -123,6 +123,20 @@ def test_equals_autograd(name):
 @parametrized("rnn")
 def test_equals_autograd_without_biases(name):
     check_equal(*twins(name, num_layers=2, bidirectional=True, bias=False))
+
+
+@parametrized("lstm")
+def test_packed_sequences(name):
+    compiled, loop = twins(name, num_layers=2, bidirectional=True)
+    packed = pack_sequence([draw(time, 1, 3)[:, 0] for time in (3, 12, 1, 12, 5)], enforce_sorted=False)
+    state = state_of(loop, 5)
+    results = []
+    for layer in (compiled, loop):
+        output, final = layer(packed, state)
+        tensors = [output.data, *(final if isinstance(final, tuple) else [final])]
+        loss = sum(part.square().sum() for part in tensors)
+        results.append([*tensors, *torch.autograd.grad(loss, list(layer.parameters()))])
+    assert_equal(*results, 1e-11)
 
 
 def check_equal(compiled, loop):

@@ -8,6 +8,7 @@ code is compiled in memory.
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -37,14 +38,23 @@ def _load(source: str) -> Run:
     try:
         file = _file(source)
         runtime.CACHE = True
+        if not list(file.parent.glob(f"__pycache__/{file.stem}.*.nbi")):
+            _announce()
         return _execute(file.stem, file).run
     except Exception:  # an unreadable or broken folder; what is wrong with the source itself shows below
         runtime.CACHE = False
+        _announce()
         module = ModuleType("seqmodels_compiled")
         exec(compile(source, "<seqmodels.layers.compiled>", "exec"), vars(module))
         return module.run
     finally:
         runtime.CACHE = False
+
+
+@functools.cache
+def _announce() -> None:
+    """Say, once in a process, why the first call takes long. Unless a program sets up logging, stderr shows it."""
+    logging.getLogger(__name__).warning("compiling loops over time for the first time, which takes some seconds")
 
 
 def _file(source: str) -> Path:

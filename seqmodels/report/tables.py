@@ -124,7 +124,7 @@ def result_table(result: dict[str, Any]) -> Table:
     steps, seconds = counted(result["steps"], "step"), rounded(result["seconds"])
     rows = {
         "task": result["task"],
-        "model": f"{result['model']} ({result['layer']}, {counted(result['parameters'], 'parameter')})",
+        "model": f"{result['model']} ({result['layer']}, {size_of(result)})",
         f"test {result['metric']}": significant(result["test"]),
         "chance": significant(result["chance"]),
         **{name: significant(value) for name, value in result["baselines"].items()},
@@ -134,6 +134,13 @@ def result_table(result: dict[str, Any]) -> Table:
     for name, value in rows.items():
         table.add_row(escape(name), escape(value), style="bold green" if value == "solved" else None)
     return table
+
+
+def size_of(result: dict[str, Any]) -> str:
+    """The number of a model's parameters, and of those that were trained, if some were not."""
+    total = result["parameters"]
+    trained = result.get("trained_parameters", total)
+    return counted(total, "parameter") + ("" if trained == total else f", {trained} of them trained")
 
 
 def rounded(value: float) -> str:

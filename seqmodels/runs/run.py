@@ -34,11 +34,12 @@ from seqmodels.report.curves import plot_curves, plot_lengths
 from seqmodels.report.folder import check_folder, write_config, write_result
 from seqmodels.report.predictions import plot_predictions
 from seqmodels.report.sheet import title_of
-from seqmodels.report.tables import lengths_table, parity_table, result_table
+from seqmodels.report.tables import counted, lengths_table, parity_table, result_table
 from seqmodels.report.verdict import advice, verdict_of
 from seqmodels.restore import load_weights
 from seqmodels.runs import loggers
 from seqmodels.runs.build import Parts
+from seqmodels.runs.initial import description
 from seqmodels.runs.page import write_page
 from seqmodels.runs.resume import plain_settings
 from seqmodels.stops import Stopped, stop_signals
@@ -66,6 +67,7 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         if resumes:
             (folder / "result.json").unlink(missing_ok=True)  # of fewer steps
         write_config(parts.config, folder)
+        show_start(parts, console)
     with continuable(folder if writes else None), loggers.closing(parts.trainer.loggers):
         diverged = train(parts, folder, resumes, console)
         scores = None if parts.checkpoints.best_step is None else test(parts)
@@ -90,6 +92,15 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         where = "; checkpoints/last.ckpt holds the weights before it" if kept else ""
         raise UserError(f"{diverged}: try a smaller optimizer.lr or trainer.gradient_clip_val{where} ({folder})")
     return result
+
+
+def show_start(parts: Parts, console: Console) -> None:
+    """Print which weights came from another run, and what stays as it is; nothing for most runs."""
+    if parts.checkpoints.initial is not None:
+        console.print(escape(description(parts.checkpoints.initial)), soft_wrap=True)
+    if parts.frozen:
+        trained = counted(trained_parameters(parts.model), "parameter")
+        console.print(escape(f"frozen: {', '.join(parts.frozen)}; {trained} to train"), soft_wrap=True)
 
 
 def tested(parts: Parts) -> int:
@@ -249,6 +260,9 @@ def result_of(
         "threads": torch.get_num_threads(),
         "processes": parts.trainer.world_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trained_parameters": trained_parameters(model),
+        "frozen": parts.frozen,
+        "init_from": parts.checkpoints.initial,
         "parity": parity.as_dict() if isinstance(parity, ParityReport) else parity,
         "facts": task.facts,
         "versions": {"seqmodels": __version__}
@@ -256,6 +270,11 @@ def result_of(
         | {"python": platform.python_version()},
         "git": git_revision(),
     }
+
+
+def trained_parameters(model: SequenceModel) -> int:
+    """The number of parameters that training may change."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def validation_of(parts: Parts) -> float | None:

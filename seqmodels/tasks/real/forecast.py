@@ -1,7 +1,6 @@
 """Forecasting: predict the next value of a measured series from the last ones."""
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from torchmetrics import MeanSquaredError, Metric
 
 from seqmodels.checks import check_flag, check_whole, nearest
 from seqmodels.tasks.finite import FiniteTask
+from seqmodels.tasks.real.tables import find_file
 from seqmodels.tasks.task import Split
 
 
@@ -138,16 +138,3 @@ def read_column(path: str, column: str) -> np.ndarray:
             f"found {found} in row {row + 1} ({len(faults)} such rows of {len(values)})"
         )
     return values
-
-
-def find_file(path: str) -> Path:
-    """The file at a path, in the working directory or, of `data/`, in the package."""
-    package = Path(__file__).parents[2]
-    bundled = Path(path).parts[:1] == ("data",)
-    # an installed package carries data/ inside, a checkout has it beside the package
-    for folder in (Path(), package, package.parent) if bundled else (Path(),):
-        file = folder / Path(path).expanduser()
-        if file.is_file():
-            return file
-    where = "" if Path(path).expanduser().is_absolute() else f", in the working directory {Path.cwd()}"
-    raise FileNotFoundError(f"path should be a CSV file, and there is none at {path}{where}")

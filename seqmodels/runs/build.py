@@ -204,6 +204,11 @@ def build_model(config: DictConfig, layer: partial, task: Task) -> SequenceModel
             f"task.mixed_lengths=true needs a layer that accepts packed sequences, or reads in one direction only; "
             f"model={config.model_name} does neither"
         )
+    if task.padded and not model.takes_lengths:
+        raise UserError(
+            f"the sequences of {type(task).__name__} differ in length, which needs a layer that accepts packed sequences, "
+            f"or reads in one direction only; model={config.model_name} does neither"
+        )
     return model
 
 

@@ -1,6 +1,7 @@
 """Tasks with a given set of examples: images, texts, measured series."""
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ class FiniteTask(Task):
     Validation and test read their examples once, in order.
     """
 
-    data: dict[Split, tuple[Tensor, Tensor]]
+    data: Mapping[Split, tuple[Tensor, ...]]
     """The inputs and targets of each split, examples first."""
 
     def digest(self) -> str:
@@ -29,7 +30,7 @@ class FiniteTask(Task):
     def examples(self, split: Split) -> int:
         return len(self.data[split][1])
 
-    def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         inputs, targets = self.data[split]
         if split == "train":
             chosen = torch.randint(0, len(targets), (size,), generator=generator)

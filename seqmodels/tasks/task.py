@@ -38,6 +38,8 @@ class Task(ABC):
     backwards would see it."""
     chronological: bool = False
     """Whether the examples of a split follow one another in time."""
+    padded: bool = False
+    """Whether the sequences of a batch differ in length, so that `batch` also returns lengths."""
     lengths: Lengths | None = None
     """The lengths of sequences in training and test, of tasks that draw them."""
     symbols: Sequence[str] | None = None

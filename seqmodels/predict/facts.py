@@ -1,29 +1,33 @@
-"""The readers of files, made from what a run has stored about them; it may come from anyone."""
+"""What a run has stored about the files that it reads, checked: it may come from anyone."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from seqmodels.tasks.real.sequences_reader import SequencesReader
 from seqmodels.untrusted.reading import printable
 
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Mark = Literal[",", ";", "\t", "|"] | None
+Number = Annotated[float, Field(allow_inf_nan=False, lt=1e100, gt=-1e100)]
+Scale = Annotated[float, Field(gt=0, lt=1e100)]
+Separator = Literal[",", ";", "\t", "|"] | None
+Decimal = Literal[".", ","] | None
 
 
 class Facts(BaseModel):
-    """Plain data of exactly these names and types."""
+    """The arguments of a reader: plain data of exactly these names and types."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The arguments that the model of such files has."""
+        raise NotImplementedError
 
 
 class SequencesFacts(Facts):
     """The arguments of a `SequencesReader`."""
 
-    reader: Literal["sequences"]
     inputs: list[Name] = Field(min_length=1)
     centers: list[Number]
     scales: list[Scale]
@@ -34,8 +38,8 @@ class SequencesFacts(Facts):
     classes: list[Name] | None
     center: Number
     scale: Scale
-    separator: Mark
-    decimal: Literal[".", ","] | None
+    separator: Separator
+    decimal: Decimal
 
     @model_validator(mode="after")
     def has_a_scale_for_each_input(self) -> Self:
@@ -44,42 +48,27 @@ class SequencesFacts(Facts):
         return self
 
     @property
-    def input_size(self) -> int:
-        return len(self.inputs) * (2 if self.missing == "mask" else 1)
-
-    @property
-    def output_size(self) -> int:
-        return 1 if self.classes is None else len(self.classes)
-
-    def make(self) -> SequencesReader:
-        return SequencesReader(**self.model_dump(exclude={"reader"}))
+    def sizes(self) -> dict[str, Any]:
+        return {
+            "input_size": len(self.inputs) * (2 if self.missing == "mask" else 1),
+            "output_size": 1 if self.classes is None else len(self.classes),
+            "every_step": self.every_step,
+        }
 
 
-def reader_from(facts: Any, sizes: Mapping[str, Any]) -> SequencesReader:
-    """The reader that these facts describe, if it fits a model of these sizes.
+def checked(facts: Any, kind: type[Facts], model: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a result, if they are of this kind and fit a model with these arguments.
 
     Raises:
-        ValueError: the facts are not those of a reader, or of one for another model.
+        ValueError: they are not as a run writes them, or those of another model.
     """
-    kinds: dict[Any, type[SequencesFacts]] = {"sequences": SequencesFacts}
-    kind = facts.get("reader") if isinstance(facts, dict) else None
-    if not isinstance(kind, str) or kind not in kinds:
-        raise ValueError("its task has no reader of files: predict needs a run with task=table or task=sequences")
     try:
-        checked = kinds[kind](**facts)
-    except (ValidationError, TypeError) as error:
-        raise ValueError(f"its facts are not as a run writes them: {problem(error)}") from error
-    for name in ("input_size", "output_size", "every_step"):
-        if getattr(checked, name) != sizes[name]:
-            raise ValueError(
-                f"its facts are those of another model, with {name}={getattr(checked, name)}, got {sizes[name]}"
-            )
-    return checked.make()
-
-
-def problem(error: Exception) -> str:
-    """The first thing that pydantic has found, in a few words."""
-    if not isinstance(error, ValidationError):
-        return printable(error)
-    first = error.errors(include_input=False, include_url=False)[0]
-    return printable(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": "))
+        found = kind.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, ["facts", *first["loc"]]))
+        raise ValueError(f"{printable(place, 100)} is not as a run writes it: {printable(first['msg'])}") from error
+    for name, size in found.sizes.items():
+        if model[name] != size:
+            raise ValueError(f"its facts are for a model with {name}={size}, and this one has {model[name]}")
+    return found.model_dump()

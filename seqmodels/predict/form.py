@@ -4,11 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pandas as pd
 from torch import Tensor
 
 from seqmodels.model import SequenceModel
+from seqmodels.predict.facts import Facts
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,23 @@ class Examples:
 
 
 class Form(ABC):
-    """The form of the files of one kind of task; it has the task's reader."""
+    """The form of the files of one kind of task, around its reader."""
 
+    name: ClassVar[str]
+    """How result.json calls the reader."""
+    reads_with: ClassVar[type]
+    """The class of the reader."""
+    facts: ClassVar[type[Facts]]
+    """What describes a reader."""
     columns: Sequence[str]
     """The columns that each line of a stream needs."""
     id: str | None
     """The column that tells sequences, or series, apart."""
     separator: str | None
     decimal: str | None
+
+    def __init__(self, reader: Any) -> None:
+        self.reader = reader
 
     @abstractmethod
     def read(self, path: str | Path) -> Examples:
@@ -38,6 +49,10 @@ class Form(ABC):
         Raises:
             FileNotFoundError, ValueError: it cannot be read, or lacks a column.
         """
+
+    @abstractmethod
+    def keys(self, task: Any) -> pd.DataFrame:
+        """The keys of the test examples of a task."""
 
     @abstractmethod
     def table(self, outputs: Sequence[Tensor], keys: pd.DataFrame, targets: Sequence[Tensor] | None) -> pd.DataFrame:

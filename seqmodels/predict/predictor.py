@@ -9,17 +9,18 @@ import pandas as pd
 from torch import Tensor
 
 from seqmodels.batches import Batches
-from seqmodels.checks import UserError
 from seqmodels.model import SequenceModel
 from seqmodels.predict.answers import answers_to
-from seqmodels.predict.facts import reader_from
+from seqmodels.predict.facts import checked
 from seqmodels.predict.form import Form, in_pieces
 from seqmodels.predict.sequences import SequencesForm
 from seqmodels.predict.stream import Stream
 from seqmodels.restore import load_run
 from seqmodels.tasks import Task
-from seqmodels.tasks.real.sequences_reader import SequencesReader
-from seqmodels.untrusted.reading import read_result, run_folder_errors
+from seqmodels.untrusted.reading import printable, read_result, run_folder_errors
+
+FORMS: tuple[type[Form], ...] = (SequencesForm,)
+"""The forms of files on which there are tasks."""
 
 PIECE = 4096
 """Examples whose answers are computed, and written, at a time."""
@@ -61,26 +62,31 @@ def load_predictor(folder: str | Path, checkpoint: str = "best", trusted: tuple[
     """A finished run, to be applied to other files. The arguments are those of `load_run`.
 
     Raises:
-        RunFolderError: see `load_run`; or the run's task reads no files, or what is stored about it is damaged.
+        RunFolderError: see `load_run`; or the run's task has no reader, or what is stored about it is damaged.
     """
     file = Path(folder) / "result.json"
     result = read_result(file)
+    with run_folder_errors(file):
+        kind = next((kind for kind in FORMS if kind.name == result.get("reader")), None)
+        if kind is None:
+            names = ", ".join(kind.name for kind in FORMS)
+            task = printable(result.get("task"), 100)
+            raise ValueError(f"predict needs a task that reads files of your own ({names}), and this run is of {task}")
     model = load_run(folder, checkpoint, trusted)
     with run_folder_errors(file):
-        return Predictor(model, form_of(reader_from(result.get("facts"), model.arguments)))
+        reader = kind.reads_with(**checked(result.get("facts"), kind.facts, model.arguments))
+    return Predictor(model, kind(reader))
 
 
-def form_of(reader: Any) -> Form:
-    """The form of the files that a reader reads."""
-    if isinstance(reader, SequencesReader):
-        return SequencesForm(reader)
-    raise UserError(f"expected the reader of a task on files, got {type(reader).__name__}")
+def form_of(task: Task) -> Form | None:
+    """The form of the files of a task; None of a task without a reader of files."""
+    reader = getattr(task, "reader", None)
+    return next((kind(reader) for kind in FORMS if isinstance(reader, kind.reads_with)), None)
 
 
-def test_answers(task: Task, model: SequenceModel, batches: Batches) -> Iterator[pd.DataFrame]:
-    """The answers of a model to the test of a task that has a reader, beside the targets, batch by batch."""
-    reader: Any = task.reader
-    predictor, keys, start = Predictor(model, form_of(reader)), task.keys("test"), 0
+def test_answers(form: Form, task: Task, model: SequenceModel, batches: Batches) -> Iterator[pd.DataFrame]:
+    """The answers of a model to the test of a task, beside the targets, batch by batch."""
+    predictor, keys, start = Predictor(model, form), form.keys(task), 0
     for number in range(len(batches)):
         inputs, targets, *lengths = batches[number]
         sizes = lengths[0].tolist() if lengths else [inputs.size(1)] * len(inputs)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seqmodels.checks import UserError
 from seqmodels.model import SequenceModel
+from seqmodels.predict.facts import SequencesFacts
 from seqmodels.predict.form import Examples, Form, Steps, repeated
 from seqmodels.tasks.real.recorded import Recorded
 from seqmodels.tasks.real.sequences_reader import SequencesReader
@@ -25,8 +26,13 @@ class SequencesForm(Form):
     classes `probability_` with the name of each.
     """
 
+    name = "sequences"
+    reads_with = SequencesReader
+    facts = SequencesFacts
+    reader: SequencesReader
+
     def __init__(self, reader: SequencesReader) -> None:
-        self.reader = reader
+        super().__init__(reader)
         self.columns, self.id = reader.inputs, reader.id
         self.separator, self.decimal = reader.separator, reader.decimal
 
@@ -34,6 +40,9 @@ class SequencesForm(Form):
         recorded = self.reader.read(path)
         sequences = self.reader.encode(recorded).split(recorded.lengths.tolist())
         return Examples(sequences, pd.DataFrame({"id": recorded.ids}))
+
+    def keys(self, task: Any) -> pd.DataFrame:
+        return pd.DataFrame({"id": task.ids["test"]})
 
     def table(
         self, outputs: Sequence[Tensor], keys: pd.DataFrame, targets: Sequence[Tensor] | None = None
@@ -45,10 +54,10 @@ class SequencesForm(Form):
         else:
             answers = torch.stack(list(outputs))
             right = None if targets is None else torch.stack(list(targets))
-        columns = dict(keys)
+        columns: dict[str, Any] = {str(name): keys[name] for name in keys}
         if right is not None:
             columns["target"] = self.named(right)
-        columns["answer"] = pd.Series(self.reader.decode(answers))
+        columns["answer"] = self.reader.decode(answers)
         if self.reader.classes is not None:
             probabilities = answers.double().softmax(dim=1).numpy()
             columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(self.reader.classes)}

@@ -21,7 +21,7 @@ SEQUENCES = 10_000
 
 
 class Stream:
-    """The answers of a model to rows that come one at a time, of one sequence after the other, or of several at once."""
+    """The answers of a model to rows that come one at a time, of one sequence or of several."""
 
     def __init__(self, model: SequenceModel, form: Form) -> None:
         self.model, self.form = model, form
@@ -34,7 +34,7 @@ class Stream:
         self.sequence += len(self.open) > 0
         self.open = {}
 
-    def step(self, row: Mapping[str, Any], place: str = "row", number: int = 1) -> pd.DataFrame | None:
+    def step(self, row: Mapping[Any, Any], place: str = "row", number: int = 1) -> pd.DataFrame | None:
         """The answers after one more row, values by the names of their columns; None if there are none yet.
 
         Rows with an id belong to the sequence of this id, all others to one that lasts until `begin` is called.
@@ -43,7 +43,7 @@ class Stream:
             ValueError: a column is missing, or a value is not a number. The message mentions the place and its number.
         """
         check_columns(row, self.form)
-        id = str(self.sequence if self.form.id not in row else row[self.form.id])
+        id = str(row.get(self.form.id, self.sequence))
         steps = self.open.pop(id, None) or self.form.steps(self.model, id)
         self.open[id] = steps  # as the latest
         if len(self.open) > SEQUENCES:

@@ -24,12 +24,13 @@ from seqmodels.checks import UserError
 from seqmodels.config import PACKAGE, user_errors
 from seqmodels.config.folders import override
 from seqmodels.data import SequenceData
-from seqmodels.files import remove_parts
+from seqmodels.files import remove_parts, writing_whole
 from seqmodels.layers import Blocks
 from seqmodels.layers.blocks import mixers_in
 from seqmodels.learner import Diverged
 from seqmodels.model import SequenceModel
 from seqmodels.parity import ParityReport, compare_for_task, why_not_compared
+from seqmodels.predict.predictor import form_of, test_answers
 from seqmodels.report.curves import plot_curves, plot_lengths
 from seqmodels.report.folder import check_folder, write_config, write_result
 from seqmodels.report.predictions import plot_predictions
@@ -76,6 +77,7 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         result = result_of(parts, parity, scores, diverged)
         if scores is not None:
             draw(parts, result, folder)
+            write_predictions(parts, folder)
         result["verdict"] = verdict_of(result, tested(parts))
         write_result(result, folder)
     if parts.page:
@@ -228,6 +230,20 @@ def draw(parts: Parts, result: dict[str, Any], folder: Path) -> None:
         plot_lengths(result, folder)
 
 
+def write_predictions(parts: Parts, folder: Path) -> None:
+    """Write the answers to the test into predictions.csv, in the units of the files, where a task has a reader of such.
+
+    They are computed as `seqmodels predict` computes them.
+    """
+    form = form_of(parts.task)
+    if form is None:
+        return
+    model = parts.model.cpu().float().eval()
+    with writing_whole(folder / "predictions.csv") as file:
+        for number, table in enumerate(test_answers(form, parts.task, model, parts.data.batches("test"))):
+            table.to_csv(file, index=False, header=number == 0)
+
+
 def result_of(
     parts: Parts, parity: ParityReport | str, scores: dict[str, float] | None, diverged: Diverged | None
 ) -> dict[str, Any]:
@@ -265,6 +281,7 @@ def result_of(
         "init_from": parts.checkpoints.initial,
         "parity": parity.as_dict() if isinstance(parity, ParityReport) else parity,
         "facts": task.facts,
+        "reader": None if (form := form_of(task)) is None else form.name,
         "versions": {"seqmodels": __version__}
         | {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core", "omegaconf")}
         | {"python": platform.python_version()},

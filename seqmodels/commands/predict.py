@@ -45,9 +45,12 @@ def answer_stream(predictor: Any) -> None:
     from seqmodels.predict.stream import answers_to_lines
 
     begun = False
-    for table in answers_to_lines(sys.stdin.buffer, predictor.stream):
-        print(table.to_csv(index=False, header=not begun, lineterminator="\n"), end="", flush=True)
-        begun = True
+    try:
+        for table in answers_to_lines(sys.stdin.buffer, predictor.stream):
+            print(table.to_csv(index=False, header=not begun, lineterminator="\n"), end="", flush=True)
+            begun = True
+    except BrokenPipeError as error:  # nobody reads any more, as after `| head -1`
+        raise SystemExit(1) from error
 
 
 def run_and_file(named: Any) -> tuple[Path, str]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from seqmodels.tasks.real.times import CALENDAR
 from seqmodels.untrusted.reading import printable
 
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -28,6 +29,7 @@ class Facts(BaseModel):
 class SequencesFacts(Facts):
     """The arguments of a `SequencesReader`."""
 
+    reader: Literal["sequences"]
     inputs: list[Name] = Field(min_length=1)
     centers: list[Number]
     scales: list[Scale]
@@ -56,6 +58,48 @@ class SequencesFacts(Facts):
         }
 
 
+class TableFacts(Facts):
+    """The arguments of a `TableReader`, and the quantiles that are answered."""
+
+    reader: Literal["table"]
+    inputs: list[Name]
+    targets: list[Name] = Field(min_length=1)
+    known: list[Name]
+    time: Name | None
+    id: Name | None
+    window: int = Field(ge=1, le=10**6)
+    horizon: int = Field(ge=1, le=10**6)
+    difference: bool
+    missing: Literal["refuse", "mask", "forward"]
+    scaling: Literal["all", "series"]
+    centers: list[list[Number]]
+    scales: list[list[Scale]]
+    names: list[Name] | None
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]] | None
+
+    @model_validator(mode="after")
+    def has_a_scale_for_each_column(self) -> Self:
+        columns = len({*self.inputs, *self.targets, *(name for name in self.known if name not in CALENDAR)})
+        series = 1 if self.names is None else len(self.names)
+        for numbers in (self.centers, self.scales):
+            if len(numbers) != series or any(len(row) != columns for row in numbers):
+                raise ValueError(f"centers and scales should be {series} lists of {columns} numbers")
+        if (self.names is not None) != (self.scaling == "series"):
+            raise ValueError("names should be those of the series that are scaled each by itself")
+        if self.quantiles == []:
+            raise ValueError("quantiles should not be empty")
+        return self
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        calendar = sum(name in CALENDAR for name in self.known)
+        return {
+            "input_size": len(self.inputs) * (1 + (self.missing == "mask")) + len(self.known) + calendar,
+            "output_size": self.horizon * len(self.targets) * len(self.quantiles or [0.5]),
+            "every_step": False,
+        }
+
+
 def checked(facts: Any, kind: type[Facts], model: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of a result, if they are of this kind and fit a model with these arguments.
 
@@ -71,4 +115,4 @@ def checked(facts: Any, kind: type[Facts], model: Mapping[str, Any]) -> dict[str
     for name, size in found.sizes.items():
         if model[name] != size:
             raise ValueError(f"its facts are for a model with {name}={size}, and this one has {model[name]}")
-    return found.model_dump()
+    return found.model_dump(exclude={"reader"})

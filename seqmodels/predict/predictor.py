@@ -6,20 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import Tensor
 
-from seqmodels.batches import Batches
 from seqmodels.model import SequenceModel
 from seqmodels.predict.answers import answers_to
 from seqmodels.predict.facts import checked
-from seqmodels.predict.form import Form, in_pieces
+from seqmodels.predict.form import Examples, Form
 from seqmodels.predict.sequences import SequencesForm
 from seqmodels.predict.stream import Stream
+from seqmodels.predict.tables import TableForm
 from seqmodels.restore import load_run
 from seqmodels.tasks import Task
 from seqmodels.untrusted.reading import printable, read_result, run_folder_errors
 
-FORMS: tuple[type[Form], ...] = (SequencesForm,)
+FORMS: tuple[type[Form], ...] = (SequencesForm, TableForm)
 """The forms of files on which there are tasks."""
 
 PIECE = 4096
@@ -36,17 +35,22 @@ class Predictor:
         """The answers to a file, in its units: the columns of predictions.csv, without the targets.
 
         Raises:
-            FileNotFoundError, ValueError: the file cannot be read, or lacks a column.
+            FileNotFoundError, ValueError: the file cannot be read, lacks a column, or is too short.
         """
         return pd.concat(self.pieces(path), ignore_index=True)
 
     def pieces(self, path: str | Path) -> Iterator[pd.DataFrame]:
         """The rows of `predict`, some at a time. The file has been read when this returns."""
         examples = self.form.read(path)
-        return (self.answers(*piece) for piece in in_pieces(examples, PIECE))
+        if not len(examples):
+            raise ValueError(f"{path} is too short: it holds nothing for this model to answer")
+        return self.answers(examples)
 
-    def answers(self, sequences: Any, keys: pd.DataFrame, targets: list[Tensor] | None = None) -> pd.DataFrame:
-        return self.form.table(answers_to(self.model, sequences), keys, targets)
+    def answers(self, examples: Examples) -> Iterator[pd.DataFrame]:
+        """The answers to examples, some at a time."""
+        for start in range(0, len(examples), PIECE):
+            part = slice(start, start + PIECE)
+            yield examples.table(part, answers_to(self.model, examples.inputs(part)))
 
     def step(self, row: Mapping[str, Any]) -> pd.DataFrame | None:
         """The answers after one more row, values by the names of their columns; see `Stream.step`."""
@@ -67,31 +71,26 @@ def load_predictor(folder: str | Path, checkpoint: str = "best", trusted: tuple[
     file = Path(folder) / "result.json"
     result = read_result(file)
     with run_folder_errors(file):
-        kind = next((kind for kind in FORMS if kind.name == result.get("reader")), None)
+        facts = result.get("facts")
+        named = facts.get("reader") if isinstance(facts, dict) else None
+        kind = next((kind for kind in FORMS if kind.name == named), None)
         if kind is None:
-            names = ", ".join(kind.name for kind in FORMS)
+            names = " or ".join(kind.name for kind in FORMS)
             task = printable(result.get("task"), 100)
-            raise ValueError(f"predict needs a task that reads files of your own ({names}), and this run is of {task}")
+            raise ValueError(f"predict needs a run on files of your own, with task={names}, and this one is on {task}")
     model = load_run(folder, checkpoint, trusted)
     with run_folder_errors(file):
-        reader = kind.reads_with(**checked(result.get("facts"), kind.facts, model.arguments))
-    return Predictor(model, kind(reader))
+        form = kind(**checked(facts, kind.facts, model.arguments))
+    return Predictor(model, form)
 
 
-def form_of(task: Task) -> Form | None:
-    """The form of the files of a task; None of a task without a reader of files."""
-    reader = getattr(task, "reader", None)
-    return next((kind(reader) for kind in FORMS if isinstance(reader, kind.reads_with)), None)
+def test_predictions(task: Task, model: SequenceModel) -> Iterator[pd.DataFrame] | None:
+    """The answers of a model to the test of a task, beside the targets, some at a time.
 
-
-def test_answers(form: Form, task: Task, model: SequenceModel, batches: Batches) -> Iterator[pd.DataFrame]:
-    """The answers of a model to the test of a task, beside the targets, batch by batch."""
-    predictor, keys, start = Predictor(model, form), form.keys(task), 0
-    for number in range(len(batches)):
-        inputs, targets, *lengths = batches[number]
-        sizes = lengths[0].tolist() if lengths else [inputs.size(1)] * len(inputs)
-        sequences = [row[:size] for row, size in zip(inputs, sizes, strict=True)]
-        right = [row[:size] if task.every_step else row for row, size in zip(targets, sizes, strict=True)]
-        part = keys[start : start + len(inputs)].reset_index(drop=True)
-        yield predictor.answers(sequences, part, right)
-        start += len(inputs)
+    None where the task reads no files of a user's own.
+    """
+    kind = next((kind for kind in FORMS if kind.name == task.facts.get("reader")), None)
+    if kind is None:
+        return None
+    form = kind(**{name: value for name, value in task.facts.items() if name != "reader"})
+    return Predictor(model, form).answers(form.test_of(task))

@@ -12,7 +12,7 @@ from torch import Tensor
 from seqmodels.checks import UserError
 from seqmodels.model import SequenceModel
 from seqmodels.predict.facts import SequencesFacts
-from seqmodels.predict.form import Examples, Form, Steps, repeated
+from seqmodels.predict.form import Examples, Form, Steps
 from seqmodels.tasks.real.recorded import Recorded
 from seqmodels.tasks.real.sequences_reader import SequencesReader
 from seqmodels.tasks.real.tables import numbers
@@ -22,41 +22,62 @@ from seqmodels.tasks.task import IGNORED
 class SequencesForm(Form):
     """The form of the files of `Sequences`.
 
-    The table has the columns `id`, `step` where each step has an answer, `target` where it is known, `answer`, and for
-    classes `probability_` with the name of each.
+    A table of answers has the columns `id`; `step`, from 1, where each step has an answer; `target` in the test;
+    `answer`; and for classes `probability_` with the name of each.
     """
 
     name = "sequences"
-    reads_with = SequencesReader
     facts = SequencesFacts
-    reader: SequencesReader
 
-    def __init__(self, reader: SequencesReader) -> None:
-        super().__init__(reader)
-        self.columns, self.id = reader.inputs, reader.id
-        self.separator, self.decimal = reader.separator, reader.decimal
+    def __init__(self, **arguments: Any) -> None:
+        self.reader = SequencesReader(**arguments)
 
-    def read(self, path: str | Path) -> Examples:
+    @property
+    def columns(self) -> list[str]:
+        return self.reader.inputs
+
+    def read(self, path: str | Path) -> "Recordings":
         recorded = self.reader.read(path)
         sequences = self.reader.encode(recorded).split(recorded.lengths.tolist())
-        return Examples(sequences, pd.DataFrame({"id": recorded.ids}))
+        return Recordings(self.reader, recorded.ids, sequences)
 
-    def keys(self, task: Any) -> pd.DataFrame:
-        return pd.DataFrame({"id": task.ids["test"]})
+    def test_of(self, task: Any) -> "Recordings":
+        data = task.data["test"]
+        lengths = data.lengths.tolist()
+        targets = data.targets.split(lengths if self.reader.every_step else 1)
+        return Recordings(self.reader, task.ids["test"], data.values.split(lengths), targets)
 
-    def table(
-        self, outputs: Sequence[Tensor], keys: pd.DataFrame, targets: Sequence[Tensor] | None = None
-    ) -> pd.DataFrame:
+    def steps(self, model: SequenceModel, id: str) -> "SequenceSteps":
+        return SequenceSteps(self.reader, model, id)
+
+
+class Recordings(Examples):
+    """Sequences, their names and, in the test, their targets: one of each, or one of each step."""
+
+    def __init__(
+        self,
+        reader: SequencesReader,
+        ids: Sequence[str],
+        sequences: Sequence[Tensor],
+        targets: Sequence[Tensor] | None = None,
+    ) -> None:
+        self.reader, self.ids, self.sequences, self.targets = reader, ids, sequences, targets
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def inputs(self, part: slice) -> Sequence[Tensor]:
+        return self.sequences[part]
+
+    def table(self, part: slice, outputs: Sequence[Tensor]) -> pd.DataFrame:
+        columns: dict[str, Any] = {"id": self.ids[part]}
+        answers = torch.stack(list(outputs))if not self.reader.every_step else torch.cat(list(outputs))
         if self.reader.every_step:
-            keys = repeated(keys, [len(output) for output in outputs])
-            answers = torch.cat(list(outputs))
-            right = None if targets is None else torch.cat(list(targets))
-        else:
-            answers = torch.stack(list(outputs))
-            right = None if targets is None else torch.stack(list(targets))
-        columns: dict[str, Any] = {str(name): keys[name] for name in keys}
-        if right is not None:
-            columns["target"] = self.named(right)
+            lengths = [len(output) for output in outputs]
+            columns["id"] = np.repeat(columns["id"], lengths)
+            columns["step"] = [step for length in lengths for step in range(1, length + 1)]
+        if self.targets is not None:
+            columns["target"] = self.named(torch.cat(list(self.targets[part])))
         columns["answer"] = self.reader.decode(answers)
         if self.reader.classes is not None:
             probabilities = answers.double().softmax(dim=1).numpy()
@@ -64,29 +85,29 @@ class SequencesForm(Form):
         return pd.DataFrame(columns)
 
     def named(self, targets: Tensor) -> list[Any]:
-        """Targets as the file has them; None where there are none."""
+        """Targets as the file has them; None where there is none."""
         if self.reader.classes is None:
             return (self.reader.center + self.reader.scale * targets.flatten().double()).tolist()
         return [None if number == IGNORED else self.reader.classes[number] for number in targets.tolist()]
 
-    def steps(self, model: SequenceModel, id: str) -> "SequenceSteps":
-        return SequenceSteps(self, model, id)
-
 
 class SequenceSteps(Steps):
-    """Carries the state of the layer from step to step; one that reads in two directions reads all steps again."""
+    """Carries the state of the layer from step to step; one that reads in two directions reads all steps again.
 
-    def __init__(self, form: SequencesForm, model: SequenceModel, id: str) -> None:
+    Tables have a column `step` in any case: how many steps have been read.
+    """
+
+    def __init__(self, reader: SequencesReader, model: SequenceModel, id: str) -> None:
         if model.directions == 2 and model.every_step:
             raise UserError(
                 f"{type(model.layer).__name__} reads in two directions, and needs the whole sequence for any answer: "
-                "predict can read a file with this model, but no stream"
+                "predict can apply it to a file, but not to a stream"
             )
-        self.form, self.model, self.id = form, model, id
-        self.count = 0
+        self.reader, self.model, self.id = reader, model, id
         self.state: Any = None
         self.last: np.ndarray | None = None
         self.read: list[Tensor] = []
+        self.count = 0
 
     @torch.inference_mode()
     def step(self, row: pd.DataFrame) -> pd.DataFrame:
@@ -97,16 +118,15 @@ class SequenceSteps(Steps):
             self.read.append(inputs)
             answer = self.model(torch.cat(self.read).unsqueeze(0))
         self.count += 1
-        table = self.form.table([answer if self.model.every_step else answer[0]], pd.DataFrame({"id": [self.id]}))
-        if "step" not in table:
-            table.insert(1, "step", 0)
-        return table.assign(step=self.count)
+        table = Recordings(self.reader, [self.id], []).table(slice(1), [answer if self.reader.every_step else answer[0]])
+        table["step"] = self.count
+        return table[["id", "step", *(name for name in table if name not in ("id", "step"))]]
 
     def encoded(self, row: pd.DataFrame) -> Tensor:
         """What the model reads of one row, (1, features). A gap is filled from the row before."""
-        reader = self.form.reader
+        reader = self.reader
         values = np.stack([numbers(row, name, reader.missing != "refuse") for name in reader.inputs], axis=1)
         both = values if self.last is None else np.concatenate([self.last, values])
         self.last = values if self.last is None else np.where(np.isnan(values), self.last, values)
         nothing = pd.DataFrame()
-        return reader.encode(Recorded(["1"], np.array([len(both)]), both, nothing, nothing, {}))[-1:]
+        return reader.encode(Recorded([self.id], np.array([len(both)]), both, nothing, nothing, {}))[-1:]

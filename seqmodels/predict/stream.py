@@ -25,6 +25,9 @@ class Stream:
 
     def __init__(self, model: SequenceModel, form: Form) -> None:
         self.model, self.form = model, form
+        self.separator: str | None = getattr(form.reader, "separator", None)
+        self.decimal: str | None = getattr(form.reader, "decimal", None)
+        """The decimal mark of numbers that come as text; with a comma, a point will do as well."""
         self.sequence = 1
         self.open: dict[str, Steps] = {}
         form.steps(model, "1")  # which refuses a model that needs whole sequences
@@ -43,14 +46,14 @@ class Stream:
             ValueError: a column is missing, or a value is not a number. The message mentions the place and its number.
         """
         check_columns(row, self.form)
-        id = str(row.get(self.form.id, self.sequence))
+        id = str(row.get(self.form.reader.id, self.sequence))
         steps = self.open.pop(id, None) or self.form.steps(self.model, id)
         self.open[id] = steps  # as the latest
         if len(self.open) > SEQUENCES:
             self.open.pop(next(iter(self.open)))
         values = {name: [np.nan if value in GAPS else value] for name, value in row.items()}
         table = pd.DataFrame(values, columns=list(row))
-        table.attrs["decimal"] = self.form.decimal
+        table.attrs["decimal"] = self.decimal
         return steps.step(placed(table, place, number))
 
 
@@ -66,8 +69,9 @@ def answers_to_lines(lines: IO[bytes], stream: Stream) -> Iterator[pd.DataFrame]
         try:
             text = decoded(line, first=number == 1)
             if header is None:
-                separator = separator_of(text, stream.form)
+                separator = separator_of(text, stream)
                 header = header_of(text, separator, stream.form)
+                stream.decimal = stream.decimal or ("." if separator == "," else ",")
             elif not text.strip():
                 stream.begin()
             elif (answers := stream.step(row_of(text, separator, header), "line", number)) is not None:
@@ -90,11 +94,11 @@ def decoded(line: bytes, first: bool) -> str:
         raise ValueError(f"it is not UTF-8: {error.reason}") from error
 
 
-def separator_of(header: str, form: Form) -> str:
+def separator_of(header: str, stream: Stream) -> str:
     """The separator of a header: that of the training files, or any other one that yields all columns."""
-    candidates = [form.separator, *SEPARATORS] if form.separator else list(SEPARATORS)
+    candidates = [*([stream.separator] if stream.separator else []), *SEPARATORS]
     return next(
-        (mark for mark in candidates if set(form.columns) <= set(fields_of(header, mark))),
+        (mark for mark in candidates if set(stream.form.columns) <= set(fields_of(header, mark))),
         max(candidates, key=lambda mark: len(fields_of(header, mark))),
     )
 

@@ -30,7 +30,7 @@ from seqmodels.layers.blocks import mixers_in
 from seqmodels.learner import Diverged
 from seqmodels.model import SequenceModel
 from seqmodels.parity import ParityReport, compare_for_task, why_not_compared
-from seqmodels.predict.predictor import form_of, test_answers
+from seqmodels.predict.predictor import test_predictions
 from seqmodels.report.curves import plot_curves, plot_lengths
 from seqmodels.report.folder import check_folder, write_config, write_result
 from seqmodels.report.predictions import plot_predictions
@@ -235,12 +235,11 @@ def write_predictions(parts: Parts, folder: Path) -> None:
 
     They are computed as `seqmodels predict` computes them.
     """
-    form = form_of(parts.task)
-    if form is None:
+    tables = test_predictions(parts.task, parts.model.cpu().float().eval())
+    if tables is None:
         return
-    model = parts.model.cpu().float().eval()
     with writing_whole(folder / "predictions.csv") as file:
-        for number, table in enumerate(test_answers(form, parts.task, model, parts.data.batches("test"))):
+        for number, table in enumerate(tables):
             table.to_csv(file, index=False, header=number == 0)
 
 
@@ -281,7 +280,6 @@ def result_of(
         "init_from": parts.checkpoints.initial,
         "parity": parity.as_dict() if isinstance(parity, ParityReport) else parity,
         "facts": task.facts,
-        "reader": None if (form := form_of(task)) is None else form.name,
         "versions": {"seqmodels": __version__}
         | {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core", "omegaconf")}
         | {"python": platform.python_version()},

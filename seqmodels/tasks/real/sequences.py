@@ -149,7 +149,7 @@ class Sequences(FiniteTask):
 
     @property
     def facts(self) -> dict[str, Any]:
-        return self.reader.facts
+        return {"reader": "sequences", **self.reader.facts}
 
     @property
     def baselines(self) -> dict[str, float]:

@@ -93,10 +93,8 @@ def part_of(
 
     units = len(members) if groups is None else groups.iloc[members].nunique()
     if units < 2:
-        raise ValueError(
-            f"path should hold sequences{'' if groups is None else ' of several groups'} to train, validate and test on, "
-            f"found too few: {units} to divide"
-        )
+        what = "sequences" if groups is None else "groups of sequences"
+        raise ValueError(f"path should hold {what} to train, validate and test on, and there is {units} to divide")
     labels = np.zeros(len(members), dtype=int) if classes is None else classes[members]
     kind: Any = StratifiedGroupKFold if groups is not None else KFold if classes is None else StratifiedKFold
     number = max(2, min(folds, units, np.bincount(labels).max()))

@@ -107,9 +107,9 @@ def check_header(file: Path, header: list[str], rows: list[list[str]], separator
     for line, row in enumerate(rows, start=2):
         if row and len(row) != len(header):
             raise ValueError(
-                f"path should be a CSV file with one field for each column, and {file} is not: the header has "
-                f"{len(header)} fields, and line {line} has {len(row)}; if a {SEPARATORS[separator]} is not what separates "
-                "them, set task.separator"
+                f"path should be a CSV file with one field for each column, and {file} is not: the header "
+                f"has {len(header)} fields, and line {line} has {len(row)}; if a {SEPARATORS[separator]} is not what "
+                "separates them, set task.separator"
             )
 
 

@@ -88,10 +88,17 @@ class Sequences(FiniteTask):
         check_choice("split", split, ["random", "given"])
         check_choice("missing", missing, ["refuse", "mask", "fill"])
         check_seed(split_seed)
-        about = {"group": group} if group is not None else {}
+        about: dict[str, Any] = {"group": group} if group is not None else {}
         about |= {"split_column": split_column} if split == "given" else {}
-        of_steps, of_sequences = ({"label": label}, about) if every_step else ({}, {"label": label, **about})
-        columns = Columns(inputs, of_steps, of_sequences, missing != "refuse", separator, decimal)
+        answer = {"label": label}
+        columns = Columns(
+            inputs,
+            answer if every_step else {},
+            about if every_step else {**answer, **about},
+            missing != "refuse",
+            separator,
+            decimal,
+        )
         recorded = read(path, columns, id, labels)
         found = Labels((recorded.steps if every_step else recorded.about)["label"], kind, every_step and columns.gaps)
         splits = divide(
@@ -104,8 +111,8 @@ class Sequences(FiniteTask):
         )
         training = np.isin(np.arange(len(recorded.ids)), splits["train"])
         self.reader = SequencesReader.fitted(
-            recorded, found, training, inputs=inputs, missing=missing, id=None if Path(path).expanduser().is_dir() else id, label=label,
-            every_step=every_step, separator=separator, decimal=decimal,
+            recorded, found, training, inputs=inputs, id=None if Path(path).expanduser().is_dir() else id, label=label,
+            every_step=every_step, missing=missing, separator=separator, decimal=decimal,
         )  # fmt: skip
         self.every_step, self.symbols = every_step, found.classes
         self.input_size = self.reader.input_size
@@ -204,5 +211,5 @@ class Sequences(FiniteTask):
         targets = self.data["test"].targets
         right = targets[self.is_scored(targets)].flatten().numpy()
         if self.symbols:
-            return float((answers == right).mean())
-        return self.reader.scale * float(np.sqrt(((answers - right) ** 2).mean()))
+            return float(np.mean(answers == right))
+        return self.reader.scale * float(np.sqrt(np.mean((answers - right) ** 2)))

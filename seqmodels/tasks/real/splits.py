@@ -59,13 +59,8 @@ def divide(
             raise ValueError(
                 f"path should hold enough sequences to train, validate and test on, and {split} is left without any"
             )
-    for one, other in itertools.combinations(SPLITS if groups is not None else [], 2):
-        shared = set(groups.iloc[splits[one]]) & set(groups.iloc[splits[other]])
-        if shared:
-            raise ValueError(
-                f"group should lie in one split as a whole, and {min(map(str, shared))!r} lies in {one} and {other} "
-                f"({len(shared)} such groups)"
-            )
+    if groups is not None:
+        check_groups(groups, splits)
     return splits
 
 
@@ -79,6 +74,17 @@ def check_words(given: pd.Series) -> None:
     for word in ("train", "test"):
         if word not in words:
             raise ValueError(f"split_column should say {word!r} for some sequences, and never does")
+
+
+def check_groups(groups: pd.Series, splits: Splits) -> None:
+    """Refuse a group that lies in several splits."""
+    for one, other in itertools.combinations(SPLITS, 2):
+        shared = set(groups.iloc[splits[one]]) & set(groups.iloc[splits[other]])
+        if shared:
+            raise ValueError(
+                f"group should lie in one split as a whole, and {min(map(str, shared))!r} lies in {one} and {other} "
+                f"({len(shared)} such groups)"
+            )
 
 
 def part_of(

@@ -154,12 +154,7 @@ def parsed_together(files: list[Path], columns: Columns, form: dict[str, Any]) -
     try:
         names = [name.strip() for name in heads.pop().decode("utf-8-sig").split(form["separator"])]
         kept = [name for asked in columns.of_steps.values() for name in asked]
-        options: dict[str, Any] = {
-            "sep": form["separator"],
-            "decimal": form["decimal"],
-            "names": names,
-            "usecols": kept,
-        }
+        options: dict[str, Any] = {"sep": form["separator"], "decimal": form["decimal"], "names": names}
         table = pd.read_csv(
             io.BytesIO(b"\n".join(bodies)), header=None, index_col=False, skipinitialspace=True, keep_default_na=False,
             na_values=GAPS, low_memory=False, usecols=kept, **options,

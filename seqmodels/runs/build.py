@@ -206,8 +206,8 @@ def build_model(config: DictConfig, layer: partial, task: Task) -> SequenceModel
         )
     if task.padded and not model.takes_lengths:
         raise UserError(
-            f"the sequences of {type(task).__name__} differ in length, which needs a layer that accepts packed sequences, "
-            f"or reads in one direction only; model={config.model_name} does neither"
+            f"sequences of different lengths need a layer that accepts packed sequences, or reads in one direction "
+            f"only; model={config.model_name} does neither"
         )
     return model
 

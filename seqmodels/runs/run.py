@@ -20,6 +20,7 @@ from rich.markup import escape
 from torch import Tensor
 
 from seqmodels import __version__
+from seqmodels.batches import joined
 from seqmodels.checks import UserError
 from seqmodels.config import PACKAGE, user_errors
 from seqmodels.config.folders import override
@@ -327,8 +328,7 @@ def answers(model: SequenceModel, data: SequenceData) -> tuple[Tensor, Tensor]:
     model = model.cpu().float().eval()
     with torch.inference_mode():
         pairs = [(model(inputs, *lengths), targets) for inputs, targets, *lengths in (batches[i] for i in range(count))]
-    outputs, targets = zip(*pairs, strict=True)
-    return torch.cat(outputs), torch.cat(targets)
+    return joined(*zip(*pairs, strict=True))
 
 
 def git_revision() -> str | None:

@@ -152,10 +152,12 @@ def parsed_together(files: list[Path], columns: Columns, form: dict[str, Any]) -
     if len(heads) > 1 or not bodies:
         return None
     try:
+        names = [name.strip() for name in heads.pop().decode("utf-8-sig").split(form["separator"])]
+        kept = [name for asked in columns.of_steps.values() for name in asked]
+        options: dict[str, Any] = {"sep": form["separator"], "decimal": form["decimal"], "names": names}
         table = pd.read_csv(
-            io.BytesIO(b"\n".join(bodies)), header=None, names=[name.strip() for name in heads.pop().decode("utf-8-sig").split(form["separator"])],
-            usecols=[name for asked in columns.of_steps.values() for name in asked], index_col=False, low_memory=False,
-            sep=form["separator"], decimal=form["decimal"], skipinitialspace=True, keep_default_na=False, na_values=GAPS,
+            io.BytesIO(b"\n".join(bodies)), header=None, index_col=False, skipinitialspace=True, keep_default_na=False,
+            na_values=GAPS, low_memory=False, usecols=kept, **options,
         )  # fmt: skip
         inputs = inputs_of(table, columns, files[0])
     except ValueError:

@@ -1,5 +1,6 @@
 """Labels as they stand in files: are they classes or numbers, and what do they mean to a model?"""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,8 +66,8 @@ class Labels:
                 count = (self.values == number).sum()
                 raise ValueError(
                     f"label should have each of its classes in training, and {self.classes[number]!r} is only in "
-                    f"validation or test ({count} of {len(self.values)} labels): "
-                    "leave it out, or choose another task.split or task.split_seed"
+                    f"validation or test ({count} of {len(self.values)} labels); if labels are not classes, "
+                    "set task.kind=numbers"
                 )
 
     def targets(self, center: float, scale: float) -> Tensor:
@@ -86,9 +87,10 @@ def kind_of(found: pd.Series) -> str:
 
 
 def class_names(found: pd.Series) -> list[str]:
-    """The distinct labels as text: numbers by size, then texts by letter."""
-    distinct = found.dropna().unique().tolist()
-    return [name_of(label) for label in sorted(distinct, key=lambda label: (isinstance(label, str), label))]
+    """The distinct labels as text, in order: whole numbers by size, others by letter."""
+    names = {name_of(label) for label in found.dropna().unique().tolist()}
+    whole = all(re.fullmatch(r"-?\d+", name) for name in names)
+    return sorted(names, key=(lambda name: (int(name), name)) if whole else None)
 
 
 def class_ids(found: pd.Series, names: Sequence[str]) -> np.ndarray:
@@ -102,7 +104,7 @@ def name_of(label: object) -> str:
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
-def class_weights_of(weights: str | Sequence[float], classes: Sequence[str] | None, known: np.ndarray) -> Tensor:
+def class_weights_of(weights: str | Sequence[float], classes: Sequence[str] | None, known: Tensor) -> Tensor:
     """The weight of each class in the loss.
 
     Args:
@@ -117,7 +119,7 @@ def class_weights_of(weights: str | Sequence[float], classes: Sequence[str] | No
         raise ValueError(f"class_weights should be None where labels are numbers, got {weights!r}")
     if isinstance(weights, str):
         check_choice("class_weights", weights, ["balanced"])
-        counts = torch.bincount(torch.tensor(known), minlength=len(classes))
+        counts = torch.bincount(known, minlength=len(classes))
         return len(known) / (len(classes) * counts.float())  # the mean over the labels is 1
     fits = len(weights) == len(classes)
     if not fits or any(isinstance(weight, bool) or not 0 <= weight < 1e6 for weight in weights) or not sum(weights):

@@ -1,4 +1,4 @@
-"""How whole sequences lie in files: in one long table, in a file for each, or in a folder of such files for each class."""
+"""How sequences lie in files: in one long table, in a file for each, or in a folder of such files for each class."""
 
 from pathlib import Path
 

@@ -1,6 +1,5 @@
 """Sequences of any length, from your own files: their class, a number about them, or a label at each step."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +24,7 @@ from seqmodels.tasks.task import IGNORED, Split
 
 
 class Sequences(FiniteTask):
-    """Inputs (batch, time, inputs): columns of your own files, padded at the end, with the lengths; target: the label of
+    """Inputs (batch, time, inputs): columns of your own files, padded at the end, with lengths; target: the label of
     the sequence, or with `every_step` of each step.
 
     Labels that are text or whole numbers are classes, and the metric is accuracy; other numbers are predicted as such,
@@ -89,45 +88,37 @@ class Sequences(FiniteTask):
         check_choice("split", split, ["random", "given"])
         check_choice("missing", missing, ["refuse", "mask", "fill"])
         check_seed(split_seed)
-        about = {"group": group} if group is not None else {}
+        about: dict[str, Any] = {"group": group} if group is not None else {}
         about |= {"split_column": split_column} if split == "given" else {}
+        answer = {"label": label}
         columns = Columns(
             inputs,
-            steps={"label": label} if every_step else {},
-            about=about if every_step else {"label": label, **about},
-            gaps=missing != "refuse",
-            separator=separator,
-            decimal=decimal,
+            answer if every_step else {},
+            about if every_step else {**answer, **about},
+            missing != "refuse",
+            separator,
+            decimal,
         )
         recorded = read(path, columns, id, labels)
         found = Labels((recorded.steps if every_step else recorded.about)["label"], kind, every_step and columns.gaps)
         splits = divide(
             split,
             len(recorded.ids),
-            None if every_step or found.classes is None else found.values,
+            found.values if found.classes and not every_step else None,
             recorded.about.get("group"),
             recorded.about.get("split_column"),
             split_seed,
         )
-        in_training = np.isin(np.arange(len(recorded.ids)), splits["train"])
-        training_steps = np.repeat(in_training, recorded.lengths)
-        training_labels = training_steps if every_step else in_training
-        found.check(training_labels)
-        means, deviations = mean_and_deviation(recorded.inputs[training_steps])
-        label_mean, label_deviation = (0.0, 1.0) if found.classes else mean_and_deviation(found.values[training_labels])
-        self.reader = SequencesReader(
-            list(inputs), means.tolist(), deviations.tolist(), missing, None if Path(path).expanduser().is_dir() else id,
-            label, every_step, found.classes, float(label_mean), float(label_deviation), separator, decimal,
+        training = np.isin(np.arange(len(recorded.ids)), splits["train"])
+        self.reader = SequencesReader.fitted(
+            recorded, found, training, inputs=inputs, id=None if Path(path).expanduser().is_dir() else id, label=label,
+            every_step=every_step, missing=missing, separator=separator, decimal=decimal,
         )  # fmt: skip
         self.every_step, self.symbols = every_step, found.classes
         self.input_size = self.reader.input_size
         self.output_size = len(found.classes) if found.classes else 1
         self.metric_name = "accuracy" if found.classes else "rmse"
         self.padded = len(np.unique(recorded.lengths)) > 1
-        self.weights = None
-        if class_weights is not None:
-            self.weights = class_weights_of(class_weights, found.classes, found.values[training_labels & found.given])
-
         values, targets = self.reader.encode(recorded), found.targets(self.reader.center, self.reader.scale)
         self.data: dict[Split, Ragged] = {}
         self.ids: dict[Split, list[str]] = {}
@@ -142,6 +133,10 @@ class Sequences(FiniteTask):
             if not self.is_scored(self.data[name].targets).any():
                 raise ValueError(f"label should be given for some steps of each split, and is for none of {name}")
 
+        known = self.data["train"].targets
+        self.weights = None
+        if class_weights is not None:
+            self.weights = class_weights_of(class_weights, found.classes, known[self.is_scored(known)])
         self.chance, linear = self._score(self._most_likely()), self._score(self._linear())
         self._baselines = {"linear": linear}
         halfway = (self.chance + self.higher_is_better) / 2
@@ -216,13 +211,5 @@ class Sequences(FiniteTask):
         targets = self.data["test"].targets
         right = targets[self.is_scored(targets)].flatten().numpy()
         if self.symbols:
-            return float((answers == right).mean())
-        return self.reader.scale * float(np.sqrt(((answers - right) ** 2).mean()))
-
-
-def mean_and_deviation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of the values (rows, ...) that are not missing; a deviation of 1 where they do not vary."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column may be missing from all of training
-        mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-    return np.nan_to_num(mean), np.where(deviation > 0, deviation, 1.0)
+            return float(np.mean(answers == right))
+        return self.reader.scale * float(np.sqrt(np.mean((answers - right) ** 2)))

@@ -1,5 +1,6 @@
 """From files with sequences to the inputs of a model, and from its answers back to the words and units of the files."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.tasks.real.folders import read_classes, read_file
+from seqmodels.tasks.real.labels import Labels
 from seqmodels.tasks.real.layouts import read_long
 from seqmodels.tasks.real.recorded import Columns, Recorded
 
@@ -52,6 +54,23 @@ class SequencesReader:
         self.classes = None if classes is None else list(classes)
         self.center, self.scale = center, scale
         self.separator, self.decimal = separator, decimal
+
+    @classmethod
+    def fitted(cls, recorded: Recorded, labels: Labels, training: np.ndarray, **settings: Any) -> "SequencesReader":
+        """A reader with the scales of the sequences `training` (sequences,) alone; `settings` are the other arguments.
+
+        Raises:
+            ValueError: training lacks a class, or its labels do not vary.
+        """
+        steps = np.repeat(training, recorded.lengths)
+        known = steps if settings["every_step"] else training
+        labels.check(known)
+        centers, scales = mean_and_deviation(recorded.inputs[steps])
+        center, scale = (0.0, 1.0) if labels.classes else mean_and_deviation(labels.values[known])
+        return cls(
+            centers=centers.tolist(), scales=scales.tolist(), classes=labels.classes, center=float(center),
+            scale=float(scale), **settings,
+        )  # fmt: skip
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -108,3 +127,11 @@ def filled(recorded: Recorded) -> np.ndarray:
     first = np.repeat(recorded.starts, recorded.lengths)[:, None]
     found = np.take_along_axis(values, np.maximum(last, 0), axis=0)
     return np.where(last >= first, found, np.nan)
+
+
+def mean_and_deviation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the values (rows, ...) that are not missing; a deviation of 1 where they do not vary."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column may be missing from all of training
+        mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    return np.nan_to_num(mean), np.where(deviation > 0, deviation, 1.0)

@@ -59,13 +59,8 @@ def divide(
             raise ValueError(
                 f"path should hold enough sequences to train, validate and test on, and {split} is left without any"
             )
-    for one, other in itertools.combinations(SPLITS if groups is not None else [], 2):
-        shared = set(groups.iloc[splits[one]]) & set(groups.iloc[splits[other]])
-        if shared:
-            raise ValueError(
-                f"group should lie in one split as a whole, and {min(map(str, shared))!r} lies in {one} and {other} "
-                f"({len(shared)} such groups)"
-            )
+    if groups is not None:
+        check_groups(groups, splits)
     return splits
 
 
@@ -81,6 +76,17 @@ def check_words(given: pd.Series) -> None:
             raise ValueError(f"split_column should say {word!r} for some sequences, and never does")
 
 
+def check_groups(groups: pd.Series, splits: Splits) -> None:
+    """Refuse a group that lies in several splits."""
+    for one, other in itertools.combinations(SPLITS, 2):
+        shared = set(groups.iloc[splits[one]]) & set(groups.iloc[splits[other]])
+        if shared:
+            raise ValueError(
+                f"group should lie in one split as a whole, and {min(map(str, shared))!r} lies in {one} and {other} "
+                f"({len(shared)} such groups)"
+            )
+
+
 def part_of(
     members: np.ndarray, classes: np.ndarray | None, groups: pd.Series | None, seed: int, folds: int = FOLDS
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -93,10 +99,8 @@ def part_of(
 
     units = len(members) if groups is None else groups.iloc[members].nunique()
     if units < 2:
-        raise ValueError(
-            f"path should hold sequences{'' if groups is None else ' of several groups'} to train, validate and test on, "
-            f"found too few: {units} to divide"
-        )
+        what = "sequences" if groups is None else "groups of sequences"
+        raise ValueError(f"path should hold {what} to train, validate and test on, and there is {units} to divide")
     labels = np.zeros(len(members), dtype=int) if classes is None else classes[members]
     kind: Any = StratifiedGroupKFold if groups is not None else KFold if classes is None else StratifiedKFold
     number = max(2, min(folds, units, np.bincount(labels).max()))

@@ -2,6 +2,7 @@
 
 from seqmodels.tasks.real.digits import Digits
 from seqmodels.tasks.real.forecast import Forecast
+from seqmodels.tasks.real.table import Table
 from seqmodels.tasks.real.text import Text
 
-__all__ = ["Digits", "Forecast", "Text"]
+__all__ = ["Digits", "Forecast", "Table", "Text"]

@@ -5,7 +5,7 @@ from seqmodels.tasks.drawn import DrawnTask
 from seqmodels.tasks.finite import FiniteTask
 from seqmodels.tasks.formal import ParityCheck
 from seqmodels.tasks.memory import Adding, CopyMemory
-from seqmodels.tasks.real import Digits, Forecast, Text
+from seqmodels.tasks.real import Digits, Forecast, Table, Text
 from seqmodels.tasks.signals import Sine
 from seqmodels.tasks.task import Split, Task
 
@@ -19,6 +19,7 @@ __all__ = [
     "ParityCheck",
     "Sine",
     "Split",
+    "Table",
     "Task",
     "Text",
 ]

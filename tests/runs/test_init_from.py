@@ -33,7 +33,7 @@ def source(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("source")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seqmodels.runs.run.draw", lambda parts, result, folder: None)
+        patch.setattr("seqmodels.runs.run.draw", lambda *parts: None)
         run(build(compose(*SHORT, "trainer.enable_progress_bar=false", "seed=5"), folder), folder)
     return folder
 

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 
 from seqmodels.checks import check_choice, check_flag, check_seed
 from seqmodels.tasks.finite import FiniteTask
-from seqmodels.tasks.real.forecast import RootMeanSquaredError
+from seqmodels.tasks.real.table import RootMeanSquaredError
 from seqmodels.tasks.real.labels import Labels, class_weights_of
 from seqmodels.tasks.real.layouts import read
 from seqmodels.tasks.real.linear import linear_answers

@@ -71,7 +71,7 @@ class Recordings(Examples):
 
     def table(self, part: slice, outputs: Sequence[Tensor]) -> pd.DataFrame:
         columns: dict[str, Any] = {"id": self.ids[part]}
-        answers = torch.stack(list(outputs))if not self.reader.every_step else torch.cat(list(outputs))
+        answers = torch.cat(list(outputs)) if self.reader.every_step else torch.stack(list(outputs))
         if self.reader.every_step:
             lengths = [len(output) for output in outputs]
             columns["id"] = np.repeat(columns["id"], lengths)
@@ -118,9 +118,10 @@ class SequenceSteps(Steps):
             self.read.append(inputs)
             answer = self.model(torch.cat(self.read).unsqueeze(0))
         self.count += 1
-        table = Recordings(self.reader, [self.id], []).table(slice(1), [answer if self.reader.every_step else answer[0]])
-        table["step"] = self.count
-        return table[["id", "step", *(name for name in table if name not in ("id", "step"))]]
+        output = answer if self.model.every_step else answer[0]
+        table = Recordings(self.reader, [self.id], []).table(slice(1), [output])
+        names = [name for name in table if name not in ("id", "step")]
+        return table.assign(step=self.count)[["id", "step", *names]]
 
     def encoded(self, row: pd.DataFrame) -> Tensor:
         """What the model reads of one row, (1, features). A gap is filled from the row before."""

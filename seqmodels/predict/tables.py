@@ -50,7 +50,10 @@ class TableForm(Form):
         return [*self.measured, *(name for name in self.reader.known if name not in CALENDAR), *named]
 
     def read(self, path: str | Path) -> "Forecasts":
-        return self.forecasts(read_table(path, {"a column of the model": self.columns})[0])
+        reader = self.reader
+        asked = {"inputs": self.measured, "known": [name for name in reader.known if name not in CALENDAR]}
+        asked |= {argument: [name] for argument, name in (("time", reader.time), ("id", reader.id)) if name is not None}
+        return self.forecasts(read_table(path, asked)[0])
 
     def forecasts(self, table: pd.DataFrame) -> "Forecasts":
         """All windows of a table, also those after which it ends."""
@@ -85,8 +88,9 @@ class TableForm(Form):
 
 def until_last(table: pd.DataFrame, columns: list[str], id: str | None) -> pd.DataFrame:
     """The rows of each series up to the last one that has a value in one of the columns."""
-    given = table[columns].notna().any(axis=1)[::-1]
-    return table[(given.cummax() if id is None else given.groupby(table[id]).cummax())[::-1]]
+    series = np.zeros(len(table)) if id is None else table[id].to_numpy()
+    given = table[columns].notna().any(axis=1)
+    return table[given[::-1].groupby(series[::-1]).cummax()[::-1].astype(bool)]
 
 
 class Forecasts(Examples):
@@ -99,8 +103,8 @@ class Forecasts(Examples):
     def __len__(self) -> int:
         return len(self.firsts)
 
-    def inputs(self, part: slice) -> Tensor:
-        return self.windows.inputs(torch.from_numpy(self.firsts[part]))
+    def inputs(self, part: slice) -> Sequence[Tensor]:
+        return self.windows.inputs(torch.from_numpy(self.firsts[part])).unbind()
 
     def table(self, part: slice, outputs: Sequence[Tensor]) -> pd.DataFrame:
         reader, rows, firsts = self.form.reader, self.rows, self.firsts[part]
@@ -152,7 +156,7 @@ class TableSteps(Steps):
         self.count += 1
         if len(self.rows) < self.needed:
             return None
-        forecasts = form.forecasts(pd.concat(self.rows).rename_axis(row.index.name))
+        forecasts = form.forecasts(pd.concat(self.rows).rename_axis(str(row.index.name)))
         if not len(forecasts):
             return None
         table = forecasts.table(slice(1), answers_to(self.model, forecasts.inputs(slice(1))))

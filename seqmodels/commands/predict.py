@@ -14,24 +14,33 @@ from seqmodels.files import writing_whole
 
 @command("predict", named=True, lists=("trusted",))
 def main(config: DictConfig, folder: Path) -> None:
-    settings = arguments_of(config)
-    with as_user_errors():
-        check_choice("checkpoint", settings["checkpoint"], ("best", "last", "previous"))
-        check_whole("threads", settings["threads"], 1)
-    run, file = run_and_file(settings["name"])
     with quick_imports():
         import torch
 
         from seqmodels.predict import load_predictor
+        from seqmodels.tasks.real.csv_files import DECIMALS, SEPARATORS
 
+    settings = arguments_of(config)
+    with as_user_errors():
+        check_choice("checkpoint", settings["checkpoint"], ("best", "last", "previous"))
+        check_whole("threads", settings["threads"], 1)
+        for name, choices in (("separator", SEPARATORS), ("decimal", DECIMALS)):
+            if settings[name] is not None:
+                check_choice(name, settings[name], choices)
+    run, file = run_and_file(settings["name"])
     torch.set_num_threads(settings["threads"])
     predictor = load_predictor(run, settings["checkpoint"], tuple(map(str, settings["trusted"] or [])))
+    for name in ("separator", "decimal"):
+        if settings[name] is not None:
+            setattr(predictor.form, name, settings[name])
     if file == "-":
         answer_stream(predictor)
         return
     output = output_file(settings["output"], run, file)
-    with as_user_errors():
+    try:
         pieces = predictor.pieces(file)
+    except (OSError, ValueError) as error:  # the readers advise on the settings of a task
+        raise UserError(str(error).partition("; task.missing")[0].replace("task.", "")) from error
     count = 0
     with writing_whole(output) as opened:
         for piece in pieces:

@@ -49,6 +49,9 @@ class Form(ABC):
 
     reader: Any
     """The reader of the task."""
+    separator: str | None = None
+    decimal: str | None = None
+    """How CSV files are written; found by itself where it is None."""
 
     @abstractmethod
     def __init__(self, **facts: Any) -> None: ...

@@ -31,12 +31,14 @@ class SequencesForm(Form):
 
     def __init__(self, **arguments: Any) -> None:
         self.reader = SequencesReader(**arguments)
+        self.separator, self.decimal = self.reader.separator, self.reader.decimal
 
     @property
     def columns(self) -> list[str]:
         return self.reader.inputs
 
     def read(self, path: str | Path) -> "Recordings":
+        self.reader.separator, self.reader.decimal = self.separator, self.decimal
         recorded = self.reader.read(path)
         sequences = self.reader.encode(recorded).split(recorded.lengths.tolist())
         return Recordings(self.reader, recorded.ids, sequences)

@@ -25,9 +25,8 @@ class Stream:
 
     def __init__(self, model: SequenceModel, form: Form) -> None:
         self.model, self.form = model, form
-        self.separator: str | None = getattr(form.reader, "separator", None)
-        self.decimal: str | None = getattr(form.reader, "decimal", None)
-        """The decimal mark of numbers that come as text; with a comma, a point will do as well."""
+        self.decimal = form.decimal
+        """The decimal mark of numbers that come as text; where it is a comma, a point will do as well."""
         self.sequence = 1
         self.open: dict[str, Steps] = {}
         form.steps(model, "1")  # which refuses a model that needs whole sequences
@@ -69,7 +68,7 @@ def answers_to_lines(lines: IO[bytes], stream: Stream) -> Iterator[pd.DataFrame]
         try:
             text = decoded(line, first=number == 1)
             if header is None:
-                separator = separator_of(text, stream)
+                separator = separator_of(text, stream.form)
                 header = header_of(text, separator, stream.form)
                 stream.decimal = stream.decimal or ("." if separator == "," else ",")
             elif not text.strip():
@@ -94,11 +93,11 @@ def decoded(line: bytes, first: bool) -> str:
         raise ValueError(f"it is not UTF-8: {error.reason}") from error
 
 
-def separator_of(header: str, stream: Stream) -> str:
-    """The separator of a header: that of the training files, or any other one that yields all columns."""
-    candidates = [*([stream.separator] if stream.separator else []), *SEPARATORS]
+def separator_of(header: str, form: Form) -> str:
+    """The separator of a header: the given one, or any other that yields all columns."""
+    candidates = [*([form.separator] if form.separator else []), *SEPARATORS]
     return next(
-        (mark for mark in candidates if set(stream.form.columns) <= set(fields_of(header, mark))),
+        (mark for mark in candidates if set(form.columns) <= set(fields_of(header, mark))),
         max(candidates, key=lambda mark: len(fields_of(header, mark))),
     )
 

@@ -53,7 +53,7 @@ class TableForm(Form):
         reader = self.reader
         asked = {"inputs": self.measured, "known": [name for name in reader.known if name not in CALENDAR]}
         asked |= {argument: [name] for argument, name in (("time", reader.time), ("id", reader.id)) if name is not None}
-        return self.forecasts(read_table(path, asked)[0])
+        return self.forecasts(read_table(path, asked, self.separator, self.decimal)[0])
 
     def forecasts(self, table: pd.DataFrame) -> "Forecasts":
         """All windows of a table, also those after which it ends."""
@@ -70,7 +70,7 @@ class TableForm(Form):
     def firsts(self, rows: Rows) -> np.ndarray:
         """The first rows of all windows."""
         reader = self.reader
-        blank = rows.missing[:, reader.positions(self.measured)].all(axis=1)
+        blank: np.ndarray = rows.missing[:, reader.positions(self.measured)].all(axis=1)
         ahead = reader.horizon if reader.known else 0
         found = [np.zeros(0, dtype=np.int64)]
         for start, end in zip(rows.starts[:-1], rows.starts[1:], strict=True):

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -362,3 +363,119 @@ def test_a_reader_is_rebuilt_from_its_facts(task_of, tmp_path):
     for name, (inputs, _) in sequences_of(task, "test").items():
         assert torch.equal(inputs, by_id[name])
     assert reader.decode(torch.tensor([[0.0, 1.0], [1.0, 0.0]])) == ["b", "a"]
+
+
+def spread(row, column, value):
+    """A change of one cell of the table of `frame`, by the number of its row."""
+
+    def change(table):
+        table[column] = table[column].astype(object)
+        table.loc[row, column] = value
+
+    return change
+
+
+def unsorted(table):
+    table.loc[len(table) - 1, "id"] = "s3"
+
+
+def with_rare_class(table):
+    table["split"] = np.where(table["id"] < "s5", "train", "test")
+    table.loc[table["id"] == "s7", "label"] = "c"
+
+
+def with_words(*words):
+    def change(table):
+        table["split"] = [words[int(name[1:]) % len(words)] for name in table["id"]]
+
+    return change
+
+
+def labelled(value):
+    def change(table):
+        table["label"] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (unsorted, {}, "id='id' should keep the rows of each sequence together, and s3 comes again in line 453 of .*mine.csv"),
+        (spread(4, "x", "n/a"), {}, "mine.csv: column 'x' should hold a number in every row, found a gap in line 6 .*task.missing"),
+        (spread(4, "x", "high"), {"missing": "mask"}, "mine.csv: column 'x' .* found 'high' in line 6"),
+        (spread(4, "id", None), {}, "id='id' should name a sequence in every row, and is empty in line 6 of"),
+        (spread(1, "label", "b"), {}, "label='label' should have one value for each sequence, and has a and b for id=s0 .line 3 of .*every_step"),
+        (spread(1, "writer", "w9"), {"group": "writer"}, "group='writer' should have one value for each sequence"),
+        (spread([0], "label", None), {"every_step": True}, "label should be given everywhere, and is missing in 1 of"),
+        (with_rare_class, {"split": "given"}, "each of its classes in training, and 'c' is only in validation or test .1 of 60"),
+        (labelled("a"), {}, "label should have at least two classes, and is 'a' everywhere"),
+        (labelled(0.5), {}, "label should vary in training"),
+        (labelled("a"), {"kind": "numbers"}, "kind=numbers: .*found 'a'"),
+        (with_words("train", "tset"), {"split": "given"}, "should hold 'train', 'val' or 'test', and holds 'tset'; did you mean 'test'"),
+        (with_words("train", "val"), {"split": "given"}, "should say 'test' for some sequences"),
+        (with_words("train", "train", "test"), {"split": "given", "group": "writer"}, "group should lie in one split as a whole, and 'w0' lies in"),
+        (labelled("a"), {"split": "given"}, "split_column should be a column of .*got 'split'"),
+        (None, {"split": "group"}, "split should be 'random' or 'given', got 'group'"),
+        (None, {"id": None}, "id should be the column of .*mine.csv that tells its sequences apart, got None"),
+        (None, {"label": None}, "label should be the column of .*mine.csv to be answered, got None"),
+        (None, {"label": "lable"}, "label should be a column of .*got 'lable'; did you mean 'label'"),
+        (None, {"inputs": ["x", "label"]}, "inputs should not contain label='label'"),
+        (None, {"inputs": ["x", "x"]}, "inputs should name each column once, and 'x' comes twice"),
+        (None, {"inputs": []}, "inputs should be a list of columns"),
+        (None, {"labels": "labels.csv"}, "labels='labels.csv' is for a folder"),
+        (None, {"class_weights": [1, 2, 3]}, "class_weights should be 'balanced', or 2 numbers of at least 0, one for each class .a, b., got .1, 2, 3"),
+        (None, {"class_weights": "equal"}, "class_weights should be 'balanced', got 'equal'"),
+        (None, {"label": "z", "every_step": True, "class_weights": "balanced"}, "class_weights should be None where labels are numbers"),
+        (lambda table: table[:3], {}, "at least two classes"),
+        (lambda table: table[:3], {"label": "z", "every_step": True}, "sequences to train, validate and test on, and there is 1"),
+        (lambda table: table[:0], {}, "there are no rows in"),
+    ],
+)  # fmt: skip
+def test_tables_that_cannot_be_used(task_of, change, settings, message):
+    table = frame()
+    changed = None if change is None else change(table)
+    with pytest.raises(ValueError, match=message):
+        task_of(table if changed is None else changed, **settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "a" / "s3.csv").write_text("x,w\n1,2\n"), "inputs should be a column of .*s3.csv .x, w., got 'y'"),
+        (lambda folder: (folder / "a" / "s3.csv").write_text("x,y\n1,2\n1,two\n"), "s3.csv: column 'y' should hold a number in every row, found 'two' in line 3"),
+        (lambda folder: (folder / "a" / "s3.csv").write_text("z,x,y\n1,2,3\n1,2,\n"), "s3.csv: column 'y' .* found a gap in line 3"),
+        (lambda folder: (folder / "a" / "s3.csv").write_text("x,y\n1,2\n1,2,3\n"), "s3.csv is not: the header has 2 fields, and line 3 has 3"),
+        (lambda folder: (folder / "a" / "s3.csv").write_text("z,x,y\n"), "s3.csv has no rows"),
+        (lambda folder: (folder / "extra.csv").write_text("x,y\n1,2\n"), "extra.csv lies in .*files itself"),
+        (shutil.rmtree, "there is none at"),
+        (lambda folder: [file.unlink() for file in folder.rglob("*.csv")], "should be a folder with files of sequences .*files has none"),
+    ],
+)  # fmt: skip
+def test_folders_that_cannot_be_used(tmp_path, change, message):
+    folder = folder_of(frame(sequences=20), tmp_path / "files", classes=True)
+    change(folder)
+    with pytest.raises((ValueError, OSError), match=message):
+        Sequences(str(folder), ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        (["s0,a", "s1,a", "s9,b"], {}, "labels should name files in .*, and s9 .line 4. is not there"),
+        (["s0,a", "s1.csv,a", "s0.csv,b"], {}, "labels should name each file once, and s0.csv comes again in line 4"),
+        (["s0,a", "s1,b"], {}, "labels should name each file in .*, and labels.csv lacks s2.csv .1 of 3 files"),
+        (["s0,a", "s1,a", "s2,b"], {"id": None}, "id should be the column of labels=labels.csv that names the files"),
+        (["s0,a", "s1,a", "s2,b"], {"label": None}, "label should be the column of labels.csv to be answered"),
+        (["s0,a", "s1,a", "s2,b"], {"labels": "lables.csv"}, "there is none at lables.csv"),
+        (["s0,a", "s1,a", "s2,b"], {"labels": None}, "id='file' needs labels"),
+        (["s0,a", "s1,a", "s2,b"], {"labels": None, "id": None}, "label='label' needs labels.* there, the label is the folder"),
+        (["s0,a", "s1,a", "s2,b"], {"labels": None, "id": None, "label": None, "group": "g"}, "group='g' needs labels"),
+    ],
+)
+def test_tables_of_labels_that_cannot_be_used(tmp_path, rows, settings, message):
+    for number in range(3):
+        (tmp_path / f"s{number}.csv").write_text(f"x\n{number}\n1\n")
+    (tmp_path / "labels.csv").write_text("file,label\n" + "\n".join(rows) + "\n")
+    with pytest.raises((ValueError, OSError), match=message):
+        Sequences(str(tmp_path), ["x"], **{"label": "label", "id": "file", "labels": "labels.csv", **settings})

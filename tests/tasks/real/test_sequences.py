@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from seqmodels.batches import generator_for
+from seqmodels.model import SequenceModel
 from seqmodels.tasks.real import Sequences
 from seqmodels.tasks.task import IGNORED
 
@@ -401,20 +402,20 @@ def labelled(value):
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        (unsorted, {}, "id='id' should keep the rows of each sequence together, and s3 comes again in line 453 of .*mine.csv"),
-        (spread(4, "x", "n/a"), {}, "mine.csv: column 'x' should hold a number in every row, found a gap in line 6 .*task.missing"),
+        (unsorted, {}, "id='id' should keep .* together, and s3 comes again in line 453 of .*mine.csv"),
+        (spread(4, "x", "n/a"), {}, "mine.csv: column 'x' .* found a gap in line 6 .*task.missing"),
         (spread(4, "x", "high"), {"missing": "mask"}, "mine.csv: column 'x' .* found 'high' in line 6"),
         (spread(4, "id", None), {}, "id='id' should name a sequence in every row, and is empty in line 6 of"),
-        (spread(1, "label", "b"), {}, "label='label' should have one value for each sequence, and has a and b for id=s0 .line 3 of .*every_step"),
+        (spread(1, "label", "b"), {}, "label='label' .* has a and b for id=s0 .line 3 of .*every_step"),
         (spread(1, "writer", "w9"), {"group": "writer"}, "group='writer' should have one value for each sequence"),
         (spread([0], "label", None), {"every_step": True}, "label should be given everywhere, and is missing in 1 of"),
-        (with_rare_class, {"split": "given"}, "each of its classes in training, and 'c' is only in validation or test .1 of 60"),
+        (with_rare_class, {"split": "given"}, "'c' is only in validation or test .1 of 60"),
         (labelled("a"), {}, "label should have at least two classes, and is 'a' everywhere"),
         (labelled(0.5), {}, "label should vary in training"),
         (labelled("a"), {"kind": "numbers"}, "kind=numbers: .*found 'a'"),
-        (with_words("train", "tset"), {"split": "given"}, "should hold 'train', 'val' or 'test', and holds 'tset'; did you mean 'test'"),
+        (with_words("train", "tset"), {"split": "given"}, "holds 'tset'; did you mean 'test'"),
         (with_words("train", "val"), {"split": "given"}, "should say 'test' for some sequences"),
-        (with_words("train", "train", "test"), {"split": "given", "group": "writer"}, "group should lie in one split as a whole, and 'w0' lies in"),
+        (with_words("train", "train", "test"), {"split": "given", "group": "writer"}, "in one split as a whole, and 'w0' lies in"),
         (labelled("a"), {"split": "given"}, "split_column should be a column of .*got 'split'"),
         (None, {"split": "group"}, "split should be 'random' or 'given', got 'group'"),
         (None, {"id": None}, "id should be the column of .*mine.csv that tells its sequences apart, got None"),
@@ -424,11 +425,11 @@ def labelled(value):
         (None, {"inputs": ["x", "x"]}, "inputs should name each column once, and 'x' comes twice"),
         (None, {"inputs": []}, "inputs should be a list of columns"),
         (None, {"labels": "labels.csv"}, "labels='labels.csv' is for a folder"),
-        (None, {"class_weights": [1, 2, 3]}, "class_weights should be 'balanced', or 2 numbers of at least 0, one for each class .a, b., got .1, 2, 3"),
+        (None, {"class_weights": [1, 2, 3]}, "2 numbers of at least 0, one for each class .a, b., got .1, 2, 3"),
         (None, {"class_weights": "equal"}, "class_weights should be 'balanced', got 'equal'"),
-        (None, {"label": "z", "every_step": True, "class_weights": "balanced"}, "class_weights should be None where labels are numbers"),
+        (None, {"label": "z", "every_step": True, "class_weights": "balanced"}, "where labels are numbers"),
         (lambda table: table[:3], {}, "at least two classes"),
-        (lambda table: table[:3], {"label": "z", "every_step": True}, "sequences to train, validate and test on, and there is 1"),
+        (lambda table: table[:3], {"label": "z", "every_step": True}, "to train, validate and test on, and there is 1"),
         (lambda table: table[:0], {}, "there are no rows in"),
     ],
 )  # fmt: skip
@@ -440,23 +441,33 @@ def test_tables_that_cannot_be_used(task_of, change, settings, message):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("content", "message"),
     [
-        (lambda folder: (folder / "a" / "s3.csv").write_text("x,w\n1,2\n"), "inputs should be a column of .*s3.csv .x, w., got 'y'"),
-        (lambda folder: (folder / "a" / "s3.csv").write_text("x,y\n1,2\n1,two\n"), "s3.csv: column 'y' should hold a number in every row, found 'two' in line 3"),
-        (lambda folder: (folder / "a" / "s3.csv").write_text("z,x,y\n1,2,3\n1,2,\n"), "s3.csv: column 'y' .* found a gap in line 3"),
-        (lambda folder: (folder / "a" / "s3.csv").write_text("x,y\n1,2\n1,2,3\n"), "s3.csv is not: the header has 2 fields, and line 3 has 3"),
-        (lambda folder: (folder / "a" / "s3.csv").write_text("z,x,y\n"), "s3.csv has no rows"),
-        (lambda folder: (folder / "extra.csv").write_text("x,y\n1,2\n"), "extra.csv lies in .*files itself"),
-        (shutil.rmtree, "there is none at"),
-        (lambda folder: [file.unlink() for file in folder.rglob("*.csv")], "should be a folder with files of sequences .*files has none"),
+        ("x,w\n1,2\n", "inputs should be a column of .*s3.csv .x, w., got 'y'"),
+        ("x,y\n1,2\n1,two\n", "s3.csv: column 'y' .* found 'two' in line 3"),
+        ("z,x,y\n1,2,3\n1,2,\n", "s3.csv: column 'y' .* found a gap in line 3"),
+        ("x,y\n1,2\n1,2,3\n", "s3.csv is not: the header has 2 fields, and line 3 has 3"),
+        ("z,x,y\n", "s3.csv has no rows"),
     ],
-)  # fmt: skip
-def test_folders_that_cannot_be_used(tmp_path, change, message):
+)
+def test_a_file_of_a_folder_that_cannot_be_used(tmp_path, content, message):
     folder = folder_of(frame(sequences=20), tmp_path / "files", classes=True)
-    change(folder)
-    with pytest.raises((ValueError, OSError), match=message):
+    (folder / "a" / "s3.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
         Sequences(str(folder), ["x", "y"])
+
+
+def test_folders_that_cannot_be_used(tmp_path):
+    folder = folder_of(frame(sequences=20), tmp_path / "files", classes=True)
+    (folder / "extra.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(ValueError, match=r"extra.csv lies in .*files itself"):
+        Sequences(str(folder), ["x", "y"])
+    with pytest.raises(FileNotFoundError, match="there is none at"):
+        Sequences(str(tmp_path / "flies"), ["x", "y"])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.md").write_text("to do")
+    with pytest.raises(ValueError, match=r"should be a folder with files of sequences .*empty has none"):
+        Sequences(str(tmp_path / "empty"), ["x", "y"])
 
 
 @pytest.mark.parametrize(
@@ -469,7 +480,11 @@ def test_folders_that_cannot_be_used(tmp_path, change, message):
         (["s0,a", "s1,a", "s2,b"], {"label": None}, "label should be the column of labels.csv to be answered"),
         (["s0,a", "s1,a", "s2,b"], {"labels": "lables.csv"}, "there is none at lables.csv"),
         (["s0,a", "s1,a", "s2,b"], {"labels": None}, "id='file' needs labels"),
-        (["s0,a", "s1,a", "s2,b"], {"labels": None, "id": None}, "label='label' needs labels.* there, the label is the folder"),
+        (
+            ["s0,a", "s1,a", "s2,b"],
+            {"labels": None, "id": None},
+            "label='label' needs labels.* there, the label is the folder",
+        ),
         (["s0,a", "s1,a", "s2,b"], {"labels": None, "id": None, "label": None, "group": "g"}, "group='g' needs labels"),
     ],
 )
@@ -479,3 +494,57 @@ def test_tables_of_labels_that_cannot_be_used(tmp_path, rows, settings, message)
     (tmp_path / "labels.csv").write_text("file,label\n" + "\n".join(rows) + "\n")
     with pytest.raises((ValueError, OSError), match=message):
         Sequences(str(tmp_path), ["x"], **{"label": "label", "id": "file", "labels": "labels.csv", **settings})
+
+
+SHOWN = [f"x{number}" for number in range(8)]
+
+
+def noise(seed, by_writer):
+    """A table of 60 writers with three sequences each, which show who wrote them, and labels without any meaning."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(3, 9, 180)
+    number = np.repeat(np.arange(180), lengths)
+    labels = rng.integers(0, 2, 60)[number % 60] if by_writer else rng.integers(0, 2, 180)[number]
+    table = pd.DataFrame({"id": number, "writer": number % 60, "label": labels})
+    writers = rng.standard_normal((60, 8))[number % 60]
+    table[SHOWN] = writers + 0.1 * rng.standard_normal(writers.shape)
+    table["split"] = np.array(["train", "train", "test"])[rng.permutation(60)[number % 60] % 3]
+    return table
+
+
+def score_in_test(task, seed):
+    """The accuracy in the test of a GRU after 80 steps."""
+    torch.manual_seed(seed)
+    model = SequenceModel(functools.partial(torch.nn.GRU, hidden_size=16, batch_first=True), 8, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for index in range(80):
+        inputs, targets, lengths = task.batch("train", index, 32, generator_for(seed, "train", index))
+        optimizer.zero_grad()
+        task.loss(model(inputs, lengths), targets).backward()
+        optimizer.step()
+    inputs, targets, lengths = task.batch("test", 0, 1000, None)
+    with torch.no_grad():
+        return (model(inputs, lengths).argmax(dim=1) == targets).float().mean().item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("by_writer", "settings", "leaks"),
+    [
+        (False, {}, False),
+        (False, {"split": "given"}, False),
+        (True, {"group": "writer"}, False),
+        (True, {"group": "writer", "split": "given"}, False),
+        (True, {}, True),  # what a split by group is for
+    ],
+)
+def test_labels_without_meaning_are_answered_at_chance(task_of, by_writer, settings, leaks):
+    scores = [
+        score_in_test(task_of(noise(seed, by_writer), inputs=SHOWN, split_seed=seed, **settings), seed)
+        for seed in range(20)
+    ]
+    independent = 20 * (10 if by_writer else 30)
+    if leaks:
+        assert np.mean(scores) > 0.8
+    else:
+        assert abs(np.mean(scores) - 0.5) < 3.5 * 0.5 / independent**0.5

@@ -1,7 +1,7 @@
 """Tables for the screen and for Markdown pages, and the numbers in them."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -133,6 +133,21 @@ def result_table(result: dict[str, Any]) -> Table:
     }
     for name, value in rows.items():
         table.add_row(escape(name), escape(value), style="bold green" if value == "solved" else None)
+    return table
+
+
+def rows_table(title: str, rows: Sequence[Mapping[str, Any]], most: int = 24) -> Table:
+    """A table of rows that name their cells: numbers at the right, with four digits; at `most` so many rows."""
+    names = list(rows[0]) if rows else []
+    table = Table(title=escape(title), title_justify="left")
+    for name in names:
+        numeric = all(isinstance(row[name], int | float | None) for row in rows)
+        table.add_column(Text(name), justify="right" if numeric else "left")
+    for row in rows[:most]:
+        cells = ("" if row[name] is None else row[name] for name in names)
+        table.add_row(*(Text(significant(cell) if isinstance(cell, float) else str(cell)) for cell in cells))
+    if len(rows) > most:
+        table.caption = f"{len(rows) - most} more in result.json"
     return table
 
 

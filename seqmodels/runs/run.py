@@ -35,7 +35,7 @@ from seqmodels.report.curves import plot_curves, plot_lengths
 from seqmodels.report.folder import check_folder, write_config, write_result
 from seqmodels.report.predictions import plot_predictions
 from seqmodels.report.sheet import title_of
-from seqmodels.report.tables import lengths_table, parity_table, result_table
+from seqmodels.report.tables import lengths_table, parity_table, result_table, rows_table
 from seqmodels.report.verdict import advice, verdict_of
 from seqmodels.restore import load_weights
 from seqmodels.runs import loggers
@@ -64,6 +64,8 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         if not resumes:
             check_folder(folder)
         parity = prove(parts, console)
+        for title, rows in parts.task.report.items():
+            console.print(rows_table(title, rows))
         if resumes:
             (folder / "result.json").unlink(missing_ok=True)  # of fewer steps
         write_config(parts.config, folder)
@@ -74,7 +76,9 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
             return {}
         result = result_of(parts, parity, scores, diverged)
         if scores is not None:
-            draw(parts, result, folder)
+            outputs, targets = answers(parts.model, parts.data)
+            result["details"] = dict(parts.task.details(outputs, targets))
+            draw(parts, result, outputs, targets, folder)
         result["verdict"] = verdict_of(result, tested(parts))
         write_result(result, folder)
     if parts.page:
@@ -105,6 +109,8 @@ def show(result: dict[str, Any], parts: Parts, folder: Path, console: Console) -
         console.print(result_table(result))
         if len(result["lengths"]) > 1:
             console.print(lengths_table(result))
+        for title, rows in result["details"].items():
+            console.print(rows_table(title, rows))
         if result["verdict"] == "chance" and result["diverged_at"] is None:
             console.print(escape(advice(result, parts.task, pd.read_csv(folder / "metrics.csv"))))
     console.print(f"Results are in [bold]{escape(str(folder))}[/bold]", soft_wrap=True)
@@ -210,10 +216,10 @@ def test(parts: Parts) -> dict[str, float]:
     return {name: value.item() for name, value in parts.trainer.callback_metrics.items()}
 
 
-def draw(parts: Parts, result: dict[str, Any], folder: Path) -> None:
+def draw(parts: Parts, result: dict[str, Any], outputs: Tensor, targets: Tensor, folder: Path) -> None:
     """Draw all pictures of the run into its folder."""
     plot_curves(result, folder)
-    plot_predictions(parts.task, *answers(parts.model, parts.data), folder, title_of(result))
+    plot_predictions(parts.task, outputs, targets, folder, title_of(result))
     if len(result["lengths"]) > 1:
         plot_lengths(result, folder)
 
@@ -252,6 +258,8 @@ def result_of(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "parity": parity.as_dict() if isinstance(parity, ParityReport) else parity,
         "facts": task.facts,
+        "report": dict(task.report),
+        "details": {},
         "versions": {"seqmodels": __version__}
         | {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core", "omegaconf")}
         | {"python": platform.python_version()},

@@ -3,6 +3,7 @@
 from seqmodels.tasks.real.digits import Digits
 from seqmodels.tasks.real.forecast import Forecast
 from seqmodels.tasks.real.sequences import Sequences
+from seqmodels.tasks.real.table import Table
 from seqmodels.tasks.real.text import Text
 
-__all__ = ["Digits", "Forecast", "Sequences", "Text"]
+__all__ = ["Digits", "Forecast", "Sequences", "Table", "Text"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ def numbers(table: pd.DataFrame, column: str, gaps: bool = False) -> np.ndarray:
     return values
 
 
-def place(table: pd.DataFrame, row: int) -> str:
+def place(table: pd.DataFrame, row: Any) -> str:
     """Where in its file a row of a table is, such as "line 7"."""
     return f"{table.index.name} {table.index[row]}"
 

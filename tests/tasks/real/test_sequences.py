@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -293,7 +292,7 @@ def test_gaps_are_masked_or_filled(task_of):
             seed for seed in range(20) if "s7" in task_of(table, missing="mask", split_seed=seed).ids["test"]
         )
     }
-    masked, filled = (task_of(table, missing=missing, **settings) for missing in ("mask", "fill"))
+    masked, filled = (task_of(table, missing=missing, **settings) for missing in ("mask", "forward"))
     whole = task_of(frame(), **settings)
     assert masked.facts["centers"] == filled.facts["centers"] == whole.facts["centers"]
     one = (1.0 - whole.reader.centers[0]) / whole.reader.scales[0]
@@ -311,7 +310,7 @@ def test_gaps_are_masked_or_filled(task_of):
 def test_steps_without_a_label_do_not_count(task_of):
     table = frame()
     table["label"] = np.where(np.arange(len(table)) % 3 == 0, table["label"], None)
-    task = task_of(table, every_step=True, missing="fill")
+    task = task_of(table, every_step=True, missing="forward")
     for split in task.data:
         _, targets, lengths = task.batch(split, 0, 1000, torch.Generator())
         expected = table[table["id"].isin(task.ids[split])]["label"].notna().sum()
@@ -343,10 +342,24 @@ def test_details_against_scikit_learn():
     outputs = torch.randn(370, 9, generator=torch.Generator().manual_seed(0)) + 2 * F.one_hot(right, 9)
     details = task.details(outputs, right)
     answers = outputs.argmax(dim=1)
-    assert details["confusion"] == confusion_matrix(right, answers).tolist()
-    assert details["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(right, answers))
-    assert list(details["recall"].values()) == pytest.approx(recall_score(right, answers, average=None))
-    assert list(details["recall"]) == task.symbols
+    assert details["test"][0]["accuracy"] == pytest.approx((answers == right).float().mean())
+    assert details["test"][0]["balanced accuracy"] == pytest.approx(balanced_accuracy_score(right, answers))
+    rows = details["answers in the test, by class"]
+    assert [row.pop("class") for row in rows] == task.symbols
+    assert [row.pop("recall") for row in rows] == pytest.approx(recall_score(right, answers, average=None))
+    assert [list(row.values()) for row in rows] == confusion_matrix(right, answers).tolist()
+
+
+def test_the_report_says_what_was_read():
+    report = vowels().report
+    assert report["data/japanese_vowels.csv"] == [
+        {"format": "csv", "separator": "comma", "decimal": ".", "sequences": 640, "steps": 9961}
+    ]
+    assert [row["column"] for row in report["columns"]] == [*CHANNELS, "speaker"]
+    assert report["splits"][2] == {
+        "split": "test", "sequences": 370, "steps": 5687, "shortest": 7, "median": 15.0, "longest": 29,
+    }  # fmt: skip
+    assert report["labels of each class"][2] == {"class": "3", "train": 25, "val": 5, "test": 88}
 
 
 def test_a_reader_is_rebuilt_from_its_facts(task_of, tmp_path):
@@ -356,7 +369,9 @@ def test_a_reader_is_rebuilt_from_its_facts(task_of, tmp_path):
 
     table = frame()
     task = task_of(table)
-    reader = SequencesReader(**json.loads(json.dumps(task.facts)))
+    facts = json.loads(json.dumps(task.facts))
+    assert facts.pop("reader") == "sequences"
+    reader = SequencesReader(**facts)
     table.drop(columns=["label", "writer"]).to_csv(tmp_path / "new.csv", index=False)
     recorded = reader.read(tmp_path / "new.csv")
     values = torch.split(reader.encode(recorded), recorded.lengths.tolist())
@@ -415,7 +430,7 @@ def labelled(value):
         (labelled("a"), {"kind": "numbers"}, "kind=numbers: .*found 'a'"),
         (with_words("train", "tset"), {"split": "given"}, "holds 'tset'; did you mean 'test'"),
         (with_words("train", "val"), {"split": "given"}, "should say 'test' for some sequences"),
-        (with_words("train", "train", "test"), {"split": "given", "group": "writer"}, "in one split as a whole, and 'w0' lies in"),
+        (with_words("train", "train", "test"), {"split": "given", "group": "writer"}, "as a whole, and 'w0' lies in"),
         (labelled("a"), {"split": "given"}, "split_column should be a column of .*got 'split'"),
         (None, {"split": "group"}, "split should be 'random' or 'given', got 'group'"),
         (None, {"id": None}, "id should be the column of .*mine.csv that tells its sequences apart, got None"),

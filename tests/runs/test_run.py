@@ -135,6 +135,8 @@ def test_a_layer_that_cannot_do_with_mixed_lengths_is_refused_before_anything_is
     with pytest.raises(UserError, match=r"task\.mixed_lengths=true needs a layer that accepts packed"):
         train(*options, "model.bidirectional=true", name="both")
     assert list((tmp_path / "both").iterdir()) == []
+    with pytest.raises(UserError, match="sequences of different lengths need a layer that accepts packed"):
+        train("task=japanese_vowels", *(word for word in options if "task." not in word), "model.bidirectional=true")
 
 
 def test_a_csv_file_of_ones_own(train, tmp_path):
@@ -143,6 +145,29 @@ def test_a_csv_file_of_ones_own(train, tmp_path):
     result = result_of(folder)
     assert result["solved"]
     assert result["test"] < 0.5 * result["baselines"]["persistence"]
+
+
+def test_japanese_vowels_beats_the_published_classifier(train):
+    folder = train("task=japanese_vowels", "model=nn_gru", "model.bidirectional=true", "trainer.max_steps=100")
+    result = result_of(folder)
+    assert result["solved"]
+    assert result["test"] > result["solved_at"] == 0.941
+    assert result["facts"]["classes"] == [str(number) for number in range(1, 10)]
+    assert (folder / "predictions.png").is_file()
+
+
+@pytest.mark.parametrize("settings", [["task.label=label"], ["task.label=number"]])
+def test_a_label_at_each_step_of_sequences_of_ones_own(train, tmp_path, settings):
+    """The answer is the input of the step before; the batches of the test differ in length."""
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(3, 12, 80)
+    table = pd.DataFrame({"id": np.repeat(np.arange(80), numbers), "x": rng.standard_normal(numbers.sum())})
+    table["number"] = table.groupby("id")["x"].shift(fill_value=0.0)
+    table["label"] = np.where(table["number"] > 0, "up", "down")
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    words = [f"task.path={tmp_path / 'mine.csv'}", "task.id=id", "task.inputs=[x]", "task.every_step=true", *settings]
+    result = result_of(train("task=sequences", *words, "data.batch_size=5", "trainer.max_steps=150", "page=true"))
+    assert result["solved"]
 
 
 def test_the_default_run_learns_parity_check_and_generalises(train):

@@ -73,5 +73,5 @@ def inputs_of(table: pd.DataFrame, columns: Columns, path: str | Path) -> np.nda
     try:
         return np.stack([numbers(table, name, columns.gaps) for name in columns.inputs], axis=1)
     except ValueError as error:
-        hint = "; task.missing=mask or fill accepts gaps" if "found a gap" in str(error) else ""
+        hint = "; task.missing=mask or forward accepts gaps" if "found a gap" in str(error) else ""
         raise ValueError(f"{path}: {error}{hint}") from error

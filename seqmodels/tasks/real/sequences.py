@@ -1,5 +1,6 @@
 """Sequences of any length, from your own files: their class, a number about them, or a label at each step."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,15 +13,17 @@ from torchmetrics import Metric
 
 from seqmodels.checks import check_choice, check_flag, check_seed
 from seqmodels.tasks.finite import FiniteTask
-from seqmodels.tasks.real.table import RootMeanSquaredError
+from seqmodels.tasks.losses import LOSSES
 from seqmodels.tasks.real.labels import Labels, class_weights_of
 from seqmodels.tasks.real.layouts import read
 from seqmodels.tasks.real.linear import linear_answers
 from seqmodels.tasks.real.ragged import Ragged, bounds_of
 from seqmodels.tasks.real.recorded import Columns
+from seqmodels.tasks.real.sequence_splits import divide
 from seqmodels.tasks.real.sequences_reader import SequencesReader
-from seqmodels.tasks.real.splits import divide
-from seqmodels.tasks.task import IGNORED, Split
+from seqmodels.tasks.real.sequences_report import report_of
+from seqmodels.tasks.real.table import RootMeanSquaredError
+from seqmodels.tasks.task import IGNORED, Rows, Split
 
 
 class Sequences(FiniteTask):
@@ -52,8 +55,10 @@ class Sequences(FiniteTask):
         split_column: the column with train, val or test, where splits are given. Without any val, a sixth of train is
             used.
         split_seed: of random splits.
-        missing: what a gap in an input means: "refuse", "mask" or "fill"; see `SequencesReader`. Unless refused, steps
-            without a label are not scored.
+        missing: "refuse" gaps in the inputs; "mask": read the mean in their place, and a further feature for each input
+            that tells gaps; or fill them "forward" with the last value before, at the beginning of a sequence with the
+            mean. Unless refused, steps without a label are not scored.
+        loss: of numbers, on scaled values: "mse", "mae" or "huber". That of classes is the cross-entropy.
         class_weights: how much an answer counts in the loss, by its class: "balanced" (every class as much as another),
             or a list of numbers in the order of the classes; all the same if not given.
         solved_at: the score that counts as solved, such as a published one.
@@ -78,7 +83,8 @@ class Sequences(FiniteTask):
         group: str | None = None,
         split_column: str = "split",
         split_seed: int = 0,
-        missing: Literal["refuse", "mask", "fill"] = "refuse",
+        missing: Literal["refuse", "mask", "forward"] = "refuse",
+        loss: Literal["mse", "mae", "huber"] = "mse",
         class_weights: Literal["balanced"] | Sequence[float] | None = None,
         solved_at: float | None = None,
         separator: str | None = None,
@@ -86,7 +92,8 @@ class Sequences(FiniteTask):
     ) -> None:
         check_flag("every_step", every_step)
         check_choice("split", split, ["random", "given"])
-        check_choice("missing", missing, ["refuse", "mask", "fill"])
+        check_choice("missing", missing, ["refuse", "mask", "forward"])
+        check_choice("loss", loss, LOSSES)
         check_seed(split_seed)
         about: dict[str, Any] = {"group": group} if group is not None else {}
         about |= {"split_column": split_column} if split == "given" else {}
@@ -118,6 +125,7 @@ class Sequences(FiniteTask):
         self.input_size = self.reader.input_size
         self.output_size = len(found.classes) if found.classes else 1
         self.metric_name = "accuracy" if found.classes else "rmse"
+        self.loss_name = loss
         self.padded = len(np.unique(recorded.lengths)) > 1
         values, targets = self.reader.encode(recorded), found.targets(self.reader.center, self.reader.scale)
         self.data: dict[Split, Ragged] = {}
@@ -133,6 +141,7 @@ class Sequences(FiniteTask):
             if not self.is_scored(self.data[name].targets).any():
                 raise ValueError(f"label should be given for some steps of each split, and is for none of {name}")
 
+        self.report = report_of(path, recorded, list(inputs), label or "folder", found, splits)
         known = self.data["train"].targets
         self.weights = None
         if class_weights is not None:
@@ -153,20 +162,22 @@ class Sequences(FiniteTask):
     def examples(self, split: Split) -> int:
         return len(self.data[split].ends)
 
-    def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        data = self.data[split]
+    def chosen(self, split: Split, index: int, size: int, generator: torch.Generator) -> Tensor:
         if split == "train":
-            chosen = data.draw(size, generator)
-        else:
-            chosen = torch.arange(index * size, min((index + 1) * size, len(data.ends)))
-        inputs, targets, lengths = data.batch(chosen, self.every_step)
+            return self.data[split].draw(size, generator)
+        return super().chosen(split, index, size, generator)
+
+    def read(self, split: Split, chosen: Tensor) -> tuple[Tensor, ...]:
+        inputs, targets, lengths = self.data[split].batch(chosen, self.every_step)
         return (inputs, targets, lengths) if self.padded else (inputs, targets)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        if self.weights is None:
-            return super().loss(outputs, targets)
         if self.every_step:
             outputs, targets = self.scored(outputs, targets)
+        if self.symbols is None:
+            return LOSSES[self.loss_name](outputs, targets.to(outputs.dtype))
+        if self.weights is None:
+            return F.cross_entropy(outputs, targets)
         # a mean over positions, not over weights, so that the parts of a batch add up to the whole
         return F.cross_entropy(outputs, targets, self.weights.to(outputs), reduction="none").mean()
 
@@ -176,17 +187,28 @@ class Sequences(FiniteTask):
     def decode(self, answers: Tensor, split: Split) -> Tensor:
         return self.reader.center + self.reader.scale * answers
 
-    def details(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
-        """Of classes: the counts of answers (columns) by target (rows), the recall of each class that the test has, and
-        their mean, the balanced accuracy."""
+    def details(self, outputs: Tensor, targets: Tensor) -> dict[str, Rows]:
+        """Of classes: accuracy and balanced accuracy (the mean recall of the classes), and how often each class is
+        answered with which."""
         if self.symbols is None:
             return {}
         answers, right = self.scored(outputs, targets)
         count = self.output_size
-        confusion = torch.bincount(count * right + answers.argmax(dim=1), minlength=count**2).view(count, count)
-        recalls = confusion.diagonal() / confusion.sum(dim=1)  # NaN for a class that the test lacks
-        named = {name: recall for name, recall in zip(self.symbols, recalls.tolist(), strict=True) if recall == recall}
-        return {"balanced_accuracy": recalls.nanmean().item(), "recall": named, "confusion": confusion.tolist()}
+        counts = torch.bincount(count * right + answers.argmax(dim=1), minlength=count**2).view(count, count)
+        recalls = counts.diagonal() / counts.sum(dim=1)
+        scores = {"accuracy": counts.diagonal().sum() / counts.sum(), "balanced accuracy": recalls.nanmean()}
+        rows = zip(self.symbols, recalls.tolist(), counts.tolist(), strict=True)
+        return {
+            "test": [{name: score.item() for name, score in scores.items()}],
+            "answers in the test, by class": [
+                {
+                    "class": name,
+                    "recall": None if math.isnan(recall) else recall,  # the test lacks the class
+                    **{f"as {answer}": number for answer, number in zip(self.symbols, row, strict=True)},
+                }
+                for name, recall, row in rows
+            ],
+        }
 
     def _most_likely(self) -> float:
         """The best answer without seeing the input: the most frequent class of training, or its mean."""

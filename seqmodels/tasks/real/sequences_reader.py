@@ -22,9 +22,7 @@ class SequencesReader:
         inputs: the columns that are read.
         centers: the mean of each of them in training.
         scales: the standard deviation of each of them in training.
-        missing: what a gap means: "refuse" (an error), "mask" (the mean, and a further input that is 1 there and 0
-            elsewhere, for each column), or "fill" (the last value before it in the sequence, or the mean at its
-            beginning).
+        missing: what a gap means: "refuse", "mask" or "forward"; see `Sequences`.
         id: the column that tells the sequences of a long table apart; None where each has a file of its own.
         label: the column of the answers, by which they are named.
         every_step: there is an answer at each step.
@@ -107,7 +105,7 @@ class SequencesReader:
 
     def encode(self, recorded: Recorded) -> Tensor:
         """What a model reads: (steps, input_size), of all sequences one below the other."""
-        values = filled(recorded) if self.missing == "fill" else recorded.inputs
+        values = filled(recorded) if self.missing == "forward" else recorded.inputs
         gaps = np.isnan(values)
         scaled = torch.tensor(np.where(gaps, 0, (values - self.centers) / self.scales), dtype=torch.float32)
         return torch.cat([scaled, torch.tensor(gaps, dtype=torch.float32)], dim=1) if self.missing == "mask" else scaled

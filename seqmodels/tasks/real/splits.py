@@ -1,111 +1,147 @@
-"""Which sequences are for training, validation and test: at random, by group, or as a column says."""
+"""Splits of windows into training, validation and test, by time or by series. No target is in two of them."""
 
-import itertools
-import warnings
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from seqmodels.checks import nearest
+from seqmodels.tasks.real.rows import Rows
+from seqmodels.tasks.real.table_reader import TableReader
+from seqmodels.tasks.real.times import time_like
 from seqmodels.tasks.task import Split
 
-FOLDS = 6
-"""A sixth of the sequences is for the test, and another one for validation."""
-
-SPLITS: list[Split] = ["train", "val", "test"]
-
-Splits = dict[Split, np.ndarray]
-"""The numbers of the sequences of each split, in ascending order."""
+Border = float | int | str
 
 
-def divide(
-    how: str,
-    count: int,
-    classes: np.ndarray | None = None,
-    groups: pd.Series | None = None,
-    given: pd.Series | None = None,
-    seed: int = 0,
-) -> Splits:
-    """Divide sequences into splits.
-
-    At random, a sixth of them is for the test, and another one for validation. As `given`, validation is a sixth of
-    what is for training where `given` has no "val".
-
-    Args:
-        how: "random" or "given".
-        count: the number of sequences.
-        classes: the class of each; every split has nearly the same shares of them.
-        groups: the group of each, which is to lie in one split as a whole.
-        given: "train", "val" or "test" for each.
-        seed: of the random division.
+def split_windows(
+    rows: Rows, reader: TableReader, split: str, val_from: Border, test_from: Border
+) -> tuple[dict[Split, np.ndarray], dict[str, int]]:
+    """The first rows of the windows of each split, and how many windows are left out, by the reason.
 
     Raises:
-        ValueError: there are too few sequences or groups, or `given` has other words, lacks a split or divides a group.
+        ValueError: a split would be empty, or a target have no value in it.
     """
-    everything = np.arange(count)
-    if how == "given":
-        assert given is not None
-        check_words(given)
-        splits: Splits = {split: everything[given == split] for split in SPLITS}
-        if not len(splits["val"]):
-            splits["val"], splits["train"] = part_of(splits["train"], classes, groups, seed)
+    window, horizon = reader.window, reader.horizon
+    firsts = first_rows(rows, window, horizon, reader.difference)
+    if split == "time":
+        parts = split_by_time(rows, firsts, window, horizon, val_from, test_from)
     else:
-        test, others = part_of(everything, classes, groups, seed)
-        val, train = part_of(others, classes, groups, seed, FOLDS - 1)
-        splits = {"train": train, "val": val, "test": test}
-    for split, members in splits.items():
-        if not len(members):
+        parts = split_by_series(rows, firsts, val_from, test_from)
+    left_out = {"targets on both sides of a border": len(firsts) - sum(map(len, parts.values()))}
+    left_out["no target measured"] = 0
+    for name, part in parts.items():
+        if not len(part):
             raise ValueError(
-                f"path should hold enough sequences to train, validate and test on, and {split} is left without any"
+                f"val_from={val_from!r} and test_from={test_from!r} should leave windows to train, validate and test "
+                f"on, and leave none for {name} of {len(firsts)} windows in {len(rows.values)} rows "
+                f"(window={window}, horizon={horizon})"
             )
-    if groups is not None:
-        check_groups(groups, splits)
-    return splits
+        if rows.missing.any():
+            measured = ~np.isnan(reader.measured(rows, part))
+            for target, found in zip(reader.targets, measured.any((0, 1)), strict=True):
+                if not found:
+                    raise ValueError(f"targets should be measured in each split, and {target!r} never is in {name}")
+            parts[name] = part[measured.any((1, 2))]
+            left_out["no target measured"] += len(part) - len(parts[name])
+    return parts, left_out
 
 
-def check_words(given: pd.Series) -> None:
-    """Refuse words other than train, val and test, and a column that never says train or test."""
-    words = given.unique().tolist()
-    for word in words:
-        if word not in SPLITS:
-            hint = nearest(str(word), SPLITS)
-            raise ValueError(f"split_column should hold 'train', 'val' or 'test', and holds {word!r}{hint}")
-    for word in ("train", "test"):
-        if word not in words:
-            raise ValueError(f"split_column should say {word!r} for some sequences, and never does")
-
-
-def check_groups(groups: pd.Series, splits: Splits) -> None:
-    """Refuse a group that lies in several splits."""
-    for one, other in itertools.combinations(SPLITS, 2):
-        shared = set(groups.iloc[splits[one]]) & set(groups.iloc[splits[other]])
-        if shared:
-            raise ValueError(
-                f"group should lie in one split as a whole, and {min(map(str, shared))!r} lies in {one} and {other} "
-                f"({len(shared)} such groups)"
-            )
-
-
-def part_of(
-    members: np.ndarray, classes: np.ndarray | None, groups: pd.Series | None, seed: int, folds: int = FOLDS
-) -> tuple[np.ndarray, np.ndarray]:
-    """One of `folds` random parts of nearly equal size, and the other ones together.
+def first_rows(rows: Rows, window: int, horizon: int, difference: bool) -> np.ndarray:
+    """The first rows of all windows, each of which lies in one series, as do the rows to forecast after it.
 
     Raises:
-        ValueError: there are fewer than two members or groups.
+        ValueError: a series is too short for one.
     """
-    from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold  # takes a second to import
+    needed = window + horizon + difference
+    lengths = np.diff(rows.starts)
+    short = np.flatnonzero(lengths < needed)
+    if len(short):
+        which = "the table" if rows.names is None else f"series {rows.names[short[0]]!r}"
+        raise ValueError(
+            f"window={window} with horizon={horizon} needs {needed} rows, and {which} has {lengths[short[0]]}"
+            + (f" ({len(short)} such series of {len(lengths)})" if rows.names is not None else "")
+        )
+    lasts = rows.starts[1:] - window - horizon + 1
+    return np.concatenate([np.arange(*ends) for ends in zip(rows.starts[:-1] + difference, lasts, strict=True)])
 
-    units = len(members) if groups is None else groups.iloc[members].nunique()
-    if units < 2:
-        what = "sequences" if groups is None else "groups of sequences"
-        raise ValueError(f"path should hold {what} to train, validate and test on, and there is {units} to divide")
-    labels = np.zeros(len(members), dtype=int) if classes is None else classes[members]
-    kind: Any = StratifiedGroupKFold if groups is not None else KFold if classes is None else StratifiedKFold
-    number = max(2, min(folds, units, np.bincount(labels).max()))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # it is missing from some parts
-        divisions = kind(number, shuffle=True, random_state=seed)
-        others, part = next(divisions.split(labels, labels, None if groups is None else groups.iloc[members]))
-    return members[part], members[others]
+
+def fraction(argument: str, border: Border) -> float | None:
+    """A border as a fraction of the data; None if it is a time.
+
+    Raises:
+        ValueError: it is a number from 1 on, where there are no times.
+    """
+    is_number = isinstance(border, int | float) and not isinstance(border, bool)
+    return float(border) if is_number and 0 < float(border) < 1 else None
+
+
+def split_by_time(
+    rows: Rows, firsts: np.ndarray, window: int, horizon: int, val_from: Border, test_from: Border
+) -> dict[Split, np.ndarray]:
+    """The first rows of the windows of each split; those whose targets are on both sides of a border are left out.
+
+    A border is the time of the first target of a split, or a fraction of all windows: of all series together, which are
+    then split at the same time. Without times, each series is split at this fraction of its own windows.
+
+    Raises:
+        ValueError: a border is neither a fraction nor a time, or they are in the wrong order.
+    """
+    if rows.times is None:
+        series = rows.series[firsts]
+        counts = np.bincount(series)
+        low = np.arange(len(firsts)) - (np.cumsum(counts) - counts)[series]
+        high = low + horizon - 1
+    else:
+        low, high = rows.times[firsts + window], rows.times[firsts + window + horizon - 1]
+        ordered = np.sort(low)
+
+    def cut(argument: str, border: Border) -> Any:
+        share = as_fraction(border)
+        if rows.times is None:
+            if share is None:
+                raise ValueError(f"{argument} should be a fraction between 0 and 1 without task.time, got {border!r}")
+            return floor(counts * share)[series]
+        return time_like(rows.times, argument, border) if share is None else ordered[floor(len(ordered) * share)]
+
+    val_cut, test_cut = cut("val_from", val_from), cut("test_from", test_from)
+    if np.any(val_cut > test_cut):
+        raise ValueError(f"val_from should be before test_from, got {val_from!r} and {test_from!r}")
+    return {
+        "train": firsts[high < val_cut],
+        "val": firsts[(low >= val_cut) & (high < test_cut)],
+        "test": firsts[low >= test_cut],
+    }
+
+
+def split_by_series(rows: Rows, firsts: np.ndarray, val_from: Border, test_from: Border) -> dict[Split, np.ndarray]:
+    """The first rows of the windows of each split. The series are divided at random, the same way for every run.
+
+    Raises:
+        ValueError: there are fewer than three series, or a border is no fraction.
+    """
+    count = len(rows.starts) - 1
+    val_share, test_share = as_fraction(val_from), as_fraction(test_from)
+    if count < 3:
+        raise ValueError(f"split='id' needs three series or more, got {count}; task.id names the column of series")
+    if val_share is None or test_share is None or val_share > test_share:
+        raise ValueError(
+            f"val_from and test_from should be ascending fractions for split='id', got {val_from} and {test_from}"
+        )
+    val_cut = min(max(1, int(floor(count * val_share))), count - 2)
+    test_cut = min(max(val_cut + 1, int(floor(count * test_share))), count - 1)
+    place = np.random.default_rng(0).permutation(count)[rows.series[firsts]]
+    return {
+        "train": firsts[place < val_cut],
+        "val": firsts[(place >= val_cut) & (place < test_cut)],
+        "test": firsts[place >= test_cut],
+    }
+
+
+def as_fraction(border: Border) -> float | None:
+    """A border as a fraction of the data; None if it is a time."""
+    is_number = isinstance(border, int | float) and not isinstance(border, bool)
+    return float(border) if is_number and 0 < float(border) < 1 else None
+
+
+def floor(number: float | np.ndarray) -> np.ndarray:
+    """Rounded down; a share of 0.7 is a little less in binary."""
+    return np.floor(np.asarray(number) + 1e-9).astype(np.int64)

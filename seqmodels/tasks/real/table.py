@@ -14,7 +14,7 @@ from seqmodels.tasks.finite import FiniteTask
 from seqmodels.tasks.losses import LOSSES, check_loss, quantile_loss
 from seqmodels.tasks.real.baselines import Scores, simple_forecasts
 from seqmodels.tasks.real.rows import covered
-from seqmodels.tasks.real.table_splits import Border, split_windows
+from seqmodels.tasks.real.splits import Border, split_windows
 from seqmodels.tasks.real.table_reader import TableReader
 from seqmodels.tasks.real.table_report import report_of
 from seqmodels.tasks.real.times import time_like

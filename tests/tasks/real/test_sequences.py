@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from seqmodels.batches import generator_for
+from seqmodels.model import SequenceModel
 from seqmodels.tasks.real import Sequences
 from seqmodels.tasks.task import IGNORED
 
@@ -291,7 +292,7 @@ def test_gaps_are_masked_or_filled(task_of):
             seed for seed in range(20) if "s7" in task_of(table, missing="mask", split_seed=seed).ids["test"]
         )
     }
-    masked, filled = (task_of(table, missing=missing, **settings) for missing in ("mask", "fill"))
+    masked, filled = (task_of(table, missing=missing, **settings) for missing in ("mask", "forward"))
     whole = task_of(frame(), **settings)
     assert masked.facts["centers"] == filled.facts["centers"] == whole.facts["centers"]
     one = (1.0 - whole.reader.centers[0]) / whole.reader.scales[0]
@@ -309,7 +310,7 @@ def test_gaps_are_masked_or_filled(task_of):
 def test_steps_without_a_label_do_not_count(task_of):
     table = frame()
     table["label"] = np.where(np.arange(len(table)) % 3 == 0, table["label"], None)
-    task = task_of(table, every_step=True, missing="fill")
+    task = task_of(table, every_step=True, missing="forward")
     for split in task.data:
         _, targets, lengths = task.batch(split, 0, 1000, torch.Generator())
         expected = table[table["id"].isin(task.ids[split])]["label"].notna().sum()
@@ -341,10 +342,24 @@ def test_details_against_scikit_learn():
     outputs = torch.randn(370, 9, generator=torch.Generator().manual_seed(0)) + 2 * F.one_hot(right, 9)
     details = task.details(outputs, right)
     answers = outputs.argmax(dim=1)
-    assert details["confusion"] == confusion_matrix(right, answers).tolist()
-    assert details["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(right, answers))
-    assert list(details["recall"].values()) == pytest.approx(recall_score(right, answers, average=None))
-    assert list(details["recall"]) == task.symbols
+    assert details["test"][0]["accuracy"] == pytest.approx((answers == right).float().mean())
+    assert details["test"][0]["balanced accuracy"] == pytest.approx(balanced_accuracy_score(right, answers))
+    rows = details["answers in the test, by class"]
+    assert [row.pop("class") for row in rows] == task.symbols
+    assert [row.pop("recall") for row in rows] == pytest.approx(recall_score(right, answers, average=None))
+    assert [list(row.values()) for row in rows] == confusion_matrix(right, answers).tolist()
+
+
+def test_the_report_says_what_was_read():
+    report = vowels().report
+    assert report["data/japanese_vowels.csv"] == [
+        {"format": "csv", "separator": "comma", "decimal": ".", "sequences": 640, "steps": 9961}
+    ]
+    assert [row["column"] for row in report["columns"]] == [*CHANNELS, "speaker"]
+    assert report["splits"][2] == {
+        "split": "test", "sequences": 370, "steps": 5687, "shortest": 7, "median": 15.0, "longest": 29,
+    }  # fmt: skip
+    assert report["labels of each class"][2] == {"class": "3", "train": 25, "val": 5, "test": 88}
 
 
 def test_a_reader_is_rebuilt_from_its_facts(task_of, tmp_path):
@@ -354,7 +369,9 @@ def test_a_reader_is_rebuilt_from_its_facts(task_of, tmp_path):
 
     table = frame()
     task = task_of(table)
-    reader = SequencesReader(**json.loads(json.dumps(task.facts)))
+    facts = json.loads(json.dumps(task.facts))
+    assert facts.pop("reader") == "sequences"
+    reader = SequencesReader(**facts)
     table.drop(columns=["label", "writer"]).to_csv(tmp_path / "new.csv", index=False)
     recorded = reader.read(tmp_path / "new.csv")
     values = torch.split(reader.encode(recorded), recorded.lengths.tolist())
@@ -362,3 +379,187 @@ def test_a_reader_is_rebuilt_from_its_facts(task_of, tmp_path):
     for name, (inputs, _) in sequences_of(task, "test").items():
         assert torch.equal(inputs, by_id[name])
     assert reader.decode(torch.tensor([[0.0, 1.0], [1.0, 0.0]])) == ["b", "a"]
+
+
+def spread(row, column, value):
+    """A change of one cell of the table of `frame`, by the number of its row."""
+
+    def change(table):
+        table[column] = table[column].astype(object)
+        table.loc[row, column] = value
+
+    return change
+
+
+def unsorted(table):
+    table.loc[len(table) - 1, "id"] = "s3"
+
+
+def with_rare_class(table):
+    table["split"] = np.where(table["id"] < "s5", "train", "test")
+    table.loc[table["id"] == "s7", "label"] = "c"
+
+
+def with_words(*words):
+    def change(table):
+        table["split"] = [words[int(name[1:]) % len(words)] for name in table["id"]]
+
+    return change
+
+
+def labelled(value):
+    def change(table):
+        table["label"] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (unsorted, {}, "id='id' should keep .* together, and s3 comes again in line 453 of .*mine.csv"),
+        (spread(4, "x", "n/a"), {}, "mine.csv: column 'x' .* found a gap in line 6 .*task.missing"),
+        (spread(4, "x", "high"), {"missing": "mask"}, "mine.csv: column 'x' .* found 'high' in line 6"),
+        (spread(4, "id", None), {}, "id='id' should name a sequence in every row, and is empty in line 6 of"),
+        (spread(1, "label", "b"), {}, "label='label' .* has a and b for id=s0 .line 3 of .*every_step"),
+        (spread(1, "writer", "w9"), {"group": "writer"}, "group='writer' should have one value for each sequence"),
+        (spread([0], "label", None), {"every_step": True}, "label should be given everywhere, and is missing in 1 of"),
+        (with_rare_class, {"split": "given"}, "'c' is only in validation or test .1 of 60"),
+        (labelled("a"), {}, "label should have at least two classes, and is 'a' everywhere"),
+        (labelled(0.5), {}, "label should vary in training"),
+        (labelled("a"), {"kind": "numbers"}, "kind=numbers: .*found 'a'"),
+        (with_words("train", "tset"), {"split": "given"}, "holds 'tset'; did you mean 'test'"),
+        (with_words("train", "val"), {"split": "given"}, "should say 'test' for some sequences"),
+        (with_words("train", "train", "test"), {"split": "given", "group": "writer"}, "as a whole, and 'w0' lies in"),
+        (labelled("a"), {"split": "given"}, "split_column should be a column of .*got 'split'"),
+        (None, {"split": "group"}, "split should be 'random' or 'given', got 'group'"),
+        (None, {"id": None}, "id should be the column of .*mine.csv that tells its sequences apart, got None"),
+        (None, {"label": None}, "label should be the column of .*mine.csv to be answered, got None"),
+        (None, {"label": "lable"}, "label should be a column of .*got 'lable'; did you mean 'label'"),
+        (None, {"inputs": ["x", "label"]}, "inputs should not contain label='label'"),
+        (None, {"inputs": ["x", "x"]}, "inputs should name each column once, and 'x' comes twice"),
+        (None, {"inputs": []}, "inputs should be a list of columns"),
+        (None, {"labels": "labels.csv"}, "labels='labels.csv' is for a folder"),
+        (None, {"class_weights": [1, 2, 3]}, "2 numbers of at least 0, one for each class .a, b., got .1, 2, 3"),
+        (None, {"class_weights": "equal"}, "class_weights should be 'balanced', got 'equal'"),
+        (None, {"label": "z", "every_step": True, "class_weights": "balanced"}, "where labels are numbers"),
+        (lambda table: table[:3], {}, "at least two classes"),
+        (lambda table: table[:3], {"label": "z", "every_step": True}, "to train, validate and test on, and there is 1"),
+        (lambda table: table[:0], {}, "there are no rows in"),
+    ],
+)  # fmt: skip
+def test_tables_that_cannot_be_used(task_of, change, settings, message):
+    table = frame()
+    changed = None if change is None else change(table)
+    with pytest.raises(ValueError, match=message):
+        task_of(table if changed is None else changed, **settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x,w\n1,2\n", "inputs should be a column of .*s3.csv .x, w., got 'y'"),
+        ("x,y\n1,2\n1,two\n", "s3.csv: column 'y' .* found 'two' in line 3"),
+        ("z,x,y\n1,2,3\n1,2,\n", "s3.csv: column 'y' .* found a gap in line 3"),
+        ("x,y\n1,2\n1,2,3\n", "s3.csv is not: the header has 2 fields, and line 3 has 3"),
+        ("z,x,y\n", "s3.csv has no rows"),
+    ],
+)
+def test_a_file_of_a_folder_that_cannot_be_used(tmp_path, content, message):
+    folder = folder_of(frame(sequences=20), tmp_path / "files", classes=True)
+    (folder / "a" / "s3.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        Sequences(str(folder), ["x", "y"])
+
+
+def test_folders_that_cannot_be_used(tmp_path):
+    folder = folder_of(frame(sequences=20), tmp_path / "files", classes=True)
+    (folder / "extra.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(ValueError, match=r"extra.csv lies in .*files itself"):
+        Sequences(str(folder), ["x", "y"])
+    with pytest.raises(FileNotFoundError, match="there is none at"):
+        Sequences(str(tmp_path / "flies"), ["x", "y"])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.md").write_text("to do")
+    with pytest.raises(ValueError, match=r"should be a folder with files of sequences .*empty has none"):
+        Sequences(str(tmp_path / "empty"), ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        (["s0,a", "s1,a", "s9,b"], {}, "labels should name files in .*, and s9 .line 4. is not there"),
+        (["s0,a", "s1.csv,a", "s0.csv,b"], {}, "labels should name each file once, and s0.csv comes again in line 4"),
+        (["s0,a", "s1,b"], {}, "labels should name each file in .*, and labels.csv lacks s2.csv .1 of 3 files"),
+        (["s0,a", "s1,a", "s2,b"], {"id": None}, "id should be the column of labels=labels.csv that names the files"),
+        (["s0,a", "s1,a", "s2,b"], {"label": None}, "label should be the column of labels.csv to be answered"),
+        (["s0,a", "s1,a", "s2,b"], {"labels": "lables.csv"}, "there is none at lables.csv"),
+        (["s0,a", "s1,a", "s2,b"], {"labels": None}, "id='file' needs labels"),
+        (
+            ["s0,a", "s1,a", "s2,b"],
+            {"labels": None, "id": None},
+            "label='label' needs labels.* there, the label is the folder",
+        ),
+        (["s0,a", "s1,a", "s2,b"], {"labels": None, "id": None, "label": None, "group": "g"}, "group='g' needs labels"),
+    ],
+)
+def test_tables_of_labels_that_cannot_be_used(tmp_path, rows, settings, message):
+    for number in range(3):
+        (tmp_path / f"s{number}.csv").write_text(f"x\n{number}\n1\n")
+    (tmp_path / "labels.csv").write_text("file,label\n" + "\n".join(rows) + "\n")
+    with pytest.raises((ValueError, OSError), match=message):
+        Sequences(str(tmp_path), ["x"], **{"label": "label", "id": "file", "labels": "labels.csv", **settings})
+
+
+SHOWN = [f"x{number}" for number in range(8)]
+
+
+def noise(seed, by_writer):
+    """A table of 60 writers with three sequences each, which show who wrote them, and labels without any meaning."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(3, 9, 180)
+    number = np.repeat(np.arange(180), lengths)
+    labels = rng.integers(0, 2, 60)[number % 60] if by_writer else rng.integers(0, 2, 180)[number]
+    table = pd.DataFrame({"id": number, "writer": number % 60, "label": labels})
+    writers = rng.standard_normal((60, 8))[number % 60]
+    table[SHOWN] = writers + 0.1 * rng.standard_normal(writers.shape)
+    table["split"] = np.array(["train", "train", "test"])[rng.permutation(60)[number % 60] % 3]
+    return table
+
+
+def score_in_test(task, seed):
+    """The accuracy in the test of a GRU after 80 steps."""
+    torch.manual_seed(seed)
+    model = SequenceModel(functools.partial(torch.nn.GRU, hidden_size=16, batch_first=True), 8, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for index in range(80):
+        inputs, targets, lengths = task.batch("train", index, 32, generator_for(seed, "train", index))
+        optimizer.zero_grad()
+        task.loss(model(inputs, lengths), targets).backward()
+        optimizer.step()
+    inputs, targets, lengths = task.batch("test", 0, 1000, None)
+    with torch.no_grad():
+        return (model(inputs, lengths).argmax(dim=1) == targets).float().mean().item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("by_writer", "settings", "leaks"),
+    [
+        (False, {}, False),
+        (False, {"split": "given"}, False),
+        (True, {"group": "writer"}, False),
+        (True, {"group": "writer", "split": "given"}, False),
+        (True, {}, True),  # what a split by group is for
+    ],
+)
+def test_labels_without_meaning_are_answered_at_chance(task_of, by_writer, settings, leaks):
+    scores = [
+        score_in_test(task_of(noise(seed, by_writer), inputs=SHOWN, split_seed=seed, **settings), seed)
+        for seed in range(20)
+    ]
+    independent = 20 * (10 if by_writer else 30)
+    if leaks:
+        assert np.mean(scores) > 0.8
+    else:
+        assert abs(np.mean(scores) - 0.5) < 3.5 * 0.5 / independent**0.5

@@ -33,7 +33,7 @@ class SequencesFacts(Facts):
     inputs: list[Name] = Field(min_length=1)
     centers: list[Number]
     scales: list[Scale]
-    missing: Literal["refuse", "mask", "fill"]
+    missing: Literal["refuse", "mask", "forward"]
     id: Name | None
     label: Name | None
     every_step: bool

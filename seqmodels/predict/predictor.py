@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from seqmodels.model import SequenceModel
-from seqmodels.predict.answers import answers_to
+from seqmodels.predict.answers import answers_to, in_double
 from seqmodels.predict.facts import checked
 from seqmodels.predict.form import Examples, Form
 from seqmodels.predict.sequences import SequencesForm
@@ -29,7 +29,7 @@ class Predictor:
     """A model, and the form of the files that it reads. `load_predictor` makes one from a run folder."""
 
     def __init__(self, model: SequenceModel, form: Form) -> None:
-        self.model, self.form = model, form
+        self.model, self.form = in_double(model), form
 
     def predict(self, path: str | Path) -> pd.DataFrame:
         """The answers to a file, in its units: the columns of predictions.csv, without the targets.

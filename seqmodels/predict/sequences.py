@@ -120,7 +120,7 @@ class SequenceSteps(Steps):
             self.read.append(inputs)
             answer = self.model(torch.cat(self.read).unsqueeze(0))
         self.count += 1
-        output = answer if self.model.every_step else answer[0]
+        output = (answer if self.model.every_step else answer[0]).float()
         table = Recordings(self.reader, [self.id], []).table(slice(1), [output])
         names = [name for name in table if name not in ("id", "step")]
         return table.assign(step=self.count)[["id", "step", *names]]

@@ -70,7 +70,7 @@ class TableForm(Form):
     def firsts(self, rows: Rows) -> np.ndarray:
         """The first rows of all windows."""
         reader = self.reader
-        blank: np.ndarray = rows.missing[:, reader.positions(self.measured)].all(axis=1)
+        blank = np.asarray(rows.missing[:, reader.positions(self.measured)].all(axis=1))
         ahead = reader.horizon if reader.known else 0
         found = [np.zeros(0, dtype=np.int64)]
         for start, end in zip(rows.starts[:-1], rows.starts[1:], strict=True):

@@ -13,7 +13,7 @@ from seqmodels.config import compose
 from seqmodels.runs.build import build
 from seqmodels.runs.run import run
 
-HEADER = "id,x,y"
+HEADER = "id,x,speed"
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +21,10 @@ def folder(tmp_path_factory):
     """The folder of a run on sequences, beside a file that it could have been trained on."""
     place = tmp_path_factory.mktemp("predict")
     rows = [f"s{i},{i % 2},{i + step % 3},{step}" for i in range(24) for step in range(2 + i % 3)]
-    (place / "mine.csv").write_text("\n".join(["id,kind,x,y", *rows]) + "\n")
+    (place / "mine.csv").write_text("\n".join(["id,kind,x,speed", *rows]) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seqmodels.runs.run.draw", lambda *parts: None)
-        settings = ["task=sequences", f"task.path={place / 'mine.csv'}", "task.inputs=[x,y]", "task.id=id"]
+        settings = ["task=sequences", f"task.path={place / 'mine.csv'}", "task.inputs=[x,speed]", "task.id=id"]
         settings += ["task.label=kind", "trainer.max_steps=2", "parity=off", "trainer.enable_progress_bar=false"]
         (place / "run").mkdir()
         run(build(compose(*settings, "logger=none"), place / "run"), place / "run")
@@ -49,8 +49,8 @@ def test_a_file_is_answered_in_another_file(folder, type_command, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "words", "said"),
     [
-        ([HEADER.replace("y", "why"), "a,1,2"], [], "got 'y'; did you mean 'why'?"),
-        ([HEADER], [], "has no rows"),
+        ([HEADER.replace("speed", "sped"), "a,1,2"], [], "got 'speed'; did you mean 'sped'?"),
+        ([HEADER], [], "there are no rows in new.csv"),
         ([], [], "the first line of new.csv is empty"),
         ([HEADER, "a,1,2", "a,1,"], [], "found a gap in line 3"),
         ([HEADER, "a,1,2", "b,1,2", "a,1,2"], [], "a comes again in line 4"),
@@ -91,7 +91,7 @@ def test_a_run_and_a_file_are_needed(words, type_command):
 def test_runs_that_cannot_be_applied(train, type_command, tmp_path, folder):
     (tmp_path / "new.csv").write_text(f"{HEADER}\na,1,2\n")
     parity = train("trainer=smoke", "trainer.max_steps=1", "parity=off", name="parity")
-    assert "with task=sequences or task=table, and this one is on parity_check" in type_command(
+    assert "with task=sequences or table, and this one is on parity_check" in type_command(
         str(parity), "new.csv", verb="predict"
     )[2]  # fmt: skip
     (parity / "result.json").unlink()
@@ -100,7 +100,7 @@ def test_runs_that_cannot_be_applied(train, type_command, tmp_path, folder):
 
 
 def test_each_line_of_a_stream_is_answered(folder, type_command, monkeypatch):
-    lines = ["y;x;more", "1,5;1;?", "2;0;?", "", "1,5;1;?"]
+    lines = ["speed;x;more", "1,5;1;?", "2;0;?", "", "1,5;1;?"]
     code, shown, errors = type_stream(type_command, monkeypatch, folder, lines)
     assert (code, errors) == (0, "")
     answers = pd.read_csv(io.StringIO(shown))
@@ -112,14 +112,23 @@ def test_each_line_of_a_stream_is_answered(folder, type_command, monkeypatch):
     ("lines", "said"),
     [
         ([HEADER, "a,1,2", "a,1"], "line 3 of standard input: it should have 3 fields, as the header has, got 2"),
-        ([HEADER, "a,1,two"], "line 2 of standard input: column 'y' should hold a number in every row, found 'two'"),
-        ([HEADER, "a,1,2", "a,1,"], "line 3 of standard input: column 'y' should hold a number in every row, found a"),
-        ([HEADER, "a,1,inf"], "line 2 of standard input: column 'y' should hold a number in every row, found"),
-        (["id,x,why"], "line 1 of standard input: there should be a column 'y', got id, x, why; did you mean 'why'?"),
-        (["id,x,y,x"], "line 1 of standard input: the names of columns should differ"),
+        (
+            [HEADER, "a,1,two"],
+            "line 2 of standard input: column 'speed' should hold a number in every row, found 'two'",
+        ),
+        (
+            [HEADER, "a,1,2", "a,1,"],
+            "line 3 of standard input: column 'speed' should hold a number in every row, found a",
+        ),
+        ([HEADER, "a,1,inf"], "line 2 of standard input: column 'speed' should hold a number in every row, found"),
+        (
+            ["id,x,sped"],
+            "line 1 of standard input: there should be a column 'speed', got id, x, sped; did you mean 'sped'?",
+        ),
+        (["id,x,speed,x"], "line 1 of standard input: the names of columns should differ"),
         (b"", "standard input should be lines of CSV with a header, and is empty"),
-        (b"id,x,y\na,1,\xff\n", "line 2 of standard input: it is not UTF-8"),
-        (b"id,x,y\n" + b"1" * 2**21, "line 2 of standard input: it has more than 1048576 bytes"),
+        (b"id,x,speed\na,1,\xff\n", "line 2 of standard input: it is not UTF-8"),
+        (b"id,x,speed\n" + b"1" * 2**21, "line 2 of standard input: it has more than 1048576 bytes"),
     ],
 )
 def test_a_bad_line_ends_a_stream_with_its_number(lines, said, folder, type_command, monkeypatch):
@@ -132,7 +141,7 @@ def test_a_bad_line_ends_a_stream_with_its_number(lines, said, folder, type_comm
 def test_answers_come_before_the_stream_ends_and_ctrl_c_ends_it(folder):
     command = [sys.executable, "-m", "seqmodels", "predict", str(folder), "-"]
     with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, bufsize=0, cwd=folder.parent) as process:
-        process.stdin.write(b"id,x,y\na,1,2\n")
+        process.stdin.write(b"id,x,speed\na,1,2\n")
         assert process.stdout.readline().startswith(b"id,step,answer")
         assert process.stdout.readline().startswith(b"a,1,")
         process.stdin.write(b"a,1,2\n")
@@ -145,7 +154,7 @@ def test_answers_come_before_the_stream_ends_and_ctrl_c_ends_it(folder):
 def test_a_closed_pipe_ends_a_stream_quietly(folder):
     command = [sys.executable, "-m", "seqmodels", "predict", str(folder), "-"]
     with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, bufsize=0, cwd=folder.parent) as process:
-        process.stdin.write(b"id,x,y\na,1,2\n")
+        process.stdin.write(b"id,x,speed\na,1,2\n")
         process.stdout.readline()
         process.stdout.close()
         process.stdin.write(b"a,1,2\na,1,2\n")
@@ -160,7 +169,7 @@ def test_a_layer_of_ones_own_has_to_be_trusted(folder, type_command, tmp_path, m
     )
     monkeypatch.syspath_prepend(tmp_path)
     file = folder.parent / "mine.csv"
-    words = ["task=sequences", f"task.path={file}", "task.inputs=[x,y]", "task.id=id", "task.label=kind"]
+    words = ["task=sequences", f"task.path={file}", "task.inputs=[x,speed]", "task.id=id", "task.label=kind"]
     words += ["model._target_=mine.Mine", "trainer.max_steps=2", "parity=off", "logger=none", "hydra.run.dir=run"]
     assert type_command(*words)[0] == 0
     code, _, errors = type_command("run", str(file), verb="predict")
@@ -171,4 +180,4 @@ def test_a_layer_of_ones_own_has_to_be_trusted(folder, type_command, tmp_path, m
 def test_facts_are_plain_data(folder):
     facts = json.loads((folder / "result.json").read_text())["facts"]
     assert facts["reader"] == "sequences"
-    assert facts["inputs"] == ["x", "y"]
+    assert facts["inputs"] == ["x", "speed"]

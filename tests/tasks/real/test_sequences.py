@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from seqmodels.batches import generator_for
 from seqmodels.model import SequenceModel
 from seqmodels.tasks.real import Sequences
+from seqmodels.tasks.real.sequences_report import class_details
 from seqmodels.tasks.task import IGNORED
 
 CHANNELS = [f"c{number}" for number in range(1, 13)]
@@ -344,10 +345,22 @@ def test_details_against_scikit_learn():
     answers = outputs.argmax(dim=1)
     assert details["test"][0]["accuracy"] == pytest.approx((answers == right).float().mean())
     assert details["test"][0]["balanced accuracy"] == pytest.approx(balanced_accuracy_score(right, answers))
-    rows = details["answers in the test, by class"]
-    assert [row.pop("class") for row in rows] == task.symbols
-    assert [row.pop("recall") for row in rows] == pytest.approx(recall_score(right, answers, average=None))
-    assert [list(row.values()) for row in rows] == confusion_matrix(right, answers).tolist()
+    recalls = details["recall of each class"]
+    assert [row["class"] for row in recalls] == task.symbols
+    assert [row["recall"] for row in recalls] == pytest.approx(recall_score(right, answers, average=None))
+    rows = details["answers (columns) to each class (rows)"]
+    assert [list(row.values())[1:] for row in rows] == confusion_matrix(right, answers).tolist()
+
+
+def test_of_many_classes_the_most_frequent_mistakes_are_named():
+    names = [f"n{number}" for number in range(20)]
+    right = np.array([3, 3, 3, 4, 5, 5])
+    details = class_details(np.array([3, 7, 7, 4, 5, 6]), right, names)
+    assert details["most frequent mistakes"] == [
+        {"class": "n3", "answer": "n7", "times": 2}, {"class": "n5", "answer": "n6", "times": 1},
+    ]  # fmt: skip
+    assert details["test"] == [{"accuracy": 0.5, "balanced accuracy": pytest.approx((1 / 3 + 1 + 1 / 2) / 3)}]
+    assert details["recall of each class"][0] == {"class": "n0", "labels": 0, "recall": None}
 
 
 def test_the_report_says_what_was_read():

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from seqmodels.checks import check_choice, check_flag, check_seed
+from seqmodels.checks import check_choice, check_flag, check_whole
 from seqmodels.tasks.finite import FiniteTask
 from seqmodels.tasks.losses import LOSSES
 from seqmodels.tasks.real.labels import Labels, class_weights_of
@@ -93,7 +93,7 @@ class Sequences(FiniteTask):
         check_choice("split", split, ["random", "given"])
         check_choice("missing", missing, ["refuse", "mask", "forward"])
         check_choice("loss", loss, LOSSES)
-        check_seed(split_seed)
+        check_whole("split_seed", split_seed, 0)
         about: dict[str, Any] = {"group": group} if group is not None else {}
         about |= {"split_column": split_column} if split == "given" else {}
         answer = {"label": label}

@@ -147,7 +147,7 @@ def test_a_csv_file_of_ones_own(train, tmp_path):
     assert result["test"] < 0.5 * result["baselines"]["persistence"]
 
 
-def test_japanese_vowels_are_told_apart_better_than_was_published(train):
+def test_japanese_vowels_are_told_apart_better_than_was_published(train, pictures):
     """One seed, and a third of the steps; the claim over five seeds is a slow test."""
     folder = train("experiment=japanese_vowels", "trainer.max_steps=100")
     result = result_of(folder)

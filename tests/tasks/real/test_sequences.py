@@ -90,19 +90,16 @@ def test_validation_and_test_are_grouped_by_length():
 
 
 def test_training_batches_have_similar_lengths_and_draw_each_sequence_equally_often():
-    task = vowels()
-    counts, spread = torch.zeros(225), []
-    for index in range(2000):
-        chosen = task.data["train"].draw(16, generator_for(1, "train", index))
-        counts[chosen[0]] += 1
-        counts[chosen[1:]] += 1 - 1e-9
-        lengths = task.data["train"].lengths[chosen]
-        spread.append(int(lengths.max() - lengths.min()))
-    overall = task.data["train"].lengths
-    assert np.mean(spread) < 0.5 * (overall.max() - overall.min())
-    expected = 2000 * 16 / 225
-    # the 16 of a batch are dependent: the standard deviation of a count is at most that of 2000 draws of buckets of 16
-    assert (counts - expected).abs().max() < 0.5 * expected
+    data = vowels().data["train"]
+    batches = [data.draw(16, generator_for(1, "train", index)) for index in range(4000)]
+    spreads = [data.lengths[chosen].max() - data.lengths[chosen].min() for chosen in batches]
+    assert np.mean(spreads) < 0.5 * (data.lengths.max() - data.lengths.min())
+    bucket = torch.bucketize(torch.cat(batches), data.bounds, right=True) - 1
+    found = torch.bincount(bucket) / len(bucket)
+    torch.testing.assert_close(found, data.bounds.diff() / 225, atol=4 * 0.5 / 4000**0.5, rtol=0)  # 4,000 draws of one
+    counts = torch.bincount(torch.cat(batches), minlength=225)
+    expected = 4000 * 16 / 225
+    assert (counts - expected).abs().max() < 5 * expected**0.5 + 4 * 0.5 / 4000**0.5 * expected / 0.28
 
 
 def test_sequences_of_one_length_share_a_bucket(task_of):

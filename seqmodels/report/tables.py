@@ -143,10 +143,10 @@ def size_of(result: dict[str, Any]) -> str:
     return counted(total, "parameter") + ("" if trained == total else f", {trained} of them trained")
 
 
-def rows_table(title: str, rows: Sequence[Mapping[str, Any]], most: int = 24) -> Table:
-    """A table of rows that name their cells: numbers at the right, with four digits; at `most` so many rows."""
+def rows_table(rows: Sequence[Mapping[str, Any]], most: int = 24) -> Table:
+    """A table of the first rows, `most` at most, that name their cells; numbers with four digits."""
     names = list(rows[0]) if rows else []
-    table = Table(title=escape(title), title_justify="left")
+    table = Table()
     for name in names:
         numeric = all(isinstance(row[name], int | float | None) for row in rows)
         table.add_column(Text(name), justify="right" if numeric else "left")

@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -66,8 +66,7 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         if not resumes:
             check_folder(folder)
         parity = prove(parts, console)
-        for title, rows in parts.task.report.items():
-            console.print(rows_table(title, rows))
+        show_tables(parts.task.report, console)
         if resumes:
             (folder / "result.json").unlink(missing_ok=True)  # of fewer steps
         write_config(parts.config, folder)
@@ -122,11 +121,17 @@ def show(result: dict[str, Any], parts: Parts, folder: Path, console: Console) -
         console.print(result_table(result))
         if len(result["lengths"]) > 1:
             console.print(lengths_table(result))
-        for title, rows in result["details"].items():
-            console.print(rows_table(title, rows))
+        show_tables(result["details"], console)
         if result["verdict"] == "chance" and result["diverged_at"] is None:
             console.print(escape(advice(result, parts.task, pd.read_csv(folder / "metrics.csv"))))
     console.print(f"Results are in [bold]{escape(str(folder))}[/bold]", soft_wrap=True)
+
+
+def show_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], console: Console) -> None:
+    """Print tables, each below its title."""
+    for title, rows in tables.items():
+        console.print(escape(title), style="bold", soft_wrap=True)
+        console.print(rows_table(rows))
 
 
 @contextmanager

@@ -147,13 +147,22 @@ def test_a_csv_file_of_ones_own(train, tmp_path):
     assert result["test"] < 0.5 * result["baselines"]["persistence"]
 
 
-def test_japanese_vowels_beats_the_published_classifier(train):
-    folder = train("task=japanese_vowels", "model=nn_gru", "model.bidirectional=true", "trainer.max_steps=100")
+def test_japanese_vowels_are_told_apart_better_than_was_published(train, pictures):
+    """One seed, and a third of the steps; the claim over five seeds is a slow test."""
+    folder = train("experiment=japanese_vowels", "trainer.max_steps=100")
     result = result_of(folder)
     assert result["solved"]
-    assert result["test"] > result["solved_at"] == 0.941
+    assert result["test"] > 0.962 > result["solved_at"]
     assert result["facts"]["classes"] == [str(number) for number in range(1, 10)]
+    assert result["details"]["test"][0]["accuracy"] == pytest.approx(result["test"])
     assert (folder / "predictions.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_the_claim_about_japanese_vowels(train, seed):
+    result = result_of(train("experiment=japanese_vowels", f"seed={seed}"))
+    assert result["test"] > max(0.98, result["baselines"]["linear"])
 
 
 @pytest.mark.parametrize("settings", [["task.label=label"], ["task.label=number"]])

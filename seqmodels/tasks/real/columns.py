@@ -46,7 +46,7 @@ def numbers(table: pd.DataFrame, column: str, gaps: bool = False) -> np.ndarray:
 
 def place(table: pd.DataFrame, row: Any) -> str:
     """Where in its file a row of a table is, such as "line 7"."""
-    return f"{table.index.name} {table.index[row]}"
+    return f"{table.index.name or 'row'} {table.index[row]}"
 
 
 def placed(table: pd.DataFrame, name: str, first: int) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Sequences of any length, from your own files: their class, a number about them, or a label at each step."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from seqmodels.checks import check_choice, check_flag, check_seed
+from seqmodels.checks import check_choice, check_flag, check_whole
 from seqmodels.tasks.finite import FiniteTask
 from seqmodels.tasks.losses import LOSSES
 from seqmodels.tasks.real.labels import Labels, class_weights_of
@@ -21,7 +20,7 @@ from seqmodels.tasks.real.ragged import Ragged, bounds_of
 from seqmodels.tasks.real.recorded import Columns
 from seqmodels.tasks.real.sequence_splits import divide
 from seqmodels.tasks.real.sequences_reader import SequencesReader
-from seqmodels.tasks.real.sequences_report import report_of
+from seqmodels.tasks.real.sequences_report import class_details, report_of
 from seqmodels.tasks.real.table import RootMeanSquaredError
 from seqmodels.tasks.task import IGNORED, Rows, Split
 
@@ -94,7 +93,7 @@ class Sequences(FiniteTask):
         check_choice("split", split, ["random", "given"])
         check_choice("missing", missing, ["refuse", "mask", "forward"])
         check_choice("loss", loss, LOSSES)
-        check_seed(split_seed)
+        check_whole("split_seed", split_seed, 0)
         about: dict[str, Any] = {"group": group} if group is not None else {}
         about |= {"split_column": split_column} if split == "given" else {}
         answer = {"label": label}
@@ -188,27 +187,11 @@ class Sequences(FiniteTask):
         return self.reader.center + self.reader.scale * answers
 
     def details(self, outputs: Tensor, targets: Tensor) -> dict[str, Rows]:
-        """Of classes: accuracy and balanced accuracy (the mean recall of the classes), and how often each class is
-        answered with which."""
+        """Of classes: see `class_details`."""
         if self.symbols is None:
             return {}
         answers, right = self.scored(outputs, targets)
-        count = self.output_size
-        counts = torch.bincount(count * right + answers.argmax(dim=1), minlength=count**2).view(count, count)
-        recalls = counts.diagonal() / counts.sum(dim=1)
-        scores = {"accuracy": counts.diagonal().sum() / counts.sum(), "balanced accuracy": recalls.nanmean()}
-        rows = zip(self.symbols, recalls.tolist(), counts.tolist(), strict=True)
-        return {
-            "test": [{name: score.item() for name, score in scores.items()}],
-            "answers in the test, by class": [
-                {
-                    "class": name,
-                    "recall": None if math.isnan(recall) else recall,  # the test lacks the class
-                    **{f"as {answer}": number for answer, number in zip(self.symbols, row, strict=True)},
-                }
-                for name, recall, row in rows
-            ],
-        }
+        return class_details(answers.argmax(dim=1).numpy(), right.numpy(), self.symbols)
 
     def _most_likely(self) -> float:
         """The best answer without seeing the input: the most frequent class of training, or its mean."""

@@ -1,5 +1,6 @@
 """What was read of whole sequences: the files, their columns, the splits, and the classes in each of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from seqmodels.tasks.real.labels import Labels
 from seqmodels.tasks.real.recorded import Recorded
 from seqmodels.tasks.real.sequence_splits import Splits
 from seqmodels.tasks.task import Rows
+
+WRITTEN = 12
+"""The most classes of which all answers are written down."""
 
 
 def report_of(
@@ -68,3 +72,34 @@ def class_counts(recorded: Recorded, labels: Labels, members: np.ndarray) -> np.
     values = labels.values
     values = values[members if len(values) == len(recorded.ids) else recorded.steps_of(members)]
     return np.bincount(values[values >= 0], minlength=len(labels.classes or []))
+
+
+def class_details(answers: np.ndarray, right: np.ndarray, names: Sequence[str]) -> dict[str, Rows]:
+    """How the classes (n,) of a test were answered: accuracy, and balanced accuracy, which is the mean recall of the
+    classes that the test has; the recall of each; and how often each was answered with which, or, where there are many
+    classes, the most frequent mistakes."""
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(counts, (right, answers), 1)
+    totals, hits = counts.sum(axis=1), counts.diagonal()
+    recalls = [float(hit / total) if total else None for hit, total in zip(hits, totals, strict=True)]
+    known = [recall for recall in recalls if recall is not None]
+    details: dict[str, Rows] = {
+        "test": [{"accuracy": float(hits.sum() / totals.sum()), "balanced accuracy": float(np.mean(known))}],
+        "recall of each class": [
+            {"class": name, "labels": int(total), "recall": recall}
+            for name, total, recall in zip(names, totals, recalls, strict=True)
+        ],
+    }
+    if len(names) <= WRITTEN:
+        details["answers (columns) to each class (rows)"] = [
+            {"": name, **dict(zip(names, row, strict=True))} for name, row in zip(names, counts.tolist(), strict=True)
+        ]
+        return details
+    mistakes = counts - np.diag(hits)
+    worst = [divmod(int(place), len(names)) for place in np.argsort(-mistakes, axis=None, kind="stable")[:WRITTEN]]
+    details["most frequent mistakes"] = [
+        {"class": names[row], "answer": names[column], "times": int(mistakes[row, column])}
+        for row, column in worst
+        if mistakes[row, column]
+    ]
+    return details

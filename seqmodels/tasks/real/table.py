@@ -215,9 +215,13 @@ class Table(FiniteTask):
             {"steps ahead": step + 1, **{method: scores.by_step[step] for method, scores in methods.items()}}
             for step in range(reader.horizon)
         ]
-        details: dict[str, list[dict[str, Any]]] = {"rmse of each target, in its units": of_targets}
+        details: dict[str, list[dict[str, Any]]] = {}
+        if self.unit is None:
+            details["root mean squared error of each target, in its units"] = of_targets
         if reader.horizon > 1:
-            details["rmse of each step" + ("" if self.unit else ", in standard deviations")] = of_steps
+            details["root mean squared error of each step" + ("" if self.unit else ", in standard deviations")] = (
+                of_steps
+            )
         if self.quantiles is not None:
             outputs = outputs.unflatten(1, (-1, len(self.quantiles)))
             below = (targets.unsqueeze(-1) <= outputs)[self.is_scored(targets)].double().mean(0).tolist()

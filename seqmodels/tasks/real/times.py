@@ -34,18 +34,16 @@ def read_times(table: pd.DataFrame, column: str) -> np.ndarray:
     return times.dt.tz_localize(None).to_numpy()
 
 
-def check_order(table: pd.DataFrame, column: str, times: np.ndarray, same_series: np.ndarray) -> None:
-    """Refuse times that stay or run backwards from one row to the next of the same series.
-
-    `same_series` says of each row but the first whether it is of the series of the row before.
-    """
-    faults = np.flatnonzero(same_series & ~(times[1:] > times[:-1]))
+def check_order(table: pd.DataFrame, column: str, times: np.ndarray, series: np.ndarray) -> None:
+    """Refuse times that stay or run backwards from one row to the next of the same series, with a ValueError."""
+    faults = np.flatnonzero((series[1:] == series[:-1]) & ~(times[1:] > times[:-1]))
     if len(faults):
         row = faults[0] + 1
         fault = "comes twice" if times[row] == times[row - 1] else f"follows {as_text(times[row - 1])}"
+        hint = "" if series.any() else "; if there are several series, set task.id, the column that tells them apart"
         raise ValueError(
             f"time={column!r} should increase from row to row of a series, and {as_text(times[row])} {fault} "
-            f"in {place(table, row)}; if the file holds several series, name the column that tells them apart, task.id"
+            f"in {place(table, row)}{hint}"
         )
 
 
@@ -75,11 +73,11 @@ def calendar(times: np.ndarray, name: str) -> np.ndarray:
         case "hour":
             turns = (dates - dates.normalize()) / pd.Timedelta(days=1)
         case "weekday":
-            turns = dates.dayofweek / 7
+            turns = dates.day_of_week / 7
         case "monthday":
             turns = (dates.day - 1) / dates.days_in_month
         case _:
-            turns = (dates.dayofyear - 1) / 365.25
+            turns = (dates.day_of_year - 1) / 365.25
     angles = 2 * np.pi * np.asarray(turns, dtype=float)
     return np.stack([np.sin(angles), np.cos(angles)], axis=1)
 

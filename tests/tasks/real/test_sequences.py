@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from seqmodels.batches import generator_for
 from seqmodels.model import SequenceModel
 from seqmodels.tasks.real import Sequences
+from seqmodels.tasks.real.sequences_report import class_details
 from seqmodels.tasks.task import IGNORED
 
 CHANNELS = [f"c{number}" for number in range(1, 13)]
@@ -89,19 +90,16 @@ def test_validation_and_test_are_grouped_by_length():
 
 
 def test_training_batches_have_similar_lengths_and_draw_each_sequence_equally_often():
-    task = vowels()
-    counts, spread = torch.zeros(225), []
-    for index in range(2000):
-        chosen = task.data["train"].draw(16, generator_for(1, "train", index))
-        counts[chosen[0]] += 1
-        counts[chosen[1:]] += 1 - 1e-9
-        lengths = task.data["train"].lengths[chosen]
-        spread.append(int(lengths.max() - lengths.min()))
-    overall = task.data["train"].lengths
-    assert np.mean(spread) < 0.5 * (overall.max() - overall.min())
-    expected = 2000 * 16 / 225
-    # the 16 of a batch are dependent: the standard deviation of a count is at most that of 2000 draws of buckets of 16
-    assert (counts - expected).abs().max() < 0.5 * expected
+    data = vowels().data["train"]
+    batches = [data.draw(16, generator_for(1, "train", index)) for index in range(4000)]
+    spreads = [data.lengths[chosen].max() - data.lengths[chosen].min() for chosen in batches]
+    assert np.mean(spreads) < 0.5 * (data.lengths.max() - data.lengths.min())
+    bucket = torch.bucketize(torch.cat(batches), data.bounds, right=True) - 1
+    found = torch.bincount(bucket) / len(bucket)
+    torch.testing.assert_close(found, data.bounds.diff() / 225, atol=4 * 0.5 / 4000**0.5, rtol=0)  # 4,000 draws of one
+    counts = torch.bincount(torch.cat(batches), minlength=225)
+    expected = 4000 * 16 / 225
+    assert (counts - expected).abs().max() < 5 * expected**0.5 + 4 * 0.5 / 4000**0.5 * expected / 0.28
 
 
 def test_sequences_of_one_length_share_a_bucket(task_of):
@@ -344,10 +342,22 @@ def test_details_against_scikit_learn():
     answers = outputs.argmax(dim=1)
     assert details["test"][0]["accuracy"] == pytest.approx((answers == right).float().mean())
     assert details["test"][0]["balanced accuracy"] == pytest.approx(balanced_accuracy_score(right, answers))
-    rows = details["answers in the test, by class"]
-    assert [row.pop("class") for row in rows] == task.symbols
-    assert [row.pop("recall") for row in rows] == pytest.approx(recall_score(right, answers, average=None))
-    assert [list(row.values()) for row in rows] == confusion_matrix(right, answers).tolist()
+    recalls = details["recall of each class"]
+    assert [row["class"] for row in recalls] == task.symbols
+    assert [row["recall"] for row in recalls] == pytest.approx(recall_score(right, answers, average=None))
+    rows = details["answers (columns) to each class (rows)"]
+    assert [list(row.values())[1:] for row in rows] == confusion_matrix(right, answers).tolist()
+
+
+def test_of_many_classes_the_most_frequent_mistakes_are_named():
+    names = [f"n{number}" for number in range(20)]
+    right = np.array([3, 3, 3, 4, 5, 5])
+    details = class_details(np.array([3, 7, 7, 4, 5, 6]), right, names)
+    assert details["most frequent mistakes"] == [
+        {"class": "n3", "answer": "n7", "times": 2}, {"class": "n5", "answer": "n6", "times": 1},
+    ]  # fmt: skip
+    assert details["test"] == [{"accuracy": 0.5, "balanced accuracy": pytest.approx((1 / 3 + 1 + 1 / 2) / 3)}]
+    assert details["recall of each class"][0] == {"class": "n0", "labels": 0, "recall": None}
 
 
 def test_the_report_says_what_was_read():

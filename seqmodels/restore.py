@@ -97,16 +97,20 @@ def restored(folder: Path, checkpoint: str, trusted: tuple[str, ...]) -> Sequenc
     return model
 
 
-def read_weights(folder: str | Path, checkpoint: str = "best") -> dict[str, Tensor]:
-    """The weights of a run by their names in its `SequenceModel`; no model is built, so its layer may be any.
+def read_weights(folder: str | Path, most: int) -> dict[str, Tensor]:
+    """The best weights of a run by their names in its `SequenceModel`. No model is built, so its layer may be any.
 
-    Arguments and errors are those of `load_run`; config.yaml is not read.
+    Args:
+        folder: see `load_run`. Its config.yaml is not read.
+        most: the bytes of weights that are expected at most; 64 MiB more are accepted.
+
+    Raises:
+        RunFolderError: see `load_run`.
     """
-    check_choice("checkpoint", checkpoint, ("best", "last", "previous"))
     folder = Path(folder)
     with run_folder_errors(folder):
-        stored = stored_in(folder, checkpoint)
-        return model_in(stored.content(stored.nbytes))[1]
+        stored = stored_in(folder, "best")
+        return model_in(stored.content(min(stored.nbytes, most)))[1]
 
 
 class Stored(NamedTuple):

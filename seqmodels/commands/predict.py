@@ -18,6 +18,7 @@ def main(config: DictConfig, folder: Path) -> None:
         import torch
 
         from seqmodels.predict import load_predictor
+        from seqmodels.report.tables import counted
         from seqmodels.tasks.real.csv_files import DECIMALS, SEPARATORS
 
     settings = arguments_of(config)
@@ -46,7 +47,7 @@ def main(config: DictConfig, folder: Path) -> None:
         for piece in pieces:
             piece.to_csv(opened, index=False, header=count == 0)
             count += len(piece)
-    print(f"wrote {output} ({count} answers)")
+    print(f"wrote {output} ({counted(count, 'answer')})")
 
 
 def answer_stream(predictor: Any) -> None:
@@ -82,6 +83,6 @@ def output_file(named: Any, run: Path, file: str) -> Path:
     for kept in (Path(file), run / "predictions.csv", run / "result.json", run / "config.yaml"):
         if output.resolve() == kept.resolve():
             raise UserError(f"output={output} would replace {kept}: choose another file, such as output=answers.csv")
-    if output.is_dir() or not output.parent.is_dir():
+    if not output.parent.is_dir() or (output.exists() and not output.is_file()):  # such as a folder, or a device
         raise UserError(f"output={output} should be a file in an existing folder")
     return output

@@ -12,6 +12,9 @@ from seqmodels.report.tables import counted
 from seqmodels.restore import read_weights
 from seqmodels.untrusted.reading import printable
 
+LARGER = 16
+"""How many times larger than the new model the one may be from which weights are taken, if it has over 64 MiB."""
+
 
 def take_weights(model: nn.Module, folder: str) -> dict[str, Any]:
     """Copy the weights of another run into a model, where name and shape fit.
@@ -28,7 +31,8 @@ def take_weights(model: nn.Module, folder: str) -> dict[str, Any]:
         RunFolderError: see `load_run`.
         UserError: no parameter fits, or one that fits is not finite.
     """
-    here, there = model.state_dict(), read_weights(folder)
+    here = model.state_dict()
+    there = read_weights(folder, LARGER * sum(weight.nbytes for weight in here.values()))
     fitted, left = [], []
     for name in dict.fromkeys([*here, *there]):
         ours, theirs = here.get(name), there.get(name)

@@ -82,8 +82,9 @@ def trained(train, tmp_path):
 
 @pytest.mark.parametrize(
     ("layer", "every_step"),
-    [("rnn of two layers", False), ("lstm of torch", True), ("scan in blocks", True), ("scan in blocks", False),
-     ("transformer", False), ("transformer", True), ("both directions", False), ("both directions", True)],
+    [("rnn of two layers", False), ("scan in blocks", True), ("transformer", False), ("both directions", True),
+     *(pytest.param(*case, marks=pytest.mark.slow) for case in [("lstm of torch", True), ("scan in blocks", False),
+                                                                ("transformer", True), ("both directions", False)])],
 )  # fmt: skip
 def test_sequences_are_answered_as_in_the_test_to_the_last_digit(layer, every_step, trained, tmp_path):
     table = long_table(every_step)
@@ -111,8 +112,10 @@ def test_sequences_are_answered_as_in_the_test_to_the_last_digit(layer, every_st
 
 @pytest.mark.parametrize(
     ("kind", "layer"),
-    [("plain", "lstm of torch"), ("full", "rnn of two layers"), ("full", "scan in blocks"), ("forward", "transformer"),
-     ("difference", "both directions"), ("quantiles", "rnn of two layers"), ("mask", "scan in blocks")],
+    [("full", "rnn of two layers"), ("forward", "transformer"), ("difference", "both directions"),
+     *(pytest.param(*case, marks=pytest.mark.slow) for case in [("plain", "lstm of torch"), ("mask", "scan in blocks"),
+                                                                ("full", "scan in blocks"),
+                                                                ("quantiles", "rnn of two layers")])],
 )  # fmt: skip
 def test_tables_are_answered_as_in_the_test_to_the_last_digit(kind, layer, trained, tmp_path):
     table = series() if kind == "full" else series(1)

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqmodels.predict import load_predictor
     from seqmodels.restore import load_run
 
 __version__ = "0.1.0"
-__all__ = ["load_run"]
+__all__ = ["load_predictor", "load_run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from seqmodels.restore import load_run
 
         return load_run
+    if name == "load_predictor":
+        from seqmodels.predict import load_predictor
+
+        return load_predictor
     raise AttributeError(f"module 'seqmodels' has no attribute {name!r}")

@@ -13,6 +13,7 @@ VERBS = {
     "trace": "show a layer's arithmetic step by step, and with backward=true that of its gradients",
     "tasks": "list the tasks; with a name, show one",
     "layers": "list the layers; with a name, show its equations, arguments and paper",
+    "predict": "apply a finished model to other files of your own, or to a stream",
     "export": "write the model of a run as an ONNX file or a program of torch.export",
     "results": "show a table of finished runs",
     "tune": "search for the settings with the best validation score, with the same budget for each model",

@@ -1,10 +1,13 @@
 """The batches of a task, for any training loop. Batch i of a split is a pure function of (seed, split, i)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from seqmodels.tasks import Split, Task
+from seqmodels.tasks.task import IGNORED
 
 STREAMS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
 
@@ -28,6 +31,22 @@ def _mixed(bits: int) -> int:
     bits = (bits ^ bits >> 16) * 0x85EBCA6B & MASK
     bits = (bits ^ bits >> 13) * 0xC2B2AE35 & MASK
     return bits ^ bits >> 16
+
+
+def joined(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The outputs and targets of several batches as one; where their steps differ in number, padded at the end."""
+
+    def join(parts: Sequence[Tensor], padding: float) -> Tensor:
+        steps = max(part.shape[1:2] for part in parts)
+        return torch.cat([padded(part, steps[0], padding) if steps else part for part in parts])
+
+    return join(outputs, 0), join(targets, torch.nan if targets[0].is_floating_point() else IGNORED)
+
+
+def padded(part: Tensor, steps: int, padding: float) -> Tensor:
+    """A batch (batch, time, ...) with this many steps."""
+    missing = steps - part.size(1)
+    return torch.cat([part, part.new_full((len(part), missing, *part.shape[2:]), padding)], dim=1) if missing else part
 
 
 class Batches(Dataset):

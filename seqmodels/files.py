@@ -26,11 +26,18 @@ COMMENT = b"sha256:"
 
 def write_whole(file: Path, content: bytes) -> None:
     """Write a file such that a crash at any moment leaves either the old content or the new one."""
+    with writing_whole(file) as output:
+        output.write(content)
+
+
+@contextmanager
+def writing_whole(file: Path) -> Iterator[IO[bytes]]:
+    """A stream whose content replaces that of a file on leaving; after an error, the old content stays."""
     part = part_of(file)
     try:
         with errors_that_name(file):
             with part.open("xb") as output:
-                output.write(content)
+                yield output
                 output.flush()
                 os.fsync(output.fileno())
             os.replace(part, file)

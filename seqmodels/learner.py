@@ -37,7 +37,7 @@ class Learner(pl.LightningModule):
     Args:
         model: maps inputs to answers, in the shapes that the task states.
         task: the task to learn.
-        optimizer: returns the optimizer when called with the parameters.
+        optimizer: returns the optimizer when called with the parameters, except those that need no gradient.
         scheduler: returns a learning rate scheduler, stepped after every batch, when called with the optimizer.
         splits_batches: in a run of several processes, each is given the same whole batches and computes some rows of
             them. Otherwise each is given batches of its own, as is usual in Lightning.
@@ -64,7 +64,7 @@ class Learner(pl.LightningModule):
         return self.model(inputs, *lengths)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.model.parameters())
+        optimizer = self.optimizer([parameter for parameter in self.model.parameters() if parameter.requires_grad])
         if self.scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}

@@ -106,6 +106,17 @@ class SequenceModel(nn.Module):
         """Whether a batch may contain sequences of several lengths."""
         return self.packs or self.directions == 1
 
+    def step(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """The answers (batch, output_size) after one more step of sequences, and the state that the next step needs.
+
+        Args:
+            inputs: one step of each sequence: token ids (batch,), or numbers (batch, input_size).
+            state: what the step before returned; None for the first one. A layer that reads backwards has none.
+        """
+        sequence = self.encode(inputs.unsqueeze(1))
+        output, after = self.layer(sequence) if state is None else self.layer(sequence, state)
+        return self.head(output[:, 0] if self.every_step else last_hidden(after)[-1]), after
+
     def encode(self, inputs: Tensor) -> Tensor:
         """The encoded inputs, which the layer reads, (batch, time, features)."""
         return self.encoder(inputs).to(self.head.weight.dtype)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import OmegaConf
@@ -34,7 +34,7 @@ from seqmodels.untrusted.reading import (
 )
 from seqmodels.untrusted.shared import outline_of_shared, read_shared, write_shared
 
-__all__ = ["RunFolderError", "load_run", "load_weights", "read_checkpoint", "save_weights"]
+__all__ = ["RunFolderError", "load_run", "load_weights", "read_checkpoint", "read_weights", "save_weights"]
 
 LAYERS = ("seqmodels.layers", "torch.nn.modules.rnn")
 """The modules whose layers are built without further trust. The list is part of the code, so no file can extend it."""
@@ -80,38 +80,80 @@ def load_run(folder: str | Path, checkpoint: str = "best", trusted: tuple[str, .
 
 def restored(folder: Path, checkpoint: str, trusted: tuple[str, ...]) -> SequenceModel:
     """The model of a folder; exceptions of any type where a file is not as expected."""
+    config_file = folder / "config.yaml"
+    size_of(config_file)
+    stored = stored_in(folder, checkpoint)
+    config = read_config(config_file, stored.digests.get("config.yaml"))
+    with run_folder_errors(config_file):
+        layer = layer_in(config, trusted)
+        expected = sizes_of(layer, stored.arguments, stored.outlines, size_of(stored.file))
+    # The rest may be as large as they explain.
+    explained = min(stored.nbytes, sum(outline.nbytes for outline in expected.values()))
+    content = stored.content(explained)
+    with run_folder_errors(stored.file):
+        check_sizes(stored.outlines, expected)
+    model = SequenceModel(layer, **stored.arguments).cpu()
+    model.load_state_dict(model_in(content)[1])
+    return model
+
+
+def read_weights(folder: str | Path, most: int) -> dict[str, Tensor]:
+    """The best weights of a run by their names in its `SequenceModel`. No model is built, so its layer may be any.
+
+    Args:
+        folder: see `load_run`. Its config.yaml is not read.
+        most: the bytes of weights that are expected at most; 64 MiB more are accepted.
+
+    Raises:
+        RunFolderError: see `load_run`.
+    """
+    folder = Path(folder)
+    with run_folder_errors(folder):
+        stored = stored_in(folder, "best")
+        return model_in(stored.content(min(stored.nbytes, most)))[1]
+
+
+class Stored(NamedTuple):
+    """The weights of a folder, of which only the sizes have been read."""
+
+    folder: Path
+    name: str
+    read: Callable[[Path, int, str | None], dict[str, Any]]
+    arguments: dict[str, Any]
+    outlines: dict[str, Outline]
+    digests: dict[str, str]
+    """Of the files in the folder, as far as they are known."""
+
+    @property
+    def file(self) -> Path:
+        return self.folder / self.name
+
+    @property
+    def nbytes(self) -> int:
+        return sum(outline.nbytes for outline in self.outlines.values())
+
+    def content(self, explained: int) -> dict[str, Any]:
+        """The checkpoint, if weights of so many bytes explain its size: an optimizer has up to three for each."""
+        return self.read(self.file, SPARE + 20 * explained, self.digests.get(self.name))
+
+
+def stored_in(folder: Path, checkpoint: str) -> Stored:
+    """The weights that a folder holds. What is small is read: their sizes, and the digests of the other files."""
     name = f"checkpoints/{checkpoint}.ckpt"
     outline: Callable[[Path], dict[str, Any]] = outline_of
     read: Callable[[Path, int, str | None], dict[str, Any]] = read_checkpoint
     if checkpoint == "best" and (folder / SHARED).exists() and not (folder / name).exists():
         name, outline, read = SHARED, outline_of_shared, read_shared
-    config_file, file = folder / "config.yaml", folder / name
-    for needed in (config_file, file):
-        size_of(needed)
-
-    # Small things first: the config, and the sizes of the weights.
+    file = folder / name
+    size = size_of(file)
     outlined = outline(file)
     with run_folder_errors(file):
-        arguments, outlines = model_in(outlined)
-        digests = digests_in(outlined)
-        size, stored = size_of(file), sum(outline.nbytes for outline in outlines.values())
-        if stored > SPARE + 2 * size:
-            raise ValueError(f"its weights have {stored} bytes by their shapes, and the file only {size}")
+        stored = Stored(folder, name, read, *model_in(outlined), digests_in(outlined))
+        if stored.nbytes > SPARE + 2 * size:
+            raise ValueError(f"its weights have {stored.nbytes} bytes by their shapes, and the file only {size}")
     if (folder / "result.json").exists():
-        digests |= digests_in(read_result(folder / "result.json"))
-    config = read_config(config_file, digests.get("config.yaml"))
-    with run_folder_errors(config_file):
-        layer = layer_in(config, trusted)
-        expected = sizes_of(layer, arguments, outlines, size)
-
-    # The rest may be as large as they explain: an optimizer has up to three numbers for each weight.
-    explained = min(stored, sum(outline.nbytes for outline in expected.values()))
-    content = read(file, SPARE + 20 * explained, digests.get(name))
-    with run_folder_errors(file):
-        check_sizes(outlines, expected)
-    model = SequenceModel(layer, **arguments).cpu()
-    model.load_state_dict(model_in(content)[1])
-    return model
+        return stored._replace(digests=stored.digests | digests_in(read_result(folder / "result.json")))
+    return stored
 
 
 def save_weights(run: str | Path, folder: str | Path, checkpoint: str = "best", trusted: tuple[str, ...] = ()) -> Path:

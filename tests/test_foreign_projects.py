@@ -173,6 +173,17 @@ def test_a_layer_and_a_task_of_ones_own(project, words):
     assert "LeakyRNN: 1.00" in run("python", "program.py")
 
 
+def test_the_task_of_ones_own_that_the_page_shows(project, tmp_path):
+    run = project("own_package")
+    page = (ROOT / "seqmodels" / "tasks" / "README.md").read_text().partition("## Your own task")[2]
+    for name, kind in (("my_tasks.py", "python"), ("my_conf/task/sign.yaml", "yaml")):
+        block = re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL)[1]
+        (tmp_path / "own_package" / name).write_text(block)
+    settings = ["trainer.max_steps=200", "logger=none", "hydra.run.dir=run"]
+    shown = run("seqmodels", "train", "--config-dir", "my_conf", "task=sign", *settings)
+    assert re.search(r"verdict +. solved", shown)
+
+
 def test_every_choice_composes_in_another_application(tmp_path):
     """Under `seqmodels/` each file includes the same others as in conf/ itself."""
     whole = ("experiment", "launcher", "sweep")  # these change whole configs, and Hydra's own settings

@@ -28,6 +28,7 @@ FLOORS = [
     {"lens"},
     {"data", "learner", "report"},
     {"catalogue", "export", "restore"},
+    {"predict"},
     {"runs"},
     {"speed"},
     {"experiments"},

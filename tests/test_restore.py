@@ -1,6 +1,7 @@
 """A run folder is a model again, and nothing but a model, whoever made it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from seqmodels.config import CONF, compose, layer_of
 from seqmodels.files import is_sealed
 from seqmodels.layers import ManualRNN
 from seqmodels.model import SequenceModel
-from seqmodels.restore import RunFolderError, read_checkpoint, save_weights
+from seqmodels.restore import RunFolderError, read_checkpoint, read_weights, save_weights
 from seqmodels.runs.build import build
 from seqmodels.runs.run import run
 
@@ -116,6 +117,22 @@ def test_a_hostile_file_is_an_error_that_names_it(name, bad):
     assert message.isprintable()
     assert len(message) < 1000
     assert "5e1f" not in message
+    assert not Path("/tmp/hacked").exists()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_only_weights_are_read_to_start_from(name, bad):
+    """The config is not read, so its faults do no harm; a hostile file of weights is an error of the same kind."""
+    damage, complaint = CASES[name]
+    damage(bad)
+    message = ""
+    try:
+        assert sum(weight.nbytes for weight in read_weights(bad, 2**16).values()) < 2**26
+    except RunFolderError as error:
+        message = str(error)
+    others = "should hold a state_dict|should have at most|its tensors do not match"
+    assert not message or re.search(f"{complaint}|{others}", message)
+    assert message.isprintable()
     assert not Path("/tmp/hacked").exists()
 
 

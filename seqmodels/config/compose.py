@@ -18,6 +18,9 @@ from seqmodels.processes import rank_in
 WITHOUT_SETTINGS = ("experiment", "sweep", "launcher")
 """Choices that change the settings of others and have none of their own."""
 
+UNUSED: dict[str, Any] = {"block": {"_target_": None}, "init_from": None, "freeze": []}
+"""Settings that a run does not have where they have these values: so it equals the runs of earlier versions."""
+
 
 def compose(*overrides: str, config_name: str = "train") -> DictConfig:
     """The config that `python train.py <overrides>` would run with, checked.
@@ -68,9 +71,12 @@ def checked_config(config: DictConfig, config_name: str) -> DictConfig:
     OmegaConf.resolve(config)
     for name in sorted(OmegaConf.missing_keys(config)):
         raise UserError(f"{name} is needed and not given: add {name}=... to the command line")
-    if "block" in groups and config.block == {"_target_": None}:  # a run without blocks has no such setting, as once
-        return OmegaConf.masked_copy(config, [str(name) for name in config if name != "block"])
-    return config
+    return OmegaConf.masked_copy(config, [str(name) for name in config if not is_unused(str(name), config[name])])
+
+
+def is_unused(name: str, value: Any) -> bool:
+    """Whether a run with this value of a setting is one that does not have the setting."""
+    return name in UNUSED and value == UNUSED[name]
 
 
 @functools.cache

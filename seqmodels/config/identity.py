@@ -27,12 +27,15 @@ def identity(config: DictConfig | Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that are the same for all runs whose numbers can only differ because of their seeds.
 
     They are a digest of the package version and of all settings that can change a run's numbers, except the seed. The
-    content of a data file counts as well as its name.
+    content of a data file, and of the weights to start from, counts as well as its name.
     """
     settings = {name: value for name, value in decisive(config).items() if name != "seed"}
-    data = Path(str(settings.get("task.path")))
-    if data.is_file():
-        settings["content of task.path"] = digest_of(data.read_bytes())
+    start = Path(str(settings.get("init_from")))
+    files = {"task.path": [Path(str(settings.get("task.path")))]}
+    files["init_from"] = [start / "checkpoints" / "best.ckpt", start / "model.safetensors"]
+    for name, places in files.items():
+        if file := next((place for place in places if place.is_file()), None):
+            settings[f"content of {name}"] = digest_of(file.read_bytes())
     return digest_of(json.dumps([__version__, settings], sort_keys=True, default=str).encode())[:8]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqmodels.checks import UserError
 from seqmodels.layers import Blocks, RecurrentLayer
 from seqmodels.layers.context import ContextLayer
-from seqmodels.model import SequenceModel, last_hidden
+from seqmodels.model import SequenceModel
 
 LENGTHS = (1, 10, 100)
 """The lengths at which an export for any length is compared with its model."""
@@ -165,9 +165,7 @@ class OneStep(Form):
             self.outputs.append(Port(f"{name}_n", shape, state.dtype))
 
     def forward(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        sequence = self.model.encoder(inputs.unsqueeze(1)).to(self.dtype)
-        output, after = self.model.layer(sequence, state if len(state) > 1 else state[0])
-        answer = self.model.head(output[:, 0] if self.model.every_step else last_hidden(after)[-1])
+        answer, after = self.model.step(inputs, state if len(state) > 1 else state[0])
         return answer, *(after if isinstance(after, tuple) else (after,))
 
     def draw(self, batch: int, steps: int, generator: torch.Generator) -> tuple[Tensor, ...]:

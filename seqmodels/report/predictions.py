@@ -31,8 +31,11 @@ def fill(figure: Figure, task: Task, outputs: Tensor, targets: Tensor) -> None:
             outputs = outputs.masked_fill(targets.isnan(), torch.nan)
             values.draw_signals(figure, outputs.numpy(), targets.numpy())
         else:
-            draw = values.draw_series if task.chronological else values.draw_scatter
-            draw(figure, task.decode(outputs, "test").numpy(), task.decode(targets, "test").numpy())
+            decoded = task.decode(outputs, "test").numpy(), task.decode(targets, "test").numpy()
+            if task.chronological:
+                values.draw_series(figure, *decoded, task.quantiles, task.names)
+            else:
+                values.draw_scatter(figure, *decoded)
         return
     count, answers, right = outputs.size(-1), outputs.argmax(-1).numpy(), targets.numpy()
     if not task.every_step:

@@ -1,7 +1,7 @@
 """Tables for the screen and for Markdown pages, and the numbers in them."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -124,7 +124,7 @@ def result_table(result: dict[str, Any]) -> Table:
     steps, seconds = counted(result["steps"], "step"), rounded(result["seconds"])
     rows = {
         "task": result["task"],
-        "model": f"{result['model']} ({result['layer']}, {counted(result['parameters'], 'parameter')})",
+        "model": f"{result['model']} ({result['layer']}, {size_of(result)})",
         f"test {result['metric']}": significant(result["test"]),
         "chance": significant(result["chance"]),
         **{name: significant(value) for name, value in result["baselines"].items()},
@@ -133,6 +133,28 @@ def result_table(result: dict[str, Any]) -> Table:
     }
     for name, value in rows.items():
         table.add_row(escape(name), escape(value), style="bold green" if value == "solved" else None)
+    return table
+
+
+def size_of(result: dict[str, Any]) -> str:
+    """The number of a model's parameters, and of those that were trained, if some were not."""
+    total = result["parameters"]
+    trained = result.get("trained_parameters", total)
+    return counted(total, "parameter") + ("" if trained == total else f", {trained} of them trained")
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], most: int = 24) -> Table:
+    """A table of the first rows, `most` at most, that name their cells; numbers with four digits."""
+    names = list(rows[0]) if rows else []
+    table = Table()
+    for name in names:
+        numeric = all(isinstance(row[name], int | float | None) for row in rows)
+        table.add_column(Text(name), justify="right" if numeric else "left")
+    for row in rows[:most]:
+        cells = ("" if row[name] is None else row[name] for name in names)
+        table.add_row(*(Text(significant(cell) if isinstance(cell, float) else str(cell)) for cell in cells))
+    if len(rows) > most:
+        table.caption = f"{len(rows) - most} more in result.json"
     return table
 
 

@@ -1,5 +1,7 @@
 """Pictures of answers that are numbers: signals, forecasts and single numbers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -7,6 +9,8 @@ from seqmodels.report.sheet import BLUE, GRAY, RED, add_legend, blank_entry
 
 SHOWN = 4
 """The most numbers of an answer that are drawn, each in a column of its own."""
+PERIOD = 1000
+"""The most steps of a test period that are drawn."""
 
 
 def draw_signals(figure: Figure, outputs: np.ndarray, targets: np.ndarray) -> None:
@@ -26,17 +30,43 @@ def draw_signals(figure: Figure, outputs: np.ndarray, targets: np.ndarray) -> No
     add_legend(figure, extra=blank_entry(np.isnan(targets[: len(grid)])))
 
 
-def draw_series(figure: Figure, outputs: np.ndarray, targets: np.ndarray) -> None:
-    """A measured series (time, targets) over the test period with its forecasts, and below them their errors."""
-    grid = figure.subplots(2, columns_of(targets), sharex=True, squeeze=False, height_ratios=[2, 1])
-    for target, (series_axes, error_axes) in enumerate(grid.T):
+def draw_series(
+    figure: Figure,
+    outputs: np.ndarray,
+    targets: np.ndarray,
+    quantiles: Sequence[float] | None = None,
+    names: Sequence[str] | None = None,
+) -> None:
+    """A measured series (time, targets) over the test period with its forecasts, and below them their errors.
+
+    With `quantiles`, outputs are (time, targets * quantiles), and the range from the lowest to the highest is a band
+    around the median. With `names` of the targets, the first and the last two are drawn, else the first ones.
+    """
+    levels = list(quantiles or [0.5])
+    outputs = outputs[:PERIOD].reshape(len(outputs[:PERIOD]), -1, len(levels))
+    targets = targets[:PERIOD]
+    middle, count = levels.index(0.5), targets.shape[-1]
+    shown = range(count)[:SHOWN] if names is None or count <= SHOWN else [0, 1, count - 2, count - 1]
+    grid = figure.subplots(2, len(shown), sharex=True, squeeze=False, height_ratios=[2, 1])
+    for target, (series_axes, error_axes) in zip(shown, grid.T, strict=True):
         series_axes.plot(targets[:, target], color=GRAY, linewidth=2.5, alpha=0.7, label="measured")
-        series_axes.plot(outputs[:, target], "--", color=RED, label="forecast, one step ahead")
+        series_axes.plot(outputs[:, target, middle], "--", color=RED, label="forecast")
+        if len(levels) > 1:
+            band = f"{levels[0]:g} to {levels[-1]:g} quantile"
+            steps = range(len(outputs))
+            series_axes.fill_between(
+                steps, outputs[:, target, 0], outputs[:, target, -1], color=RED, alpha=0.2, linewidth=0, label=band
+            )
+        errors = outputs[:, target, middle] - targets[:, target]
         error_axes.axhline(0, color=GRAY, linewidth=1)
-        error_axes.plot(outputs[:, target] - targets[:, target], color=BLUE, linewidth=1, label="forecast - measured")
+        error_axes.plot(errors, color=BLUE, linewidth=1, label="forecast - measured")
         error_axes.set_xlabel("step of the test period")
     grid[1, 0].set_ylabel("error")
-    name_columns(grid, targets)
+    if names is None:
+        name_columns(grid, targets)
+    elif count > 1:
+        for target, axes in zip(shown, grid[0], strict=True):
+            axes.set_title(names[target], fontsize="small", parse_math=False)
     add_legend(figure)
 
 

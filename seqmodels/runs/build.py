@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from seqmodels.checks import UserError, as_user_errors, check_choice, check_flag, check_seed, check_whole
@@ -26,6 +26,7 @@ from seqmodels.model import SequenceModel
 from seqmodels.processes import available_cores, check_started, launcher, number_of_processes
 from seqmodels.runs.callbacks import NoProfiler, StepsBar, StepsLines, quieten
 from seqmodels.runs.checkpoints import Checkpoints, SealedFiles
+from seqmodels.runs.initial import freeze, take_weights
 from seqmodels.runs.metrics import MetricsFile
 from seqmodels.runs.resume import fixed_settings
 from seqmodels.tasks import FiniteTask, Split, Task
@@ -53,6 +54,8 @@ class Parts:
     """The sentence of the experiment that the run belongs to."""
     proves: bool
     """Whether the layer is compared with its reference before training."""
+    frozen: list[str]
+    """The parameters that keep their first values."""
     page: bool
     """Whether the run writes a page at its end."""
     config: str
@@ -74,6 +77,7 @@ def build(config: DictConfig, folder: Path) -> Parts:
     task = build_task(config.task)
     layer = layer_of(config.model)
     model = build_model(config, layer, task)
+    frozen = freeze(model, config.get("freeze", []))
     learner = Learner(model, task, *build_optimizer(config), splits_batches=number_of_processes(config.trainer) > 1)
     data = build_data(config, task)
     metrics = MetricsFile(folder / "metrics.csv")
@@ -84,6 +88,8 @@ def build(config: DictConfig, folder: Path) -> Parts:
             data=task.digest() if isinstance(task, FiniteTask) else "",
             **arguments_of(config.checkpoint),
         )
+    if config.get("init_from") is not None and checkpoints.newest()[0] is None:
+        checkpoints.initial = take_weights(model, config.init_from)  # a resumed run has its weights in a checkpoint
     trainer = build_trainer(config, folder, metrics, checkpoints)
     with user_errors("trainer", {"precision": config.trainer.precision}):
         check_precisions(model, trainer)
@@ -100,6 +106,7 @@ def build(config: DictConfig, folder: Path) -> Parts:
         names={"model": str(config.model_name), "task": str(config.task_name)},
         claim=config.claim,
         proves=switch_of(config.parity) == "on",
+        frozen=frozen,
         page=config.page,
         config=OmegaConf.to_yaml(config),
     )
@@ -113,6 +120,7 @@ def check_settings(config: DictConfig) -> None:
         if config.embedding_size is not None:
             check_whole("embedding_size", config.embedding_size, 1)
         check_choice("parity", switch_of(config.parity), SWITCH)
+        check_start(config.get("init_from"), config.get("freeze", []))
         for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
             check_whole(f"trainer.{name}", config.trainer.get(name), 1)
         check_clipping(config.trainer.get("gradient_clip_val"))
@@ -120,6 +128,15 @@ def check_settings(config: DictConfig) -> None:
     check_started(config.trainer)
     if not isinstance(config.data, DictConfig):
         raise UserError(f"data should have settings such as data.batch_size=64, got {config.data!r}")
+
+
+def check_start(folder: Any, patterns: Any) -> None:
+    """Refuse wrong types of the settings `init_from` and `freeze`."""
+    if folder is not None and not (isinstance(folder, str) and folder.strip()):
+        raise ValueError(f"init_from should be a run folder, or null, got {folder!r}")
+    names = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(names, list | ListConfig) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"freeze should be a list of names of parameters, such as [layer.*], got {patterns!r}")
 
 
 def check_clipping(value: Any) -> None:
@@ -186,6 +203,11 @@ def build_model(config: DictConfig, layer: partial, task: Task) -> SequenceModel
         raise UserError(
             f"task.mixed_lengths=true needs a layer that accepts packed sequences, or reads in one direction only; "
             f"model={config.model_name} does neither"
+        )
+    if task.padded and not model.takes_lengths:
+        raise UserError(
+            f"sequences of different lengths need a layer that accepts packed sequences, or reads in one direction "
+            f"only; model={config.model_name} does neither"
         )
     return model
 

@@ -65,6 +65,8 @@ class Checkpoints(Callback):
             raise ValueError(f"minutes should be a positive number or null, got {minutes!r}")
         self.best, self.last, self.previous = (folder / f"{name}.ckpt" for name in ("best", "last", "previous"))
         self.steps, self.minutes, self.settings, self.data = steps, minutes, settings, data
+        self.initial: dict[str, Any] | None = None
+        """What was taken from another run before the first step: see `take_weights`."""
         self.best_loss = math.inf
         self.best_step: int | None = None
         self.seconds = 0.0
@@ -117,6 +119,7 @@ class Checkpoints(Callback):
             "best_step": self.best_step,
             "settings": self.settings,
             "data": self.data,
+            "initial": self.initial,
             "seconds": self.elapsed(),
             "random_state": of_all_processes(self.random_state),
         }
@@ -128,6 +131,7 @@ class Checkpoints(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best_loss, self.best_step = state["best_loss"], state["best_step"]
         self.seconds, self.random_state = state["seconds"], of_this_process(state["random_state"])
+        self.initial = state.get("initial")
         self.continues = True
 
     def on_load_checkpoint(self, trainer: pl.Trainer, learner: pl.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from seqmodels.batches import Batches, generator_for
+from seqmodels.batches import Batches, generator_for, joined
 from seqmodels.checks import UserError
 from seqmodels.config import instantiate, target_of
 from seqmodels.config.again import command_of
@@ -188,16 +188,16 @@ def answers(model: SequenceModel, task: Task, seed: int, batch_size: Any) -> tup
     count = 1 if examples is None else min(math.ceil(examples / size), 20)
     batches = Batches(task, "test", seed, size, range(count))
     pairs = [(model(inputs, *lengths), targets) for inputs, targets, *lengths in map(batches.__getitem__, range(count))]
-    outputs, all_targets = zip(*pairs, strict=True)
-    return torch.cat(outputs), torch.cat(all_targets)
+    return joined(*zip(*pairs, strict=True))
 
 
 def sequences_of(task: Task, seed: int) -> tuple[Tensor, Tensor]:
     """The test sequences that the lens uses, of a length that training had."""
     generator = generator_for(seed, "test", 0)
     if not isinstance(task, DrawnTask):
-        inputs, targets = task.batch("test", 0, SEQUENCES, generator)[:2]
-        return inputs, targets
+        inputs, targets, *lengths = task.batch("test", 0, SEQUENCES, generator)
+        steps = int(lengths[0].min()) if lengths else inputs.size(1)  # without padding
+        return inputs[:, :steps], targets[:, :steps] if task.every_step else targets
     inputs = task.draw_for("test", SEQUENCES, length_of(task), generator)
     return inputs, task.solve(inputs)
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.checks import UserError
 from seqmodels.config import arguments_of, target_of
-from seqmodels.config.compose import settings_and_groups
+from seqmodels.config.compose import UNUSED, settings_and_groups
 from seqmodels.config.folders import name_in
 from seqmodels.config.identity import OF_SWEEPS, decisive, flat, without_effect
 from seqmodels.files import digest_of
@@ -39,7 +39,7 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
     check_entries(folder)
     stored = OmegaConf.create(read_config(folder / "config.yaml"))
     settings, _ = settings_and_groups("train")
-    for name in sorted(settings - set(stored) - {"block", *OF_SWEEPS}):
+    for name in sorted(settings - set(stored) - {*UNUSED, *OF_SWEEPS}):
         raise UserError(f"this run was made by an earlier version without {name} and cannot be continued")
     check_classes(stored, words)
     config = stored.copy()
@@ -54,7 +54,7 @@ def continued(typed: DictConfig, words: list[str], folder: Path) -> DictConfig:
             parent = OmegaConf.select(config, node)
             if isinstance(parent, DictConfig):
                 parent.pop(key, None)
-        elif name == "block" and name not in typed:  # block=none
+        elif name in UNUSED and name not in typed:  # such as block=none
             config.pop(name, None)
         else:
             OmegaConf.update(config, name, OmegaConf.select(typed, name), merge=False, force_add=True)

@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,25 +20,28 @@ from rich.markup import escape
 from torch import Tensor
 
 from seqmodels import __version__
+from seqmodels.batches import joined
 from seqmodels.checks import UserError
 from seqmodels.config import PACKAGE, user_errors
 from seqmodels.config.folders import override
 from seqmodels.data import SequenceData
-from seqmodels.files import remove_parts
+from seqmodels.files import remove_parts, writing_whole
 from seqmodels.layers import Blocks
 from seqmodels.layers.blocks import mixers_in
 from seqmodels.learner import Diverged
 from seqmodels.model import SequenceModel
 from seqmodels.parity import ParityReport, compare_for_task, why_not_compared
+from seqmodels.predict.predictor import test_predictions
 from seqmodels.report.curves import plot_curves, plot_lengths
 from seqmodels.report.folder import check_folder, write_config, write_result
 from seqmodels.report.predictions import plot_predictions
 from seqmodels.report.sheet import title_of
-from seqmodels.report.tables import lengths_table, parity_table, result_table
+from seqmodels.report.tables import counted, lengths_table, parity_table, result_table, rows_table
 from seqmodels.report.verdict import advice, verdict_of
 from seqmodels.restore import load_weights
 from seqmodels.runs import loggers
 from seqmodels.runs.build import Parts
+from seqmodels.runs.initial import description
 from seqmodels.runs.page import write_page
 from seqmodels.runs.resume import plain_settings
 from seqmodels.stops import Stopped, stop_signals
@@ -63,9 +66,11 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
         if not resumes:
             check_folder(folder)
         parity = prove(parts, console)
+        show_tables(parts.task.report, console)
         if resumes:
             (folder / "result.json").unlink(missing_ok=True)  # of fewer steps
         write_config(parts.config, folder)
+        show_start(parts, console)
     with continuable(folder if writes else None), loggers.closing(parts.trainer.loggers):
         diverged = train(parts, folder, resumes, console)
         scores = None if parts.checkpoints.best_step is None else test(parts)
@@ -73,7 +78,10 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
             return {}
         result = result_of(parts, parity, scores, diverged)
         if scores is not None:
-            draw(parts, result, folder)
+            outputs, targets = answers(parts.model, parts.data)
+            result["details"] = dict(parts.task.details(outputs, targets))
+            draw(parts, result, outputs, targets, folder)
+            write_predictions(parts, folder)
         result["verdict"] = verdict_of(result, tested(parts))
         write_result(result, folder)
     if parts.page:
@@ -92,6 +100,15 @@ def run(parts: Parts, folder: Path, resumes: bool = False) -> dict[str, Any]:
     return result
 
 
+def show_start(parts: Parts, console: Console) -> None:
+    """Print which weights came from another run, and what stays as it is; nothing for most runs."""
+    if parts.checkpoints.initial is not None:
+        console.print(escape(description(parts.checkpoints.initial)), soft_wrap=True)
+    if parts.frozen:
+        trained = counted(trained_parameters(parts.model), "parameter")
+        console.print(escape(f"frozen: {', '.join(parts.frozen)}; {trained} to train"), soft_wrap=True)
+
+
 def tested(parts: Parts) -> int:
     """The number of sequences in the test."""
     drawn = parts.data.batch_size * sum(map(int, parts.trainer.num_test_batches))
@@ -104,9 +121,17 @@ def show(result: dict[str, Any], parts: Parts, folder: Path, console: Console) -
         console.print(result_table(result))
         if len(result["lengths"]) > 1:
             console.print(lengths_table(result))
+        show_tables(result["details"], console)
         if result["verdict"] == "chance" and result["diverged_at"] is None:
             console.print(escape(advice(result, parts.task, pd.read_csv(folder / "metrics.csv"))))
     console.print(f"Results are in [bold]{escape(str(folder))}[/bold]", soft_wrap=True)
+
+
+def show_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], console: Console) -> None:
+    """Print tables, each below its title."""
+    for title, rows in tables.items():
+        console.print(escape(title), style="bold", soft_wrap=True)
+        console.print(rows_table(rows))
 
 
 @contextmanager
@@ -209,12 +234,25 @@ def test(parts: Parts) -> dict[str, float]:
     return {name: value.item() for name, value in parts.trainer.callback_metrics.items()}
 
 
-def draw(parts: Parts, result: dict[str, Any], folder: Path) -> None:
+def draw(parts: Parts, result: dict[str, Any], outputs: Tensor, targets: Tensor, folder: Path) -> None:
     """Draw all pictures of the run into its folder."""
     plot_curves(result, folder)
-    plot_predictions(parts.task, *answers(parts.model, parts.data), folder, title_of(result))
+    plot_predictions(parts.task, outputs, targets, folder, title_of(result))
     if len(result["lengths"]) > 1:
         plot_lengths(result, folder)
+
+
+def write_predictions(parts: Parts, folder: Path) -> None:
+    """Write the answers to the test into predictions.csv, in the units of the files, where a task has a reader of such.
+
+    They are computed as `seqmodels predict` computes them.
+    """
+    tables = test_predictions(parts.task, parts.model.cpu().float().eval())
+    if tables is None:
+        return
+    with writing_whole(folder / "predictions.csv") as file:
+        for number, table in enumerate(tables):
+            table.to_csv(file, index=False, header=number == 0)
 
 
 def result_of(
@@ -249,13 +287,23 @@ def result_of(
         "threads": torch.get_num_threads(),
         "processes": parts.trainer.world_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trained_parameters": trained_parameters(model),
+        "frozen": parts.frozen,
+        "init_from": parts.checkpoints.initial,
         "parity": parity.as_dict() if isinstance(parity, ParityReport) else parity,
         "facts": task.facts,
+        "report": dict(task.report),
+        "details": {},
         "versions": {"seqmodels": __version__}
         | {name: version(name) for name in ("torch", "lightning", "torchmetrics", "hydra-core", "omegaconf")}
         | {"python": platform.python_version()},
         "git": git_revision(),
     }
+
+
+def trained_parameters(model: SequenceModel) -> int:
+    """The number of parameters that training may change."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def validation_of(parts: Parts) -> float | None:
@@ -293,8 +341,7 @@ def answers(model: SequenceModel, data: SequenceData) -> tuple[Tensor, Tensor]:
     model = model.cpu().float().eval()
     with torch.inference_mode():
         pairs = [(model(inputs, *lengths), targets) for inputs, targets, *lengths in (batches[i] for i in range(count))]
-    outputs, targets = zip(*pairs, strict=True)
-    return torch.cat(outputs), torch.cat(targets)
+    return joined(*zip(*pairs, strict=True))
 
 
 def git_revision() -> str | None:

@@ -5,7 +5,7 @@ from seqmodels.tasks.drawn import DrawnTask
 from seqmodels.tasks.finite import FiniteTask
 from seqmodels.tasks.formal import ParityCheck
 from seqmodels.tasks.memory import Adding, CopyMemory
-from seqmodels.tasks.real import Digits, Forecast, Text
+from seqmodels.tasks.real import Digits, Forecast, Sequences, Table, Text
 from seqmodels.tasks.signals import Sine
 from seqmodels.tasks.task import Split, Task
 
@@ -17,8 +17,10 @@ __all__ = [
     "FiniteTask",
     "Forecast",
     "ParityCheck",
+    "Sequences",
     "Sine",
     "Split",
+    "Table",
     "Task",
     "Text",
 ]

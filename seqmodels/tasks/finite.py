@@ -1,6 +1,7 @@
 """Tasks with a given set of examples: images, texts, measured series."""
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -9,13 +10,14 @@ from seqmodels.tasks.task import Split, Task
 
 
 class FiniteTask(Task):
-    """Base class of the tasks with a fixed number of examples; a subclass sets `data`.
+    """Base class of the tasks with a fixed number of examples; a subclass sets `data`, or defines
+    `digest`, `examples` and `read`.
 
     A training batch is drawn with replacement, so it depends on its generator alone, and there are no epochs to count.
     Validation and test read their examples once, in order.
     """
 
-    data: dict[Split, tuple[Tensor, Tensor]]
+    data: Mapping[Split, tuple[Tensor, ...]]
     """The inputs and targets of each split, examples first."""
 
     def digest(self) -> str:
@@ -29,10 +31,17 @@ class FiniteTask(Task):
     def examples(self, split: Split) -> int:
         return len(self.data[split][1])
 
-    def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        inputs, targets = self.data[split]
+    def batch(self, split: Split, index: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        return self.read(split, self.chosen(split, index, size, generator))
+
+    def chosen(self, split: Split, index: int, size: int, generator: torch.Generator) -> Tensor:
+        """The numbers of the examples in a batch."""
+        count = self.examples(split)
         if split == "train":
-            chosen = torch.randint(0, len(targets), (size,), generator=generator)
-        else:
-            chosen = torch.arange(index * size, min((index + 1) * size, len(targets)))
+            return torch.randint(0, count, (size,), generator=generator)
+        return torch.arange(index * size, min((index + 1) * size, count))
+
+    def read(self, split: Split, chosen: Tensor) -> tuple[Tensor, ...]:
+        """The batch of the examples with these numbers."""
+        inputs, targets = self.data[split]
         return inputs[chosen], targets[chosen]

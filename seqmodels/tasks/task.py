@@ -1,7 +1,7 @@
 """The contract between a task and everything that trains on it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,6 +13,9 @@ from torchmetrics.classification import MulticlassAccuracy
 from seqmodels.tasks.lengths import Lengths
 
 Split = Literal["train", "val", "test"]
+
+Rows = list[dict[str, Any]]
+"""A table of plain data: rows that name their cells."""
 
 IGNORED = -100
 """The target of a position that is not scored, where targets are classes. Where they are numbers it is NaN."""
@@ -38,8 +41,16 @@ class Task(ABC):
     backwards would see it."""
     chronological: bool = False
     """Whether the examples of a split follow one another in time."""
+    padded: bool = False
+    """Whether the sequences of a batch differ in length, so that `batch` also returns lengths."""
     lengths: Lengths | None = None
     """The lengths of sequences in training and test, of tasks that draw them."""
+    quantiles: Sequence[float] | None = None
+    """Where an answer has a number for each of these quantiles of each target, one after the other."""
+    names: Sequence[str] | None = None
+    """The names of the numbers of a target, in order, where they have names."""
+    report: Mapping[str, Rows] = {}
+    """What was read from the user's data, as tables by title; each is a list of rows that name their cells."""
     symbols: Sequence[str] | None = None
     """The printed name of each class, in order, where classes have one, such as characters."""
 
@@ -75,6 +86,10 @@ class Task(ABC):
         """Plain data that a model of this task needs to be used elsewhere, such as a vocabulary or a scale."""
         return {}
 
+    def details(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Rows]:
+        """More about the answers to the whole test, as tables by title, in the form of `report`."""
+        return {}
+
     def states(self, inputs: Tensor) -> Tensor | None:
         """What has to be remembered of the inputs after each step, (batch, time), where the task knows it.
 
@@ -96,13 +111,16 @@ class Task(ABC):
         return None
 
     def scored(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The answers that count, (n, output_size), and their targets, (n,) or (n, output_size)."""
+        """The answers that count, (n, output_size), and their targets, (n,) or (n, output_size).
+
+        Where the numbers of an answer count one by one, both are (n,).
+        """
         counts = self.is_scored(targets)
         targets = targets.flatten(0, -2) if targets.is_floating_point() else targets.flatten()
         return outputs.flatten(0, -2)[counts], targets[counts]
 
     def is_scored(self, targets: Tensor) -> Tensor:
-        """Whether each position counts, (positions,)."""
+        """Whether each position counts, (positions,), or each number of each position, (positions, output_size)."""
         return ~targets.flatten(0, -2)[:, 0].isnan() if targets.is_floating_point() else targets.flatten() != IGNORED
 
     def unscored(self, targets: Tensor) -> Tensor:

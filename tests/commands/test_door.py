@@ -161,6 +161,27 @@ def test_a_mistake_in_a_file_of_ones_own(type_command, tmp_path, words, message)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.csv"]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["task.path=mine.csv", "task.id=id"], "label should be the column of mine.csv to be answered, got None"),
+        (["task.path=mine.csv", "task.id=word", "task.label=id"], "mine.csv: column 'x' should hold a number"),
+        (["task.path=mine.csv", "task.id=word", "task.label=id"], "found a gap in line 3 (2 such rows of 4)"),
+        (["task.path=mine.csv", "task.id=id", "task.label=word"], "and a comes again in line 4 of mine.csv"),
+        (["task.path=empty"], "should be a folder with files of sequences"),
+        (["task.path=empty", "task.labels=labels.csv"], "id should be the column of labels=labels.csv"),
+    ],
+)
+def test_a_mistake_in_sequences_of_ones_own(type_command, tmp_path, words, message):
+    (tmp_path / "mine.csv").write_text("id,word,x\na,u,1\nb,v,\na,w,3\nb,z,\n")
+    (tmp_path / "empty").mkdir()
+    code, _, complaint = type_command("task=sequences", "task.inputs=[x]", *words)
+    assert code == 1
+    assert message in complaint
+    assert complaint.count("\n") == 1
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["empty", "mine.csv"]
+
+
 def test_names_that_a_task_hands_on_are_checked_as_its_own(type_command, tmp_path):
     for override, hint in [("+task.halve=true", "'halves'"), ("+task.mixed_length=true", "'mixed_lengths'")]:
         code, _, complaint = type_command("trainer=smoke", "task=adding", override)

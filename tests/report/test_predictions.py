@@ -18,7 +18,12 @@ WRONG = 1
 
 def task(every_step=True, chronological=False, symbols=None):
     return SimpleNamespace(
-        every_step=every_step, chronological=chronological, symbols=symbols, decode=lambda values, split: 10 * values
+        every_step=every_step,
+        chronological=chronological,
+        symbols=symbols,
+        decode=lambda values, split: 10 * values,
+        quantiles=None,
+        names=None,
     )
 
 

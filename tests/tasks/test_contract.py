@@ -112,7 +112,9 @@ def test_no_sequence_is_shared_between_splits(name, tmp_path):
     else:
         task = shipped(name)
     if isinstance(task, FiniteTask):
-        train, val, test = (rows(task.data[split][0]) for split in ("train", "val", "test"))
+        train, val, test = (
+            rows(task.read(split, torch.arange(task.examples(split)))[0]) for split in ("train", "val", "test")
+        )
     else:
         batches = {split: data_of(task).batches(split) for split in ("train", "val", "test")}
         train, val, test = (list(itertools.chain(*(rows(batch[0]) for batch in batches[split]))) for split in batches)

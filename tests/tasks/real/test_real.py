@@ -20,7 +20,7 @@ CO2 = pd.read_csv(Path(__file__).parents[3] / "data" / "co2.csv")["co2"].to_nump
 def whole(task, split):
     """A split in order; validation and test as the batches of their evaluation contain it."""
     if split == "train":
-        return task.data["train"]
+        return task.read("train", torch.arange(task.examples("train")))
     batches = [task.batch(split, i, 32, torch.Generator()) for i in range(math.ceil(task.examples(split) / 32))]
     return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
@@ -99,10 +99,10 @@ def test_forecast_metric_is_in_the_units_of_the_file():
         ("", {}, "should be a CSV file"),
         ("a,value\n1,2,3,4\n1\n1,2,3,4,5\n", {}, "should be a CSV file"),
         ("time,valve\n1,2\n", {}, "a column of .* (time, valve), got 'value'; did you mean 'valve'?"),
-        ("value\n1\n2\nthree\n4\n", {}, "found 'three' in row 3 (1 such rows of 4)"),
-        ("time,value\n1,1\n2,\n3,\n4,4\n", {}, "found a gap in row 2 (2 such rows of 4)"),
-        ("value\n1\ninf\n", {}, "in row 2"),
-        ("value\n" + "1\n2\n" * 10, {"window": 24}, "has 20 values, 31 are needed"),
+        ("value\n1\n2\nthree\n4\n", {}, "found 'three' in line 4 (1 such rows of 4)"),
+        ("time,value\n1,1\n2,\n3,\n4,4\n", {}, "found a gap in line 3 (2 such rows of 4)"),
+        ("value\n1\ninf\n", {}, "in line 3"),
+        ("value\n" + "1\n2\n" * 10, {"window": 24}, "window=24 with horizon=1 needs 25 rows, and the table has 20"),
         ("value\n" + "1\n" * 100, {"window": 4}, "should vary"),
         ("value\n" + "1\n2\n" * 50, {"window": 0}, "window should be a positive whole number, got 0"),
     ],

@@ -1,0 +1,96 @@
+"""Tables in files: CSV, Parquet and NPZ."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seqmodels.tasks.real.available_memory import check_memory
+from seqmodels.tasks.real.columns import Asked, check_columns, numbers, place, placed
+from seqmodels.tasks.real.csv_files import read_csv
+
+__all__ = ["find_file", "numbers", "place", "read_table"]
+
+
+def read_table(
+    path: str | Path, columns: Asked | None = None, separator: str | None = None, decimal: str | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Some columns of a table in a file, and what was found out about the file.
+
+    The index says where in the file a row is, for messages (`place`): its name is "line" or "row". A file that ends in
+    .parquet or .npz is read as such, any other one as CSV in UTF-8 with a header line. An NPZ file has an array for
+    each column.
+
+    Args:
+        path: see `find_file`.
+        columns: the columns to keep, such as {"inputs": ["x", "y"], "id": ["name"]}; all of them if not given.
+        separator: between the fields of a CSV file: a comma, a semicolon, a tab or a bar; found if not given.
+        decimal: the decimal mark of a CSV file, "." or ","; found if not given.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read as a table, lacks a column, has two of the same name, does not fit into
+            memory, or is a Parquet file and pyarrow is not installed.
+    """
+    file = find_file(path)
+    match file.suffix.lower():
+        case ".parquet":
+            return read_parquet(file, columns), {"format": "parquet"}
+        case ".npz":
+            return read_npz(file, columns), {"format": "npz"}
+    return read_csv(file, columns, separator, decimal)
+
+
+def find_file(path: str | Path) -> Path:
+    """The file at a path, in the working directory or, of `data/`, in the package."""
+    package = Path(__file__).parents[2]
+    bundled = Path(path).parts[:1] == ("data",)
+    # an installed package carries data/ inside, a checkout has it beside the package
+    for folder in (Path(), package, package.parent) if bundled else (Path(),):
+        file = folder / Path(path).expanduser()
+        if file.is_file():
+            return file
+    where = "" if Path(path).expanduser().is_absolute() else f", in the working directory {Path.cwd()}"
+    raise FileNotFoundError(f"path should be a table in CSV, Parquet or NPZ, and there is none at {path}{where}")
+
+
+def read_parquet(file: Path, columns: Asked | None) -> pd.DataFrame:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise ValueError(f'reading {file} needs pyarrow: pip install "seqmodels[parquet]"') from error
+    try:
+        opened = parquet.ParquetFile(file)
+        kept = check_columns(file, opened.schema_arrow.names, columns)
+        packed = sum(opened.metadata.row_group(i).total_byte_size for i in range(opened.metadata.num_row_groups))
+        check_memory(
+            file, 2 * max(8 * opened.metadata.num_rows * len(kept), packed * len(kept) / len(opened.schema_arrow))
+        )
+        table = opened.read(kept, use_threads=False).to_pandas(ignore_metadata=True)
+    except ArrowException as error:
+        raise ValueError(f"path should be a Parquet file, and {file} cannot be read as one: {error}") from error
+    return placed(table, "row", 1)
+
+
+def read_npz(file: Path, columns: Asked | None) -> pd.DataFrame:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"path should be an NPZ file, and {file} cannot be read as one: {error}") from error
+    kept = check_columns(file, list(sizes), columns)
+    check_memory(file, 2 * sum(sizes[name] for name in kept))
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in kept}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:  # such as objects, which may hold code
+        raise ValueError(f"path should be an NPZ file of numbers or texts, and {file} cannot be read as one") from error
+    shapes = {name: array.shape for name, array in found.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
+        listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise ValueError(
+            f"path should be an NPZ file with an array of one length for each column, and {file} has {listed}"
+        )
+    return placed(pd.DataFrame(found), "row", 1)

@@ -41,7 +41,7 @@ def pictures():
 def no_pictures(request, monkeypatch):
     """Leave out the pictures of runs, unless a test asks for `pictures`."""
     if "pictures" not in request.fixturenames:
-        monkeypatch.setattr("seqmodels.runs.run.draw", lambda parts, result, folder: None)
+        monkeypatch.setattr("seqmodels.runs.run.draw", lambda *arguments: None)
 
 
 @pytest.fixture

@@ -166,7 +166,7 @@ def test_what_was_read_and_each_target_are_shown_and_stored(train, tmp_path, cap
     assert [row["quantile"] for row in shares] == [0.1, 0.5, 0.9]
     assert result["facts"]["quantiles"] == [0.1, 0.5, 0.9]
     shown = capsys.readouterr().out
-    assert shown.index("semicolon") < shown.index("val_rmse") < shown.index("of each target, in its units")
+    assert shown.index("semicolon") < shown.index("test rmse") < shown.index("of each target, in its units")
 
 
 def test_the_default_run_learns_parity_check_and_generalises(train):

@@ -154,7 +154,7 @@ def rows_table(rows: Sequence[Mapping[str, Any]], most: int = 24) -> Table:
         cells = ("" if row[name] is None else row[name] for name in names)
         table.add_row(*(Text(significant(cell) if isinstance(cell, float) else str(cell)) for cell in cells))
     if len(rows) > most:
-        table.caption = f"{len(rows) - most} more in result.json"
+        table.add_row(*["..."] * len(names))
     return table
 
 

@@ -166,6 +166,24 @@ def test_a_forecast_and_its_error_in_the_units_of_the_data(count):
     assert_tidy(figure)
 
 
+def test_quantiles_are_a_band_around_the_median_and_panels_have_their_names():
+    targets = torch.randn(40, 6)
+    outputs = (targets.unsqueeze(2) + torch.tensor([-1.0, 0.5, 3.0])).flatten(1)
+    names = [f"{name}, {step} ahead" for step in (1, 2, 3) for name in "ab"]
+    named = SimpleNamespace(**vars(task(False, chronological=True)) | {"quantiles": [0.1, 0.5, 0.9], "names": names})
+    figure = draw_predictions(named, outputs, targets, "m on t")
+    assert [axes.get_title() for axes in figure.axes[:4]] == ["a, 1 ahead", "b, 1 ahead", "a, 3 ahead", "b, 3 ahead"]
+    for position, target in enumerate([0, 1, 4, 5]):
+        axes = figure.axes[position]
+        np.testing.assert_allclose(axes.lines[1].get_ydata(), 10 * targets[:, target] + 5, rtol=1e-4, atol=1e-4)
+        (band,) = axes.collections
+        heights = band.get_paths()[0].vertices[:, 1]
+        assert heights.min() == pytest.approx(10 * targets[:, target].min().item() - 10, rel=1e-4)
+        assert heights.max() == pytest.approx(10 * targets[:, target].max().item() + 30, rel=1e-4)
+    assert "0.1 to 0.9 quantile" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert_tidy(figure)
+
+
 @pytest.mark.parametrize("count", [1, 2, 6])
 def test_numbers_against_their_targets(count):
     targets = torch.rand(50, count)

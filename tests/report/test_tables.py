@@ -16,6 +16,7 @@ from seqmodels.report.tables import (
     markdown_table,
     parity_table,
     result_table,
+    rows_table,
     significant,
     span,
 )
@@ -25,6 +26,17 @@ def shown(table):
     file = io.StringIO()
     Console(file=file, width=160).print(table)
     return file.getvalue()
+
+
+def test_rows_that_name_their_cells_are_a_table():
+    text = shown(
+        rows_table([{"name": "[x]", "mean": 1.23456}, {"name": "y", "mean": None}, {"name": "z", "mean": 1}], 2)
+    )
+    assert "[x]" in text
+    assert "1.235" in text
+    assert "None" not in text
+    assert "z" not in text
+    assert "..." in text
 
 
 def rows_of(table):

@@ -180,6 +180,30 @@ def test_a_label_at_each_step_of_sequences_of_ones_own(train, tmp_path, settings
     assert result["solved"]
 
 
+def test_what_was_read_and_each_target_are_shown_and_stored(train, tmp_path, capsys):
+    values = np.sin(np.arange(300)[:, None] / [3, 5])
+    pd.DataFrame(values, columns=["load", "heat"]).to_csv(tmp_path / "mine.csv", sep=";", decimal=",", index=False)
+    settings = [
+        "inputs=[load,heat]",
+        "targets=[load,heat]",
+        "horizon=2",
+        "loss=quantile",
+        f"path={tmp_path / 'mine.csv'}",
+    ]
+    result = result_of(train("task=table", *(f"task.{setting}" for setting in settings), *SHORT))
+    (source, columns, windows) = result["report"].values()
+    assert source == [{"format": "csv", "separator": "semicolon", "decimal": ",", "rows": 300}]
+    assert [row["column"] for row in columns] == ["load", "heat"]
+    assert [row["split"] for row in windows[:3]] == ["train", "val", "test"]
+    (by_target, by_step, shares) = result["details"].values()
+    assert [row["target"] for row in by_target] == ["load", "heat"]
+    assert [row["steps ahead"] for row in by_step] == [1, 2]
+    assert [row["quantile"] for row in shares] == [0.1, 0.5, 0.9]
+    assert result["facts"]["quantiles"] == [0.1, 0.5, 0.9]
+    shown = capsys.readouterr().out
+    assert shown.index("semicolon") < shown.index("test rmse") < shown.index("of each target, in its units")
+
+
 def test_the_default_run_learns_parity_check_and_generalises(train):
     """One seed at the shipped settings; the claim over five seeds is a slow test."""
     result = result_of(train())

@@ -187,6 +187,14 @@ def test_until_ends_the_table(task_of):
     assert task.report[next(iter(task.report))][0]["rows used"] == len(task.rows.values)
 
 
+def test_a_series_that_begins_after_the_end_is_gone(task_of):
+    table = rows(60, series=3)
+    table.loc[table["name"] == "s0", "day"] = pd.date_range("2021-01-01", periods=60).strftime("%Y-%m-%d")
+    task = task_of(table, time="day", id="name", scaling="series", until="2020-12-31")
+    assert task.rows.names == task.reader.names == ["s1", "s2"]
+    assert task.reader.centers[0][0] == pytest.approx(table["x"][60:102].mean(), abs=2)
+
+
 # No leaks
 
 
@@ -451,6 +459,7 @@ BAD = {
     "border": (None, {"test_from": "2020-03-01"}, "test_from should be a fraction between 0 and 1 without task.time"),
     "kind of border": (None, {"time": "day", "test_from": 1921}, "test_from should be a fraction, or a date as in"),
     "order of borders": (None, {"val_from": 0.9}, "val_from should be before test_from, got 0.9 and 0.85"),
+    "until too early": (None, {"time": "day", "until": "1999-01-01"}, "until leaves no row"),
     "until": (None, {"until": 1955}, "until=1955 needs the column of times"),
 }
 

@@ -36,10 +36,11 @@ class Rows:
         return pd.DataFrame(self.values).groupby(self.series).ffill().to_numpy()
 
     def kept(self, keep: np.ndarray) -> "Rows":
-        """Some of the rows, by a mask; each series keeps one or more."""
-        series = self.series[keep]
+        """Some of the rows, by a mask. A series without any is gone."""
+        left, series = np.unique(self.series[keep], return_inverse=True)
+        names = None if self.names is None else [self.names[number] for number in left]
         times = None if self.times is None else self.times[keep]
-        return Rows(self.values[keep], self.missing[keep], series, starts_of(series), self.names, times)
+        return Rows(self.values[keep], self.missing[keep], series, starts_of(series), names, times)
 
 
 def starts_of(series: np.ndarray) -> np.ndarray:

@@ -53,6 +53,8 @@ def first_rows(rows: Rows, window: int, horizon: int, difference: bool) -> np.nd
     """
     needed = window + horizon + difference
     lengths = np.diff(rows.starts)
+    if not len(rows.values):
+        raise ValueError("until leaves no row")
     short = np.flatnonzero(lengths < needed)
     if len(short):
         which = "the table" if rows.names is None else f"series {rows.names[short[0]]!r}"

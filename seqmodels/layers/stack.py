@@ -21,8 +21,7 @@ from seqmodels.layers.checks import check_dimensions, check_features, check_prec
 from seqmodels.layers.compiled import compiled_scan
 
 SHORTEST = 8
-"""The fewest steps for which a kernel pays, and in packed sequences a scan: with fewer, setting it up costs more than it
-saves."""
+"""The fewest steps for which a kernel pays, and in packed sequences a scan. With fewer, setting it up costs more."""
 
 State = Tensor | tuple[Tensor, ...]
 """One tensor, or a tuple if the cell has several states."""

@@ -146,9 +146,9 @@ def test_a_layer_that_reads_backwards_is_not_asked_what_comes_next(type_command,
     [
         (["task.path=none.csv", "task.target=x"], "there is none at none.csv"),
         (["task.path=mine.csv", "task.target=valeu"], "did you mean 'value'?"),
-        (["task.path=mine.csv", "task.target=word"], "found 'a' in row 1"),
-        (["task.path=mine.csv", "task.target=gap"], "found a gap in row 2"),
-        (["task.path=mine.csv", "task.target=value", "task.window=50"], "are needed"),
+        (["task.path=mine.csv", "task.target=word"], "found 'a' in line 2"),
+        (["task.path=mine.csv", "task.target=gap"], "found a gap in line 3"),
+        (["task.path=mine.csv", "task.target=value", "task.window=50"], "needs 51 rows"),
         (["task.path=mine.csv", "task.target=value", "task.window=-5"], "task.window=-5"),
     ],
 )

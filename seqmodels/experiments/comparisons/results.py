@@ -72,11 +72,16 @@ def read_runs(folders: Iterable[Path]) -> tuple[pd.DataFrame, list[RunFolderErro
         except RunFolderError as error:
             errors.append(error)
         else:
-            rows.append(settings | facts)
+            rows.append({name: encodable(value) for name, value in (settings | facts).items()})
     names = list(
         dict.fromkeys([*TYPES, "best_step", "lengths", "versions", "folder", *(key for row in rows for key in row)])
     )
     return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}), errors
+
+
+def encodable(value: Any) -> Any:
+    """The same, with half of a surrogate pair in a text, which pandas cannot hold where it uses pyarrow, as an escape."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def setting_columns(runs: pd.DataFrame) -> list[str]:

@@ -80,7 +80,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[pd.DataFrame, list[RunFolderErro
 
 
 def encodable(value: Any) -> Any:
-    """The same, with half of a surrogate pair in a text as an escape, as pandas cannot hold it where it uses pyarrow."""
+    """The same, with halves of surrogate pairs as escapes, because pandas cannot hold them where it uses pyarrow."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 

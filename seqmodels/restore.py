@@ -275,7 +275,8 @@ def trusted_layer(target: str, trusted: tuple[str, ...] = (), group: str = "mode
             return layer
     raise RunFolderError(
         f"{group}._target_={printable(target, 100)} is not a layer of seqmodels.layers, nor torch.nn's RNN, GRU or "
-        "LSTM; if you trust it, name its module: load_run(folder, trusted=('your.module',))"
+        "LSTM; if you trust it, name its module: load_run(folder, trusted=('your.module',)), or for a command "
+        "trusted=[your.module]"
     )
 
 

@@ -55,7 +55,7 @@ def test_a_file_is_answered_in_another_file(folder, type_command, tmp_path):
         ([HEADER, "a,1,2", "a,1,"], [], "found a gap in line 3"),
         ([HEADER, "a,1,2", "b,1,2", "a,1,2"], [], "a comes again in line 4"),
         ([HEADER, "a,1,two"], [], "found 'two' in line 2"),
-        ([HEADER, "a,1,2"], ["separator=:"], "separator should be ',', ';', '\\t' or '|', got ':'"),
+        ([HEADER, "a,1,2"], ["separator=:"], "separator should be ',', ';', '\\t', '|' or ' ', got ':'"),
         ([HEADER, "a,1,2"], ["output=new.csv"], "output=new.csv would replace new.csv"),
         ([HEADER, "a,1,2"], ["output=/dev/null"], "output=/dev/null should be a file in an existing folder"),
         ([HEADER, "a,1,2"], ["output=nowhere/a.csv"], "output=nowhere/a.csv should be a file in an existing folder"),

@@ -79,6 +79,14 @@ def test_all_formats_give_the_same_table(tmp_path):
         assert list(read_table(tmp_path / f"a.{kind}", {"id": ["n"]})[0]) == ["n"]
 
 
+def test_spaces_separate_where_nothing_else_does(written):
+    table, facts = read_table(written("a   b\n1  2.5\n 3 4\n"))
+    assert facts["separator"] == " "
+    np.testing.assert_array_equal(table, [[1, 2.5], [3, 4]])
+    assert list(read_table(written("one name\n1\n2\n"))[0]) == ["one name"]
+    assert list(read_table(written("the date,x\n2020-01-01 00:00,1\n2020-01-01 01:00,2\n"))[0]) == ["the date", "x"]
+
+
 def test_a_column_with_text_in_a_later_chunk_is_text_throughout(written, monkeypatch):
     """Otherwise the name 007 would be the number 7 as long as no other name has letters."""
     monkeypatch.setattr(csv_files, "CHUNK", 2)
@@ -126,7 +134,7 @@ def test_csv_files_that_are_refused(written, content, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"separator": ":"}, "separator should be ',', ';', '\\t' or '|', got ':'"),
+        ({"separator": ":"}, "separator should be ',', ';', '\\t', '|' or ' ', got ':'"),
         ({"decimal": "comma"}, "decimal should be '.' or ',', got 'comma'"),
         ({"separator": ";"}, "x should be a column"),
     ],

@@ -16,7 +16,9 @@ from seqmodels.checks import check_choice
 from seqmodels.tasks.real.available_memory import check_memory
 from seqmodels.tasks.real.columns import Asked, check_columns, placed
 
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
+"""Spaces count as one separator, however many there are. They often stand within names and times, so they separate
+fields only where nothing else does."""
 DECIMALS = [".", ","]
 GAPS = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL"]
 """How a CSV file may spell a missing value. "None" is not among them: it may be the name of a class."""
@@ -83,6 +85,9 @@ def find_separator(file: Path, lines: Sequence[str]) -> str:
     """
     counts = {separator: [len(row) for row in split_lines(lines, separator) if row] for separator in SEPARATORS}
     able = [separator for separator, found in counts.items() if found and found[0] > 1]
+    able = [separator for separator in able if separator != " "] or able
+    if able == [" "] and len(set(counts[" "])) > 1:  # a name of several words
+        able = []
     if not able:
         return ";"  # one column; a comma is then a decimal mark
     consistent = [separator for separator in able if len(set(counts[separator])) == 1]

@@ -26,7 +26,7 @@ def read_table(
     Args:
         path: see `find_file`.
         columns: the columns to keep, such as {"inputs": ["x", "y"], "id": ["name"]}; all of them if not given.
-        separator: between the fields of a CSV file: a comma, a semicolon, a tab or a bar; found if not given.
+        separator: between the fields of a CSV file: a comma, a semicolon, a tab, a bar or spaces; found if not given.
         decimal: the decimal mark of a CSV file, "." or ","; found if not given.
 
     Raises:

@@ -5,6 +5,7 @@ import math
 import os
 import pty
 import re
+import select
 import struct
 import sys
 import termios
@@ -64,8 +65,11 @@ def test_a_terminal_that_does_not_tell_its_size_counts_as_80_columns(monkeypatch
         progress.bar.close()
         progress.on_test_start(trainer, None)
         progress.bar.close()
-        shown = os.read(reader, 10000).decode()
+        written = b""
+        while b"0/7" not in written and select.select([reader], [], [], 10)[0]:  # a terminal hands out parts
+            written += os.read(reader, 10000)
     os.close(reader)
+    shown = written.decode()
     assert re.search(r"\r 25%\|█+\S? +\| 5/20", shown)
     assert re.search(r"\rTesting:   0%\|.*\| 0/7", shown)
     assert max(map(len, shown.split("\r"))) == 80

@@ -1,5 +1,6 @@
 """The backend "compiled" computes the numbers of autograd from `step` alone, or leaves the work to it."""
 
+import copy
 import warnings
 
 import pytest
@@ -139,6 +140,56 @@ def test_packed_sequences(name):
     assert_equal(*results, 1e-11)
 
 
+def linear(state, weights):
+    return F.linear(state, weights.weight_hh, weights.bias_hh)
+
+
+def mean_of_joined(projected, state, weights):
+    gate = torch.sigmoid(torch.cat([projected, linear(state, weights)], -1).mean(-1, keepdim=True))
+    return gate * state + (1 - gate) * torch.tanh(projected)
+
+
+def part_of_a_mean(projected, state, weights):
+    sums = projected + linear(state, weights)
+    mean = torch.sin(sums.mean(-1, keepdim=True))
+    return torch.cat([torch.tanh(sums[:, :2]), mean.expand(-1, 3)], -1)
+
+
+def sum_with_numbers(projected, state, weights):
+    padded = torch.cat([state[:, :2], torch.ones_like(state[:, 2:])], -1)
+    return torch.tanh(projected + linear(state, weights)) * torch.softmax(padded, -1).sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("step", [mean_of_joined, part_of_a_mean, sum_with_numbers], ids=lambda step: step.__name__)
+def test_columns_that_are_equal(step):
+    """The gradient of a mean, and a number, stand for as many columns as they fill."""
+    kind = type("Cell", (RecurrentLayer,), {"step": lambda self, *arguments: step(*arguments)})
+    torch.manual_seed(0)
+    compiled = kind(3, 5, backend="compiled").double()
+    loop = copy.deepcopy(compiled)
+    loop.backend = "autograd"
+    check_equal(compiled, loop)
+
+
+@pytest.mark.parametrize("kind", ["one feature", "twice", "batch of one"])
+@pytest.mark.filterwarnings("ignore:.* cannot be compiled, and runs by autograd:UserWarning")
+def test_falls_back_where_compiled_code_would_be_wrong(kind):
+    def step(self, projected, state, weights):
+        if kind == "twice":
+            new = torch.tanh(projected + linear(state[0], weights) + state[1])
+            return new, new
+        factor = torch.sigmoid(state[:, 0]).unsqueeze(-1) if kind == "one feature" else (1.0 if len(state) > 1 else 0.5)
+        return torch.tanh(projected + linear(state, weights)) * factor
+
+    states = ("h", "c") if kind == "twice" else ("h",)
+    cell = type("Cell", (RecurrentLayer,), {"step": step, "states": states})
+    torch.manual_seed(0)
+    compiled = cell(3, 5, backend="compiled").double()
+    loop = copy.deepcopy(compiled)
+    loop.backend = "autograd"
+    check_equal(compiled, loop)
+
+
 def check_equal(compiled, loop):
     """With several layers, both directions, a given state and without, a single sequence, and a single step."""
     for time, batch in [(6, 4), (1, 4), (6, 1)]:
@@ -263,8 +314,8 @@ class DividedByTime(ManualRNN):
 
 
 REFUSED = {
-    DividedByBatch: "number of sequences or steps",
-    DividedByTime: "number of sequences or steps",
+    DividedByBatch: "depend on the number of sequences",
+    DividedByTime: "depend on the number of sequences",
     Values: "reads the value of a tensor",
     Random: "random",
     Closed: "not among its arguments",

@@ -154,34 +154,59 @@ def _make(layer: Any, sequence: Tensor, state: States, weights: Weights) -> Any:
         return plan
     except Untraceable as reason:
         return reason
+    except Exception as error:  # a gap in the compiler should not be the end of a user's program
+        return Untraceable(f"compiling it failed with {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
 def _compare(plan: Plan, layer: Any, sequence: Tensor, state: States, weights: Weights) -> None:
-    """Compare a new plan with the layer itself, on a few steps and sequences other in number than those of the trace.
+    """Compare a new plan with the layer itself: results and gradients, with numbers of sequences and steps of its own.
 
     A trace takes sizes for constants: it cannot tell a division by `len(state)` from one by a number.
 
     Raises:
         Untraceable: they differ.
     """
-    generator = torch.Generator().manual_seed(0)
+    tolerance = 1e-6 if sequence.dtype == torch.float64 else 1e-2
+    for batch in (1, 3, 9):
+        generator = torch.Generator().manual_seed(batch)
+        noise = partial(torch.randn, generator=generator, dtype=sequence.dtype)
+        with torch.inference_mode(False), torch.no_grad():
+            inputs = noise(3, batch, sequence.size(-1))
+            before = [part[:1].repeat(batch, 1) for part in state]
+            used = {name: getattr(weights, name).nan_to_num() for name in plan.weights}
+            used = {name: weight + 0.1 * noise(weight.shape) for name, weight in used.items()}
+            given = [inputs, *before, *used.values()]
+            output, final, kept = passes.forward(plan, inputs, before, used, True)
+            d_outputs = [noise(part.shape) for part in (output, *final)]
+            everything = [True] * len(given)
+            gradients = passes.backward(plan, given, output, kept, d_outputs[0], d_outputs[1:], everything)
+        with torch.inference_mode(False), torch.enable_grad():
+            leaves = [part.clone().requires_grad_() for part in given]
+            names = Weights(**vars(weights) | dict(zip(plan.weights, leaves[1 + len(before) :], strict=True)))
+            results = _by_steps(layer, leaves[0], tuple(leaves[1 : 1 + len(before)]), names)
+            differentiable = [part for part in results if part.requires_grad]
+            d_used = [d_output for part, d_output in zip(results, d_outputs, strict=True) if part.requires_grad]
+            expected: Any = [None] * len(leaves)
+            if differentiable:
+                expected = torch.autograd.grad(differentiable, leaves, d_used, allow_unused=True)
+        agrees = partial(_agrees, tolerance=tolerance)
+        if not all(map(agrees, (output, *final), results)):
+            raise Untraceable("compiled code computes other results, as where they depend on the number of sequences")
+        if not all(map(agrees, gradients, expected)):
+            raise Untraceable("compiled code computes other gradients")
 
-    def noise(like: Tensor, shape: torch.Size) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=like.dtype)
 
-    with torch.inference_mode(False), torch.no_grad():
-        inputs = noise(sequence, torch.Size((3, 3, sequence.size(-1))))
-        before = tuple(part[:1].repeat(3, 1) for part in state)
-        values = vars(weights).copy()
-        for name in plan.weights:
-            values[name] = values[name] + 0.1 * noise(values[name], values[name].shape)
-        names = Weights(**values)
-        output, final, _ = passes.forward(plan, inputs, before, {name: values[name] for name in plan.weights}, False)
-        expected, last = layer.scan(layer.project(inputs, names), before, names)
-    tolerance = 1e-6 if sequence.dtype == torch.float64 else 1e-3
-    for mine, other in zip((output, *(part[0] for part in final)), (expected, *last), strict=True):
-        if not torch.allclose(mine, other, rtol=tolerance, atol=tolerance, equal_nan=True):
-            raise Untraceable("its results depend on the number of sequences or steps")
+def _by_steps(layer: Any, sequence: Tensor, state: States, weights: Weights) -> tuple[Tensor, ...]:
+    output, final = layer.scan(layer.project(sequence, weights), state, weights)
+    return output, *(part.unsqueeze(0) for part in final)
+
+
+def _agrees(mine: Tensor | None, other: Tensor | None, tolerance: float) -> bool:
+    """Whether they are equal, up to a share of the largest entry. None stands for zeros."""
+    if mine is None or other is None:
+        return all(part is None or not part.any() for part in (mine, other))
+    largest = other.detach().nan_to_num(posinf=0, neginf=0).abs().max().item()
+    return torch.allclose(mine, other, rtol=tolerance, atol=tolerance * max(largest, 1e-6), equal_nan=True)
 
 
 class _Compiled(torch.autograd.Function):

@@ -157,6 +157,8 @@ class _Lowering:
         if any(size != 1 for size in shape[:-1]) or part in self.totals or part in self.after_totals:
             raise Untraceable(f"it uses a weight of shape {tuple(shape)} other than in a product")
         part, _ = source_of(part)
+        if part.meta["val"].dtype != self.trace.sequence.meta["val"].dtype:
+            raise Untraceable(f"it uses a constant of {part.meta['val'].dtype}")
         self.loop_constants[part.name] = part
         return self.builder.make("vector", (), (part.name, 0), width=shape[-1] if shape else 1)
 

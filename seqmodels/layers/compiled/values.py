@@ -88,11 +88,18 @@ class Builder:
         if value.width == 1:
             return value
         if value.name == "cat":
-            total, *others = (self.reduce(name, part) for part in value.args)  # type: ignore[arg-type]
+            widths = value.details[0]
+            total, *others = (self._reduced(name, *pair) for pair in zip(value.args, widths, strict=True))
             for other in others:
                 total = self.pointwise({"sum": "add", "max": "maximum"}[name], total, other)
             return total
         return self.make(name, (value,), width=1)
+
+    def _reduced(self, name: str, part: Value | Number, width: int) -> Value | Number:
+        """The sum or the maximum of what lies side by side with others; a number stands for `width` columns."""
+        if isinstance(part, Value):
+            return self.reduce(name, part)
+        return self.pointwise("mul", part, width) if name == "sum" else part
 
     def slice(self, value: Value, start: int, width: int) -> Value | Number:
         if width == value.width:
@@ -115,7 +122,13 @@ class Builder:
                 at += size
             return self.cat(pieces, widths)
         pieces = [self._piece(part, value.width, start, start + width) for part in value.args]
-        return self.pointwise(value.name, *pieces, boolean=value.boolean)
+        return self.widened(self.pointwise(value.name, *pieces, boolean=value.boolean), width)
+
+    def widened(self, value: Value | Number, width: int) -> Value | Number:
+        """The same value in each of `width` columns, if it has but one."""
+        if isinstance(value, Value) and value.width == 1 < width:
+            return self.make("copy", (value,), width=width, boolean=value.boolean)
+        return value
 
     def cat(self, parts: list[Value | Number], widths: list[int]) -> Value | Number:
         """Columns side by side; a number stands for as many columns of it."""
@@ -126,7 +139,7 @@ class Builder:
                 flat += part.args
                 sizes += part.details[0]
             else:
-                flat.append(part)
+                flat.append(self.widened(part, size))
                 sizes.append(size)
         if len(flat) == 1:
             return flat[0]

@@ -16,7 +16,7 @@ from sklearn.linear_model import Ridge
 from seqmodels.data import SequenceData
 from seqmodels.tasks.real import Table
 from seqmodels.tasks.real.table_reader import TableReader
-from seqmodels.tasks.real.times import calendar
+from seqmodels.tasks.real.times import calendar, read_times
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "val", "test")
@@ -492,3 +492,31 @@ def test_the_weather_in_seattle_has_two_targets_and_baselines():
     assert (task.input_size, task.output_size) == (4, 24)
     assert task.baselines.keys() == {"persistence", "seasonal"}
     assert task.solved_at < task.chance
+
+
+@pytest.mark.parametrize(
+    ("texts", "first"),
+    [
+        (["05.02.2024", "06.02.2024"], "2024-02-05"),  # with points the day stands first
+        (["2024-02-05", "2024-02-06"], "2024-02-05"),
+        (["2024-02-05 01:00+02:00", "2024-02-05 02:00+02:00"], "2024-02-04T23"),
+        (["12/02/2024", "13/02/2024"], "2024-02-12"),
+        (["02/12/2024", "02/13/2024"], "2024-02-12"),
+        (["1711", "1712"], 1711.0),
+    ],
+)
+def test_dates_are_read_alike_in_a_part_of_a_table(texts, first):
+    times = read_times(pd.DataFrame({"time": pd.Series(texts, dtype=object)}), "time")
+    assert times[0] == (np.datetime64(first) if isinstance(first, str) else first)
+
+
+def test_days_that_could_be_months_are_refused():
+    with pytest.raises(ValueError, match=r"'05/02/2024' could be 2024-05-02 or 2024-02-05: write dates as 2024-02-01"):
+        read_times(pd.DataFrame({"time": ["05/02/2024", "06/02/2024"]}), "time")
+
+
+def test_no_score_beyond_chance_counts_as_solved(tmp_path):
+    """Persistence is worse than the mean where values have nothing to do with one another."""
+    pd.DataFrame({"x": np.random.default_rng(0).standard_normal(300)}).to_csv(tmp_path / "noise.csv", index=False)
+    task = Table(str(tmp_path / "noise.csv"), ["x"], ["x"], window=4)
+    assert task.solved_at == task.chance < task.baselines["persistence"]

@@ -134,7 +134,7 @@ class Table(FiniteTask):
         }
         self._baselines = {name: scores.total for name, scores in self.simple.items()}
         self.chance = self._baselines.pop("chance")
-        self.solved_at = min(self._baselines.values())
+        self.solved_at = min(self.chance, *self._baselines.values())
 
     @property
     def facts(self) -> dict[str, Any]:

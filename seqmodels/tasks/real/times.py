@@ -14,16 +14,14 @@ def read_times(table: pd.DataFrame, column: str) -> np.ndarray:
     """A column of dates as UTC (datetime64), or of numbers, such as years, as float64.
 
     Raises:
-        ValueError: there is something else in the column.
+        ValueError: there is something else in the column, or one cannot tell days from months.
     """
     found = table[column]
     if pd.api.types.is_numeric_dtype(found):
         return numbers(table, column)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # which format pandas takes the dates to have
-        times = pd.to_datetime(found, errors="coerce", utc=True)
-        if times.isna().any():
-            times = pd.to_datetime(found, errors="coerce", utc=True, dayfirst=True)
+    if (typed := pd.to_numeric(found, errors="coerce")).notna().all():  # numbers that a stream brings as text
+        return typed.to_numpy(np.float64)
+    times = dates_in(found, column)
     faults = np.flatnonzero(times.isna())
     if len(faults):
         value = found.iloc[faults[0]]
@@ -32,6 +30,33 @@ def read_times(table: pd.DataFrame, column: str) -> np.ndarray:
             f"time={column!r} should hold a date or a number in every row, found {fault} in {place(table, faults[0])}"
         )
     return times.dt.tz_localize(None).to_numpy()
+
+
+def dates_in(texts: pd.Series, column: str) -> pd.Series:
+    """Dates in UTC; NaT where there is none. With points the day stands first, and with slashes or dashes it may.
+
+    Raises:
+        ValueError: all are dates either way, and not the same ones: a part of a table must not be read in another way
+            than the whole.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # which format pandas takes the dates to have
+        month_first, day_first = (
+            pd.to_datetime(texts, errors="coerce", utc=True, dayfirst=first) for first in (False, True)
+        )
+    if texts.astype(str).str.match(r"\s*\d{4}\b").all():  # the year stands first, and the month second
+        return month_first
+    with_points = texts.astype(str).str.match(r"\d{1,2}\.\d{1,2}\.\d").any()
+    if with_points or (month_first.isna().any() and day_first.notna().all()):
+        return day_first
+    unclear = np.flatnonzero((month_first != day_first) & month_first.notna())
+    if len(unclear) and day_first.notna().all():
+        raise ValueError(
+            f"time={column!r} should tell days from months, and {str(texts.iloc[unclear[0]])!r} could be "
+            f"{as_text(month_first.iloc[unclear[0]].tz_localize(None).to_datetime64())} or "
+            f"{as_text(day_first.iloc[unclear[0]].tz_localize(None).to_datetime64())}: write dates as 2024-02-01"
+        )
+    return month_first
 
 
 def check_order(table: pd.DataFrame, column: str, times: np.ndarray, series: np.ndarray) -> None:
@@ -56,8 +81,9 @@ def time_like(times: np.ndarray, argument: str, value: object) -> np.generic:
     dates = np.issubdtype(times.dtype, np.datetime64)
     try:
         if dates and isinstance(value, str):
-            moment = pd.Timestamp(value)
-            return times.dtype.type((moment.tz_convert(None) if moment.tzinfo else moment).to_datetime64())
+            moment = dates_in(pd.Series([value]), argument).iloc[0]
+            if not pd.isna(moment):
+                return times.dtype.type(moment.tz_convert(None).to_datetime64())
         if not dates and isinstance(value, int | float) and not isinstance(value, bool):
             return np.float64(value)
     except ValueError:

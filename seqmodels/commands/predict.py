@@ -18,8 +18,9 @@ def main(config: DictConfig, folder: Path) -> None:
         import torch
 
         from seqmodels.predict import load_predictor
-        from seqmodels.report.tables import counted
+        from seqmodels.report.tables import counted, listed
         from seqmodels.tasks.real.csv_files import DECIMALS, SEPARATORS
+        from seqmodels.untrusted.reading import printable
 
     settings = arguments_of(config)
     with as_user_errors():
@@ -39,15 +40,17 @@ def main(config: DictConfig, folder: Path) -> None:
         return
     output = output_file(settings["output"], run, file)
     try:
-        pieces = predictor.pieces(file)
+        examples = predictor.read(file)
     except (OSError, ValueError) as error:  # the readers advise on the settings of a task
         raise UserError(str(error).partition("; task.missing")[0].replace("task.", "")) from error
     count = 0
     with writing_whole(output) as opened:
-        for piece in pieces:
+        for piece in predictor.answers(examples):
             piece.to_csv(opened, index=False, header=count == 0)
             count += len(piece)
     print(f"wrote {output} ({counted(count, 'answer')})")
+    if examples.left_out:
+        print(f"left out, as too short for an answer: series {printable(listed(examples.left_out))}")
 
 
 def answer_stream(predictor: Any) -> None:

@@ -11,7 +11,7 @@ from seqmodels.untrusted.reading import printable
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Number = Annotated[float, Field(allow_inf_nan=False, lt=1e100, gt=-1e100)]
 Scale = Annotated[float, Field(gt=0, lt=1e100)]
-Separator = Literal[",", ";", "\t", "|"] | None
+Separator = Literal[",", ";", "\t", "|", " "] | None
 Decimal = Literal[".", ","] | None
 
 
@@ -72,6 +72,7 @@ class TableFacts(Facts):
     difference: bool
     missing: Literal["refuse", "mask", "forward"]
     scaling: Literal["all", "series"]
+    day_first: bool | None
     centers: list[list[Number]]
     scales: list[list[Scale]]
     names: list[Name] | None

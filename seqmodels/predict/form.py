@@ -15,6 +15,9 @@ from seqmodels.predict.facts import Facts
 class Examples(ABC):
     """What a file holds for a model."""
 
+    left_out: Sequence[str] = ()
+    """The names of series that are too short for any answer."""
+
     @abstractmethod
     def __len__(self) -> int: ...
 

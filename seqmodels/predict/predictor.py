@@ -34,17 +34,19 @@ class Predictor:
     def predict(self, path: str | Path) -> pd.DataFrame:
         """The answers to a file, in its units: the columns of predictions.csv, without the targets.
 
+        Series that are too short for any answer are left out.
+
         Raises:
             FileNotFoundError, ValueError: the file cannot be read, lacks a column, or is too short.
         """
-        return pd.concat(self.pieces(path), ignore_index=True)
+        return pd.concat(self.answers(self.read(path)), ignore_index=True)
 
-    def pieces(self, path: str | Path) -> Iterator[pd.DataFrame]:
-        """The rows of `predict`, some at a time. The file has been read when this returns."""
+    def read(self, path: str | Path) -> Examples:
+        """What a file holds for the model. Raises: see `predict`."""
         examples = self.form.read(path)
         if not len(examples):
             raise ValueError(f"{path} is too short: it holds nothing for this model to answer")
-        return self.answers(examples)
+        return examples
 
     def answers(self, examples: Examples) -> Iterator[pd.DataFrame]:
         """The answers to examples, some at a time."""

@@ -99,6 +99,8 @@ class Forecasts(Examples):
     def __init__(self, form: TableForm, rows: Rows, firsts: np.ndarray, targets: bool = False) -> None:
         self.form, self.rows, self.firsts, self.targets = form, rows, firsts, targets
         self.windows = form.reader.windows(rows)
+        answered = set(rows.series[firsts].tolist())
+        self.left_out = [name for number, name in enumerate(rows.names or []) if number not in answered]
 
     def __len__(self) -> int:
         return len(self.firsts)

@@ -68,7 +68,7 @@ def advice(result: dict[str, Any], task: Task, metrics: pd.DataFrame) -> str:
 
 def tip(task: Task, metrics: pd.DataFrame, steps: int, layer: str) -> str:
     if steps < FEW:
-        return f"{counted(steps, 'step')} are few: try trainer.max_steps=1500."
+        return f"{counted(steps, 'step')} {'is' if steps == 1 else 'are'} few: try trainer.max_steps=1500."
     lengths = task.lengths
     scores, losses = metrics[f"val_{task.metric_name}"].dropna(), metrics["train_loss"].dropna()
     chance = chance_in_validation(task)

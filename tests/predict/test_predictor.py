@@ -153,6 +153,34 @@ def test_the_test_alone_needs_the_rows_that_its_windows_read(trained, tmp_path):
     assert len(predicted) == len(own) + 3 * 3
 
 
+def test_dates_are_read_as_in_training(trained, tmp_path):
+    """Of the days 01/02 to 03/02 alone one cannot tell whether they are in January or in February."""
+    table = series(1)
+    table["time"] = (table["time"] + pd.Timedelta(days=31)).dt.strftime("%d/%m/%Y %H:%M")
+    predictor, own = trained(table, *TABLES, "task.time=time", "task.day_first=true")
+    assert own["after"].str.startswith("2024-02-0").all()
+    table.to_csv(tmp_path / "new.csv", index=False)
+    assert same(predictor.predict(tmp_path / "new.csv"), own, ["after", "step"])
+    streamed = pd.concat([answers for row in table.to_dict("records") if (answers := predictor.step(row)) is not None])
+    keys = ["after", "step"]
+    expected = own.set_index(keys)["answer_load"]
+    np.testing.assert_allclose(streamed.set_index(keys).loc[expected.index, "answer_load"], expected, atol=1e-5)
+
+
+def test_a_series_too_short_for_an_answer_is_named(trained, tmp_path):
+    table = series()
+    predictor, _ = trained(table, *TABLES, "task.id=place")
+    table.iloc[:64].to_csv(tmp_path / "new.csv", index=False)
+    examples = predictor.read(tmp_path / "new.csv")
+    assert list(examples.left_out) == ["p1"]
+    assert len(examples) == 56
+    table.iloc[:65].to_csv(tmp_path / "new.csv", index=False)
+    assert not predictor.read(tmp_path / "new.csv").left_out
+    table.iloc[:4].to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(ValueError, match=r"new.csv is too short: it holds nothing for this model to answer"):
+        predictor.predict(tmp_path / "new.csv")
+
+
 def test_rows_to_forecast_hold_what_is_known_and_nothing_else(trained, tmp_path):
     table = series()
     predictor, own = trained(table, *FULL)

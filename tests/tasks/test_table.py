@@ -16,6 +16,7 @@ from sklearn.linear_model import Ridge
 from seqmodels.data import SequenceData
 from seqmodels.tasks.real import Table
 from seqmodels.tasks.real.table_reader import TableReader
+from seqmodels.tasks.real.table_report import duration
 from seqmodels.tasks.real.times import calendar, read_times
 
 ROOT = Path(__file__).parents[2]
@@ -432,14 +433,25 @@ BAD = {
     "no inputs": (None, {"inputs": []}, "inputs should name the columns to forecast from, got none"),
     "twice in inputs": (None, {"inputs": ["x", "x"]}, "inputs should be names of columns, each once, got ['x', 'x']"),
     "known target": (None, {"known": ["y"]}, "known='y' is a target: reading it ahead would give the answer away"),
+    "known, unknown": (
+        None,
+        {"known": ["minute"], "time": "day"},
+        "got 'minute'; from the dates of task.time also hour, weekday, monthday, yearday",
+    ),
+    "large": (
+        lambda t: with_row(t, 3, "x", 1e301),
+        {},
+        "column 'x' should hold a number below 1e+30 in every row, found '1e+301' in line 5",
+    ),
+    "day_first": (None, {"day_first": "yes"}, "day_first should be True or False, got 'yes'"),
     "known without time": (None, {"known": ["hour"]}, "known='hour' is found from dates: name their column, task.time"),
     "known of numbers": (
         lambda t: t.assign(day=range(200)),
         {"known": ["hour"], "time": "day"},
         "needs dates, and time='day' holds numbers",
     ),
-    "time input": (None, {"inputs": ["day"], "time": "day"}, "time='day' should not be an input"),
-    "id target": (None, {"targets": ["k"], "id": "k"}, "id='k' should not be an input, a target"),
+    "time input": (None, {"inputs": ["day"], "time": "day"}, "inputs should not contain time='day', got ['day']"),
+    "id target": (None, {"targets": ["k"], "id": "k"}, "targets should not contain id='k', got ['k']"),
     "time is id": (None, {"time": "day", "id": "day"}, "time and id should be two columns"),
     "window": (None, {"window": 0}, "window should be a positive whole number, got 0"),
     "horizon": (None, {"horizon": 0}, "horizon should be a positive whole number, got 0"),
@@ -495,24 +507,63 @@ def test_the_weather_in_seattle_has_two_targets_and_baselines():
 
 
 @pytest.mark.parametrize(
-    ("texts", "first"),
+    ("texts", "times"),
     [
-        (["05.02.2024", "06.02.2024"], "2024-02-05"),  # with points the day stands first
-        (["2024-02-05", "2024-02-06"], "2024-02-05"),
-        (["2024-02-05 01:00+02:00", "2024-02-05 02:00+02:00"], "2024-02-04T23"),
-        (["12/02/2024", "13/02/2024"], "2024-02-12"),
-        (["02/12/2024", "02/13/2024"], "2024-02-12"),
-        (["1711", "1712"], 1711.0),
+        (["05.02.2024", "06.02.2024"], ["2024-02-05", "2024-02-06"]),  # with points the day comes first
+        (["2024-02-05", "2024-02-05 13:30"], ["2024-02-05", "2024-02-05T13:30"]),
+        (["2024-02-05 01:00+02:00", "2024-02-05 02:00Z"], ["2024-02-04T23", "2024-02-05T02"]),
+        (["12/02/2024 01:00", "13/2/2024"], ["2024-02-12T01", "2024-02-13"]),
+        (["02/12/2024 1:00 PM", "02/13/2024 01:00 PM"], ["2024-02-12T13", "2024-02-13T13"]),
+        (["5.2.24", "31.12.98"], ["2024-02-05", "1998-12-31"]),
+        (["02/02/2024"], ["2024-02-02"]),
+        (["5 Feb 2024", "11 Feb 2024"], ["2024-02-05", "2024-02-11"]),
+        (["1711", "1712"], [1711.0, 1712.0]),
     ],
 )
-def test_dates_are_read_alike_in_a_part_of_a_table(texts, first):
-    times = read_times(pd.DataFrame({"time": pd.Series(texts, dtype=object)}), "time")
-    assert times[0] == (np.datetime64(first) if isinstance(first, str) else first)
+def test_times(texts, times):
+    column = pd.DataFrame({"time": pd.Series(texts, dtype=object)})
+    expected = np.array(times if isinstance(times[0], float) else [np.datetime64(time, "s") for time in times])
+    assert (read_times(column, "time") == expected).all()
 
 
-def test_days_that_could_be_months_are_refused():
-    with pytest.raises(ValueError, match=r"'05/02/2024' could be 2024-05-02 or 2024-02-05: write dates as 2024-02-01"):
-        read_times(pd.DataFrame({"time": ["05/02/2024", "06/02/2024"]}), "time")
+@pytest.mark.parametrize(
+    ("texts", "fault"),
+    [
+        (["13/02/2024", "02/13/2024"], "found '02/13/2024' in row 1"),
+        (["2024-02-05", "2024-13-05"], "found '2024-13-05' in row 1"),
+        (["12:30", "13:30"], "found '12:30' in row 0"),  # pandas would take them to be times of today
+        (["24-02-05"], "found '24-02-05' in row 0"),
+        (["05/02/2024", "06/02/2024"], "'05/02/2024' could be 2024-05-02 or 2024-02-05: write dates as 2024-02-13"),
+    ],
+)
+def test_texts_that_are_no_times(texts, fault):
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        read_times(pd.DataFrame({"time": pd.Series(texts, dtype=object)}), "time")
+
+
+@pytest.mark.parametrize("how", ["found", "said"])
+def test_days_come_first_in_every_part_if_they_do_in_the_whole(task_of, tmp_path, how):
+    table = rows()
+    table["day"] = pd.to_datetime(table["day"]).dt.strftime("%d/%m/%Y")
+    part = table[31:43]  # 01/02/2020 to 12/02/2020, the first days of February
+    part.to_csv(tmp_path / "part.csv", index=False)
+    if how == "said":
+        with pytest.raises(ValueError, match=r"write dates as 2024-02-13, or set task\.day_first"):
+            task_of(part, time="day", window=2)
+        task = task_of(part, time="day", window=2, day_first=True, inputs=["y"])
+    else:
+        task = task_of(table, time="day", val_from="10/05/2020")
+        assert task.report["windows"][1]["targets from"] == "2020-05-10"
+    times = TableReader(**task.reader.facts).read(tmp_path / "part.csv")[0].times
+    assert (times == np.arange("2020-02-01", "2020-02-13", dtype="datetime64[D]")).all()
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [("7D", "7 days"), ("1D", "1 day"), ("6h", "6 hours"), ("90min", "90 minutes"), ("250ms", "0.25 seconds")],
+)
+def test_the_usual_step_is_in_its_largest_unit(step, text):
+    assert duration(pd.Timedelta(step)) == text
 
 
 def test_no_score_beyond_chance_counts_as_solved(tmp_path):

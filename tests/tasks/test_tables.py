@@ -123,7 +123,7 @@ def test_gaps_are_allowed_by_choice_and_text_never_is(written):
         ("x;a\n1,5;2\n1.5;2\n", "cannot tell the decimal mark of .* numbers such as 1,5 and 1.5; set task.decimal"),
         ("a,X\n1,2\n", "inputs should be a column of .* (a, X), got 'x'; did you mean 'X'?"),
         (b"a,x\n\xe4,1\n", "in UTF-8"),
-        (b"PK\x03\x04\xff\x00,\n1,2", "in UTF-8"),
+        (b"PK\x03\x04\xff\x00,\n1,2", "is a ZIP archive, such as a workbook: save it as CSV"),
     ],
 )
 def test_csv_files_that_are_refused(written, content, message):
@@ -136,7 +136,7 @@ def test_csv_files_that_are_refused(written, content, message):
     [
         ({"separator": ":"}, "separator should be ',', ';', '\\t', '|' or ' ', got ':'"),
         ({"decimal": "comma"}, "decimal should be '.' or ',', got 'comma'"),
-        ({"separator": ";"}, "x should be a column"),
+        ({"separator": ";"}, "mine.csv, got ';', and its header is 'a,x'"),
     ],
 )
 def test_settings_of_csv_that_are_refused(written, arguments, message):
@@ -153,6 +153,11 @@ def test_other_files_that_are_refused(written, tmp_path):
     np.savez(tmp_path / "uneven.npz", x=np.zeros(3), y=np.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"has x \[3\], y \[3, 2\]"):
         read_table(tmp_path / "uneven.npz")
+    np.savez(tmp_path / "complex.npz", x=np.array([1 + 2j]))
+    with pytest.raises(ValueError, match=r"of numbers, texts or dates, and 'x' of .*complex.npz holds complex128"):
+        read_table(tmp_path / "complex.npz")
+    with pytest.raises(FileNotFoundError, match=r"path should be a table in CSV, Parquet or NPZ, and .* is a folder"):
+        read_table(tmp_path)
     np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="cannot be read as one"):
         read_table(tmp_path / "objects.npz")

@@ -16,6 +16,14 @@ Asked = Mapping[str, Sequence[str]]
 """Columns under the names of the arguments that ask for them, which messages mention."""
 
 
+class MissingColumnError(ValueError):
+    """A table lacks a column that an argument asks for."""
+
+    def __init__(self, argument: str, message: str) -> None:
+        super().__init__(message)
+        self.argument = argument
+
+
 def numbers(table: pd.DataFrame, column: str, gaps: bool = False) -> np.ndarray:
     """A column as numbers in double precision; with `gaps`, missing values are allowed, and NaN.
 
@@ -37,8 +45,9 @@ def numbers(table: pd.DataFrame, column: str, gaps: bool = False) -> np.ndarray:
     if len(faults):
         value = found.iloc[faults[0]]
         fault = "a gap" if pd.isna(value) else repr(str(value))
+        limit = f" below {LARGEST:g}" if LARGEST <= abs(values[faults[0]]) < np.inf else ""
         raise ValueError(
-            f"column {column!r} should hold a number in every row, found {fault} in {place(table, faults[0])} "
+            f"column {column!r} should hold a number{limit} in every row, found {fault} in {place(table, faults[0])} "
             f"({len(faults)} such rows of {len(values)})"
         )
     return values
@@ -66,7 +75,7 @@ def check_columns(file: Path, names: Sequence[str], columns: Asked | None) -> li
         for name in asked:
             if name not in names:
                 known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-                raise ValueError(
-                    f"{argument} should be a column of {file} ({known}), got {name!r}{nearest(name, names)}"
+                raise MissingColumnError(
+                    argument, f"{argument} should be a column of {file} ({known}), got {name!r}{nearest(name, names)}"
                 )
     return list(dict.fromkeys(name for asked in columns.values() for name in asked))

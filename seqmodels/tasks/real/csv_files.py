@@ -34,10 +34,24 @@ def read_csv(
     for argument, value, choices in (("separator", separator, SEPARATORS), ("decimal", decimal, DECIMALS)):
         if value is not None:
             check_choice(argument, value, choices)
+    with file.open("rb") as opened:
+        if opened.read(4) == b"PK\x03\x04":
+            raise ValueError(
+                f"path should be a CSV file, and {file} is a ZIP archive, such as a workbook: save it as CSV"
+            )
     with as_csv(file), file.open(encoding="utf-8-sig", newline="") as opened:
         lines = list(islice(opened, SAMPLE))
-    separator = separator or find_separator(file, lines)
-    header, *rows = split_lines(lines, separator) or [[]]
+    found = separator or find_separator(file, lines)
+    header, *rows = split_lines(lines, found) or [[]]
+    if (
+        separator is not None
+        and len(header) == 1
+        and any(len(split_lines(lines[:1], mark)[0]) > 1 for mark in SEPARATORS)
+    ):
+        raise ValueError(
+            f"separator should separate the fields of {file}, got {separator!r}, and its header is {header[0]!r}"
+        )
+    separator = found
     check_header(file, header, rows, separator)
     decimal = decimal or find_decimal(file, rows, separator)
     names = [name or f"Unnamed: {position}" for position, name in enumerate(header)]

@@ -57,7 +57,7 @@ def read_labelled(path: str | Path, labels: str, id: str, columns: Columns) -> R
         ValueError: the table names a file twice, or one that is not there, or does not name one that is.
     """
     folder = Path(path).expanduser()
-    listing = folder / labels if (folder / labels).is_file() else find_file(labels)
+    listing = folder / labels if (folder / labels).is_file() else find_file(labels, "labels")
     table, _ = read_table(listing, {"id": [id], **columns.of_sequences}, columns.separator, columns.decimal)
     files, source = files_in(folder, without=listing)
     by_name = {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}

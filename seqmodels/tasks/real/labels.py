@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.checks import check_choice
-from seqmodels.tasks.real.tables import numbers
+from seqmodels.tasks.real.columns import LARGEST
 from seqmodels.tasks.task import IGNORED
 
 
@@ -40,10 +40,7 @@ class Labels:
             if len(self.classes) == 1:
                 raise ValueError(f"label should have at least two classes, and is {self.classes[0]!r} everywhere")
         else:
-            try:
-                self.values = numbers(found.rename("label").rename_axis("row").to_frame(), "label", gaps)
-            except ValueError as error:
-                raise ValueError(f"kind=numbers: {error}") from error
+            self.values = as_numbers(found)
 
     @property
     def given(self) -> np.ndarray:
@@ -84,6 +81,22 @@ def kind_of(found: pd.Series) -> str:
     given = found.dropna()
     gaps = len(given) < len(found)  # they give whole numbers decimals
     return "classes" if gaps and (given == given.round()).all() else "numbers"
+
+
+def as_numbers(found: pd.Series) -> np.ndarray:
+    """Labels as numbers; NaN where one is missing.
+
+    Raises:
+        ValueError: a label is something else, or out of range.
+    """
+    values = pd.to_numeric(found, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    faults = np.flatnonzero(~(np.abs(values) < LARGEST) & found.notna().to_numpy())
+    if len(faults):
+        raise ValueError(
+            f"label should be a number below {LARGEST:g} for kind='numbers', and is {str(found.iloc[faults[0]])!r} "
+            f"({len(faults)} of {len(found)} labels are none)"
+        )
+    return values
 
 
 def class_names(found: pd.Series) -> list[str]:

@@ -1,6 +1,7 @@
 """How sequences lie in files: in one long table, in a file for each, or in a folder of such files for each class."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,6 +56,10 @@ def check_inputs(columns: Columns, id: str | None) -> None:
             raise ValueError(f"inputs should name each column once, and {name!r} comes twice")
 
 
+def shown(value: Any) -> str:
+    return "a gap" if pd.isna(value) else str(value)
+
+
 def read_long(path: str | Path, id: str, columns: Columns) -> Recorded:
     """The sequences of a long table: rows with the same id, which stand together.
 
@@ -80,11 +85,11 @@ def read_long(path: str | Path, id: str, columns: Columns) -> Recorded:
         varies = values != values[starts][sequence]
         if varies.any():
             row = int(varies.argmax())
-            first = table[name].iloc[starts[sequence[row]]]
+            first, other = (shown(table[name].iloc[place]) for place in (starts[sequence[row]], row))
             hint = "; task.every_step=true reads a label at each step" if argument == "label" else ""
             raise ValueError(
                 f"{argument}={name!r} should have one value for each sequence, and has {first} and "
-                f"{table[name].iloc[row]} for {id}={found.iloc[row]} ({place(table, row)} of {path}){hint}"
+                f"{other} for {id}={found.iloc[row]} ({place(table, row)} of {path}){hint}"
             )
     return Recorded(
         [str(name) for name in names],

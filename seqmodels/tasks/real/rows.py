@@ -48,7 +48,14 @@ def starts_of(series: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.flatnonzero(np.diff(series)) + 1, [len(series)]])
 
 
-def rows_of(table: pd.DataFrame, columns: Sequence[str], time: str | None, id: str | None, missing: str) -> Rows:
+def rows_of(
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    time: str | None,
+    id: str | None,
+    missing: str,
+    day_first: bool | None = None,
+) -> Rows:
     """The rows of a table, with these columns of numbers. Arguments: see `Table`.
 
     Raises:
@@ -59,7 +66,7 @@ def rows_of(table: pd.DataFrame, columns: Sequence[str], time: str | None, id: s
     series, names, table = series_of(table, id, time is not None)
     times = None
     if time is not None:
-        times = read_times(table, time)
+        times = read_times(table, time, day_first)
         check_order(table, time, times, series)
     try:
         values = np.stack([numbers(table, name, gaps=missing != "refuse") for name in columns], axis=1)

@@ -44,6 +44,10 @@ def divide(
         ValueError: there are too few sequences or groups, or `given` has other words, lacks a split or divides a group.
     """
     everything = np.arange(count)
+    if groups is not None and groups.isna().any():
+        raise ValueError(
+            f"group should be given for every sequence, and is missing for {groups.isna().sum()} of {count}"
+        )
     if how == "given":
         assert given is not None
         check_words(given)
@@ -102,8 +106,14 @@ def part_of(
         what = "sequences" if groups is None else "groups of sequences"
         raise ValueError(f"path should hold {what} to train, validate and test on, and there is {units} to divide")
     labels = np.zeros(len(members), dtype=int) if classes is None else classes[members]
+    most = int(np.bincount(labels).max())
+    if most < 2:
+        raise ValueError(
+            "label should have several sequences of each class, to train, validate and test on, and no two of "
+            f"{len(members)} to divide are of one class; if labels are not classes, set task.kind=numbers"
+        )
     kind: Any = StratifiedGroupKFold if groups is not None else KFold if classes is None else StratifiedKFold
-    number = max(2, min(folds, units, np.bincount(labels).max()))
+    number = max(2, min(folds, units, most))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # it is missing from some parts
         divisions = kind(number, shuffle=True, random_state=seed)

@@ -21,7 +21,7 @@ from seqmodels.tasks.real.recorded import Columns
 from seqmodels.tasks.real.sequence_splits import divide
 from seqmodels.tasks.real.sequences_reader import SequencesReader
 from seqmodels.tasks.real.sequences_report import class_details, report_of
-from seqmodels.tasks.real.table import RootMeanSquaredError
+from seqmodels.tasks.real.table import RootMeanSquaredError, as_list
 from seqmodels.tasks.task import IGNORED, Rows, Split
 
 
@@ -89,6 +89,7 @@ class Sequences(FiniteTask):
         separator: str | None = None,
         decimal: str | None = None,
     ) -> None:
+        inputs = as_list(inputs)
         check_flag("every_step", every_step)
         check_choice("split", split, ["random", "given"])
         check_choice("missing", missing, ["refuse", "mask", "forward"])

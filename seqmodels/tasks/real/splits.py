@@ -23,7 +23,7 @@ def split_windows(
     window, horizon = reader.window, reader.horizon
     firsts = first_rows(rows, window, horizon, reader.difference)
     if split == "time":
-        parts = split_by_time(rows, firsts, window, horizon, val_from, test_from)
+        parts = split_by_time(rows, firsts, reader, val_from, test_from)
     else:
         parts = split_by_series(rows, firsts, val_from, test_from)
     left_out = {"targets on both sides of a border": len(firsts) - sum(map(len, parts.values()))}
@@ -66,18 +66,8 @@ def first_rows(rows: Rows, window: int, horizon: int, difference: bool) -> np.nd
     return np.concatenate([np.arange(*ends) for ends in zip(rows.starts[:-1] + difference, lasts, strict=True)])
 
 
-def fraction(argument: str, border: Border) -> float | None:
-    """A border as a fraction of the data; None if it is a time.
-
-    Raises:
-        ValueError: it is a number from 1 on, where there are no times.
-    """
-    is_number = isinstance(border, int | float) and not isinstance(border, bool)
-    return float(border) if is_number and 0 < float(border) < 1 else None
-
-
 def split_by_time(
-    rows: Rows, firsts: np.ndarray, window: int, horizon: int, val_from: Border, test_from: Border
+    rows: Rows, firsts: np.ndarray, reader: TableReader, val_from: Border, test_from: Border
 ) -> dict[Split, np.ndarray]:
     """The first rows of the windows of each split; those whose targets are on both sides of a border are left out.
 
@@ -87,6 +77,7 @@ def split_by_time(
     Raises:
         ValueError: a border is neither a fraction nor a time, or they are in the wrong order.
     """
+    window, horizon = reader.window, reader.horizon
     if rows.times is None:
         series = rows.series[firsts]
         counts = np.bincount(series)
@@ -102,7 +93,9 @@ def split_by_time(
             if share is None:
                 raise ValueError(f"{argument} should be a fraction between 0 and 1 without task.time, got {border!r}")
             return floor(counts * share)[series]
-        return time_like(rows.times, argument, border) if share is None else ordered[floor(len(ordered) * share)]
+        if share is None:
+            return time_like(rows.times, argument, border, reader.day_first)
+        return ordered[floor(len(ordered) * share)]
 
     val_cut, test_cut = cut("val_from", val_from), cut("test_from", test_from)
     if np.any(val_cut > test_cut):

@@ -63,6 +63,8 @@ class Table(FiniteTask):
         quantiles: of the loss of this name.
         separator: between the fields of a CSV file; found if not given.
         decimal: the decimal mark of a CSV file; found if not given.
+        day_first: whether dates such as 05/02/2024 begin with the day; found if not given, where one of them tells, or
+            where they have points.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -94,6 +96,7 @@ class Table(FiniteTask):
         quantiles: Sequence[float] = (0.1, 0.5, 0.9),
         separator: str | None = None,
         decimal: str | None = None,
+        day_first: bool | None = None,
     ) -> None:
         check_choice("split", split, ["time", "id"])
         check_loss(loss, quantiles)
@@ -102,7 +105,17 @@ class Table(FiniteTask):
         if split == "id" and scaling == "series":
             raise ValueError("scaling='series' needs split='time': the series of the test have no scale from training")
         self.reader = reader = TableReader(
-            as_list(inputs), as_list(targets), as_list(known), time, id, window, horizon, difference, missing, scaling
+            as_list(inputs),
+            as_list(targets),
+            as_list(known),
+            time,
+            id,
+            window,
+            horizon,
+            difference,
+            missing,
+            scaling,
+            day_first,
         )
         self.loss_name = loss
         self.quantiles = list(quantiles) if loss == "quantile" else None
@@ -111,7 +124,7 @@ class Table(FiniteTask):
         if until is not None:
             if rows.times is None:
                 raise ValueError(f"until={until!r} needs the column of times: set task.time")
-            rows = rows.kept(rows.times <= time_like(rows.times, "until", until))
+            rows = rows.kept(rows.times <= time_like(rows.times, "until", until, reader.day_first))
         self.rows = rows
         self.firsts, left_out = split_windows(rows, reader, split, val_from, test_from)
         training = covered(self.firsts["train"] - difference, reader.lead + horizon, len(rows.values))

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from seqmodels.checks import check_choice, check_flag, check_whole
+from seqmodels.tasks.real.columns import MissingColumnError
 from seqmodels.tasks.real.rows import Rows, rows_of
 from seqmodels.tasks.real.tables import read_table
-from seqmodels.tasks.real.times import CALENDAR, calendar
+from seqmodels.tasks.real.times import CALENDAR, begins_with_day, calendar
 from seqmodels.tasks.real.windows import Windows
 
 MISSING = ["refuse", "mask", "forward"]
@@ -37,6 +38,7 @@ class TableReader:
     difference: bool
     missing: str
     scaling: str
+    day_first: bool | None = None
     centers: list[list[float]] = field(default_factory=list)
     """Of each series, or of all of them, the mean of each column in training."""
     scales: list[list[float]] = field(default_factory=list)
@@ -50,6 +52,8 @@ class TableReader:
         check_flag("difference", self.difference)
         check_choice("missing", self.missing, MISSING)
         check_choice("scaling", self.scaling, ["all", "series"])
+        if self.day_first is not None:
+            check_flag("day_first", self.day_first)
         for argument in ("inputs", "targets", "known"):
             names = getattr(self, argument)
             if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
@@ -65,8 +69,11 @@ class TableReader:
                 raise ValueError(f"known={name!r} is found from dates: name their column, task.time")
         for argument in ("time", "id"):
             if getattr(self, argument) in self.columns:
+                use = next(
+                    use for use in ("inputs", "targets", "known") if getattr(self, argument) in getattr(self, use)
+                )
                 raise ValueError(
-                    f"{argument}={getattr(self, argument)!r} should not be an input, a target or known as well"
+                    f"{use} should not contain {argument}={getattr(self, argument)!r}, got {getattr(self, use)}"
                 )
         if self.time is not None and self.time == self.id:
             raise ValueError(f"time and id should be two columns, got {self.time!r} for both")
@@ -110,8 +117,18 @@ class TableReader:
         """
         asked = {"targets": self.targets, "inputs": self.inputs, "known": [n for n in self.known if n not in CALENDAR]}
         asked |= {argument: [name] for argument in ("time", "id") if (name := getattr(self, argument)) is not None}
-        table, source = read_table(path, asked, separator, decimal)
+        try:
+            table, source = read_table(path, asked, separator, decimal)
+        except MissingColumnError as error:
+            if error.argument != "known":
+                raise
+            raise ValueError(f"{error}; from the dates of task.time also {', '.join(CALENDAR)}") from error
         types = {name: str(table[name].dtype) for name in table}
+        if self.time is not None and self.day_first is None:  # so that parts of other files are read in the same way
+            try:
+                self.day_first = begins_with_day(table[self.time], f"time={self.time!r}")
+            except ValueError as error:
+                raise ValueError(f"{error}, or set task.day_first") from error
         return self.rows_of(table), {**source, "rows": len(table), "types": types}
 
     def rows_of(self, table: pd.DataFrame) -> Rows:
@@ -120,7 +137,7 @@ class TableReader:
         Raises:
             ValueError: see `rows_of`; or a column that is known in advance has gaps, or the calendar no dates.
         """
-        rows = rows_of(table, self.columns, self.time, self.id, self.missing)
+        rows = rows_of(table, self.columns, self.time, self.id, self.missing, self.day_first)
         dated = rows.times is not None and np.issubdtype(rows.times.dtype, np.datetime64)
         if not dated and any(name in CALENDAR for name in self.known):
             raise ValueError(f"known={self.known} needs dates, and time={self.time!r} holds numbers")

@@ -41,10 +41,19 @@ def file_row(source: dict[str, Any], reader: TableReader, rows: Rows) -> dict[st
     if rows.times is not None:
         steps = np.diff(rows.times)[np.diff(rows.series) == 0]
         usual = np.sort(steps)[len(steps) // 2]
-        step = str(pd.Timedelta(usual)) if np.issubdtype(steps.dtype, np.timedelta64) else f"{usual:g}"
+        step = duration(pd.Timedelta(usual)) if np.issubdtype(steps.dtype, np.timedelta64) else f"{usual:g}"
         row |= {"from": as_text(rows.times.min()), "to": as_text(rows.times.max())}
-        row |= {"usual step": step.removesuffix(" 00:00:00"), "other steps": int((steps != usual).sum())}
+        row |= {"usual step": step, "other steps": int((steps != usual).sum())}
     return row
+
+
+def duration(step: pd.Timedelta) -> str:
+    """A time span in its largest unit that divides it, such as "6 hours"."""
+    for name, unit in {"day": "1D", "hour": "1h", "minute": "1min", "second": "1s"}.items():
+        count, rest = divmod(step, pd.Timedelta(unit))
+        if not rest:
+            return f"{count} {name}{'s' if count != 1 else ''}"
+    return f"{step.total_seconds():g} seconds"
 
 
 def column_rows(source: dict[str, Any], reader: TableReader, rows: Rows) -> list[dict[str, Any]]:

@@ -43,8 +43,12 @@ def read_table(
     return read_csv(file, columns, separator, decimal)
 
 
-def find_file(path: str | Path) -> Path:
-    """The file at a path, in the working directory or, of `data/`, in the package."""
+def find_file(path: str | Path, argument: str = "path") -> Path:
+    """The file at a path, in the working directory or, of `data/`, in the package.
+
+    Raises:
+        FileNotFoundError: there is none; the message mentions the argument.
+    """
     package = Path(__file__).parents[2]
     bundled = Path(path).parts[:1] == ("data",)
     # an installed package carries data/ inside, a checkout has it beside the package
@@ -53,7 +57,8 @@ def find_file(path: str | Path) -> Path:
         if file.is_file():
             return file
     where = "" if Path(path).expanduser().is_absolute() else f", in the working directory {Path.cwd()}"
-    raise FileNotFoundError(f"path should be a table in CSV, Parquet or NPZ, and there is none at {path}{where}")
+    fault = f"{path} is a folder" if Path(path).expanduser().is_dir() else f"there is none at {path}{where}"
+    raise FileNotFoundError(f"{argument} should be a table in CSV, Parquet or NPZ, and {fault}")
 
 
 def read_parquet(file: Path, columns: Asked | None) -> pd.DataFrame:
@@ -93,4 +98,12 @@ def read_npz(file: Path, columns: Asked | None) -> pd.DataFrame:
         raise ValueError(
             f"path should be an NPZ file with an array of one length for each column, and {file} has {listed}"
         )
-    return placed(pd.DataFrame(found), "row", 1)
+    for name, array in found.items():
+        if array.dtype.kind not in "biufUSM":
+            raise ValueError(
+                f"path should be an NPZ file of numbers, texts or dates, and {name!r} of {file} holds {array.dtype}"
+            )
+    texts = {
+        name: np.char.decode(array, "utf-8", "replace") for name, array in found.items() if array.dtype.kind == "S"
+    }
+    return placed(pd.DataFrame(found | texts), "row", 1)

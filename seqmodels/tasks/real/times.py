@@ -1,6 +1,8 @@
 """The times of rows, dates or numbers, and where dates lie in the day, the week, the month and the year."""
 
+import re
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,18 +12,23 @@ from seqmodels.tasks.real.columns import numbers, place
 CALENDAR = ["hour", "weekday", "monthday", "yearday"]
 
 
-def read_times(table: pd.DataFrame, column: str) -> np.ndarray:
+def read_times(table: pd.DataFrame, column: str, day_first: bool | None = None) -> np.ndarray:
     """A column of dates as UTC (datetime64), or of numbers, such as years, as float64.
 
+    Args:
+        table: it has this column.
+        column: its name.
+        day_first: how dates such as 05/02/2024 are meant; see `begins_with_day`.
+
     Raises:
-        ValueError: there is something else in the column, or one cannot tell days from months.
+        ValueError: there is something else in the column, or days cannot be told from months.
     """
     found = table[column]
     if pd.api.types.is_numeric_dtype(found):
         return numbers(table, column)
     if (typed := pd.to_numeric(found, errors="coerce")).notna().all():  # numbers that a stream brings as text
         return typed.to_numpy(np.float64)
-    times = dates_in(found, column)
+    times = dates_in(found, f"time={column!r}", day_first)
     faults = np.flatnonzero(times.isna())
     if len(faults):
         value = found.iloc[faults[0]]
@@ -32,31 +39,74 @@ def read_times(table: pd.DataFrame, column: str) -> np.ndarray:
     return times.dt.tz_localize(None).to_numpy()
 
 
-def dates_in(texts: pd.Series, column: str) -> pd.Series:
-    """Dates in UTC; NaT where there is none. With points the day stands first, and with slashes or dashes it may.
+def dates_in(texts: pd.Series, argument: str, day_first: bool | None) -> pd.Series:
+    """Dates in UTC; NaT where there is none.
 
     Raises:
-        ValueError: all are dates either way, and not the same ones: a part of a table must not be read in another way
-            than the whole.
+        ValueError: days cannot be told from months; the message mentions the argument.
     """
+    if pd.api.types.is_datetime64_any_dtype(texts):
+        return pd.to_datetime(texts, utc=True)
+    texts = texts.reset_index(drop=True)  # rows of a stream may all have one number
+    dates = parsed(texts, format="ISO8601")
+    others = texts[dates.isna()].dropna().astype(str)
+    if len(others):
+        if day_first is None:
+            day_first = begins_with_day(others, argument)
+        others = others.map(lambda text: year_first(text, bool(day_first)))
+        others = others[others.map(lambda text: YEAR.search(text) is not None)]  # pandas would add that of today
+        dates[others.index] = parsed(others, format="ISO8601")
+        others = others[dates[others.index].isna()]
+        dates[others.index] = parsed(others)
+    return dates
+
+
+def parsed(texts: pd.Series, **options: Any) -> pd.Series:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # which format pandas takes the dates to have
-        month_first, day_first = (
-            pd.to_datetime(texts, errors="coerce", utc=True, dayfirst=first) for first in (False, True)
-        )
-    if texts.astype(str).str.match(r"\s*\d{4}\b").all():  # the year stands first, and the month second
-        return month_first
-    with_points = texts.astype(str).str.match(r"\d{1,2}\.\d{1,2}\.\d").any()
-    if with_points or (month_first.isna().any() and day_first.notna().all()):
-        return day_first
-    unclear = np.flatnonzero((month_first != day_first) & month_first.notna())
-    if len(unclear) and day_first.notna().all():
-        raise ValueError(
-            f"time={column!r} should tell days from months, and {str(texts.iloc[unclear[0]])!r} could be "
-            f"{as_text(month_first.iloc[unclear[0]].tz_localize(None).to_datetime64())} or "
-            f"{as_text(day_first.iloc[unclear[0]].tz_localize(None).to_datetime64())}: write dates as 2024-02-01"
-        )
-    return month_first
+        warnings.simplefilter("ignore")  # that pandas does not recognize a format
+        return pd.to_datetime(texts, errors="coerce", utc=True, **options)
+
+
+DAY_AND_MONTH = re.compile(r"\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d\d)(?!\d)")
+YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
+
+
+def year_first(text: str, day_first: bool) -> str:
+    """A date such as 5/2/2024, or 5.2.24, as 2024-02-05; any other text as it is.
+
+    Years of two digits are those from 1969 on. After dashes they are not accepted, since 24-02-05 may be a day in 2024.
+    """
+    found = DAY_AND_MONTH.match(text)
+    if found is None or (found[2] == "-" and len(found[4]) == 2):
+        return text
+    month, day = found.group(3, 1) if day_first else found.group(1, 3)
+    century = "" if len(found[4]) == 4 else "19" if found[4] >= "69" else "20"
+    return f"{century}{found[4]}-{month:0>2}-{day:0>2}{text[found.end() :]}"
+
+
+def begins_with_day(texts: pd.Series, argument: str) -> bool | None:
+    """Whether dates such as 13/02/2024 begin with the day: they do if one of them begins with more than 12, or if all
+    have points. None if there are no such dates, or only those like 02/02/2024.
+
+    Raises:
+        ValueError: they would be dates either way; the message mentions the argument.
+    """
+    if pd.api.types.is_datetime64_any_dtype(texts) or pd.api.types.is_numeric_dtype(texts):
+        return None
+    found = [match for text in texts.dropna().astype(str) if (match := DAY_AND_MONTH.match(text))]
+    if any(int(match[1]) > 12 for match in found):
+        return True
+    if any(int(match[3]) > 12 for match in found):
+        return False
+    unclear = next((match[0].strip() for match in found if int(match[1]) != int(match[3])), None)
+    if unclear is None:
+        return None
+    if all(match[2] == "." for match in found):
+        return True
+    raise ValueError(
+        f"{argument} should tell days from months, and {unclear!r} could be {year_first(unclear, False)} or "
+        f"{year_first(unclear, True)}: write dates as 2024-02-13"
+    )
 
 
 def check_order(table: pd.DataFrame, column: str, times: np.ndarray, series: np.ndarray) -> None:
@@ -72,22 +122,19 @@ def check_order(table: pd.DataFrame, column: str, times: np.ndarray, series: np.
         )
 
 
-def time_like(times: np.ndarray, argument: str, value: object) -> np.generic:
+def time_like(times: np.ndarray, argument: str, value: object, day_first: bool | None = None) -> np.generic:
     """A setting, such as "2014-06-01" or 1921, as a time of the same kind as others.
 
     Raises:
-        ValueError: it is not of that kind.
+        ValueError: it is not of that kind, or days cannot be told from months.
     """
     dates = np.issubdtype(times.dtype, np.datetime64)
-    try:
-        if dates and isinstance(value, str):
-            moment = dates_in(pd.Series([value]), argument).iloc[0]
-            if not pd.isna(moment):
-                return times.dtype.type(moment.tz_convert(None).to_datetime64())
-        if not dates and isinstance(value, int | float) and not isinstance(value, bool):
-            return np.float64(value)
-    except ValueError:
-        pass
+    if dates and isinstance(value, str):
+        moment = dates_in(pd.Series([value]), argument, day_first).iloc[0]
+        if not pd.isna(moment):
+            return times.dtype.type(moment.tz_convert(None).to_datetime64())
+    if not dates and isinstance(value, int | float) and not isinstance(value, bool):
+        return np.float64(value)
     kind = "a date" if dates else "a number"
     raise ValueError(f"{argument} should be a fraction, or {kind} as in the column of times, got {value!r}")
 

@@ -410,6 +410,14 @@ def with_rare_class(table):
     table.loc[table["id"] == "s7", "label"] = "c"
 
 
+def different(table):
+    table["label"] = table["id"]
+
+
+def without_writer(table):
+    table["writer"] = table["writer"].where(table["id"] != "s3")
+
+
 def with_words(*words):
     def change(table):
         table["split"] = [words[int(name[1:]) % len(words)] for name in table["id"]]
@@ -437,7 +445,10 @@ def labelled(value):
         (with_rare_class, {"split": "given"}, "'c' is only in validation or test .1 of 60"),
         (labelled("a"), {}, "label should have at least two classes, and is 'a' everywhere"),
         (labelled(0.5), {}, "label should vary in training"),
-        (labelled("a"), {"kind": "numbers"}, "kind=numbers: .*found 'a'"),
+        (labelled("a"), {"kind": "numbers"}, "for kind='numbers', and is 'a' .60 of 60 labels are none"),
+        (different, {}, "no two of 60 to divide are of one class; .* set task.kind=numbers"),
+        (spread([0], "label", None), {}, "label='label' .* has a gap and a for id=s0"),
+        (without_writer, {"group": "writer"}, "group should be given for every sequence, and is missing for 1 of 60"),
         (with_words("train", "tset"), {"split": "given"}, "holds 'tset'; did you mean 'test'"),
         (with_words("train", "val"), {"split": "given"}, "should say 'test' for some sequences"),
         (with_words("train", "train", "test"), {"split": "given", "group": "writer"}, "as a whole, and 'w0' lies in"),
@@ -503,7 +514,7 @@ def test_folders_that_cannot_be_used(tmp_path):
         (["s0,a", "s1,b"], {}, "labels should name each file in .*, and labels.csv lacks s2.csv .1 of 3 files"),
         (["s0,a", "s1,a", "s2,b"], {"id": None}, "id should be the column of labels=labels.csv that names the files"),
         (["s0,a", "s1,a", "s2,b"], {"label": None}, "label should be the column of labels.csv to be answered"),
-        (["s0,a", "s1,a", "s2,b"], {"labels": "lables.csv"}, "there is none at lables.csv"),
+        (["s0,a", "s1,a", "s2,b"], {"labels": "lables.csv"}, "labels should be a table .* there is none at lables.csv"),
         (["s0,a", "s1,a", "s2,b"], {"labels": None}, "id='file' needs labels"),
         (
             ["s0,a", "s1,a", "s2,b"],

@@ -248,6 +248,8 @@ ALWAYS = ("task", "model", "seed", "metric", "test", "chance", "solved", "steps"
 CONTAINERS: dict[str, Callable[[Any], bool]] = {
     "baselines": lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
     "versions": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
+    "report": lambda value: are_tables(value),
+    "details": lambda value: are_tables(value),
     "trained_lengths": lambda value: isinstance(value, list) and len(value) == 2 and all(map(is_number, value)),
     "lengths": lambda value: (
         isinstance(value, list)
@@ -295,6 +297,21 @@ def checked(result: dict[str, Any], notes: list[str]) -> dict[str, Any]:
         else:
             notes.append(f"result.json: {name} is not as a run writes it, got {printable(repr(value), 60)}")
     return kept
+
+
+def are_tables(value: Any) -> bool:
+    """Whether a value holds tables by their titles: rows with the same columns of numbers and texts, where a cell may
+    be empty."""
+    return isinstance(value, dict) and all(
+        isinstance(rows, list)
+        and all(
+            isinstance(row, dict)
+            and row.keys() == rows[0].keys()
+            and all(cell is None or isinstance(cell, str) or is_number(cell) for cell in row.values())
+            for row in rows
+        )
+        for rows in value.values()
+    )
 
 
 def plain_text(value: Any) -> Any:

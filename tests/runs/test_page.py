@@ -122,6 +122,8 @@ def test_an_unfinished_run(folder):
          "the task has input_size=2, and the model input_size=2|the task has output_size=1", "metrics"),
         (lambda f: change(f, "result.json", test="0.9", lengths=[{"length": 1}]), "test is not as", "metrics"),
         (lambda f: change(f, "result.json", chance=float("nan"), baselines={"a": 1e300}), "chance is not", "metrics"),
+        (lambda f: change(f, "result.json", report={"a": [{"b": 1}, {"c": 1}]}), "report is not as", "metrics"),
+        (lambda f: change(f, "result.json", details={"a": [{"b": [1]}]}), "details is not as", "metrics"),
     ],
 )  # fmt: skip
 def test_what_is_damaged_is_left_out_and_a_note_says_why(folder, damage, note, left):
@@ -192,6 +194,14 @@ def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(UserError, match="expected a run folder"):
         write_page(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_on_a_table_shows_what_was_read_and_the_test_in_detail(train):
+    words = ["task=table", "task.path=data/sunspots.csv", "task.inputs=[sunspots]", "task.targets=[sunspots]"]
+    folder = train(*words, "task.horizon=2", "task.time=year", "model=nn_rnn", "trainer.max_steps=2", "page=true")
+    found = check_page((folder / "page.html").read_text(encoding="utf-8"))
+    for text in ("Data", "data/sunspots.csv", "windows", "The test in detail", "root mean squared error of each step"):
+        assert text in found.text, text
 
 
 def test_a_run_that_diverged_writes_its_page(train, tmp_path):

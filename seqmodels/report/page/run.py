@@ -57,8 +57,10 @@ def run_page(content: RunContent) -> str:
     plots = Plots()
     result = content.result
     sections = [
+        tables(result, "report", "Data", "What was read before training."),
         training(content, plots),
         predictions(content, plots),
+        tables(result, "details", "The test in detail", ""),
         lengths(content, plots),
         inside(content, plots),
         parity(result),
@@ -150,6 +152,16 @@ def facts_of(result: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str
         ("seconds", result.get("seconds")),
     ]
     return [(name, shown(value)) for name, value in facts if value is not None]
+
+
+def tables(result: dict[str, Any], name: str, title: str, text: str) -> Section | None:
+    """The tables in an entry of the result."""
+    grids = []
+    for caption, rows in result.get(name, {}).items():
+        head = list(rows[0]) if rows else []
+        numbers = {place for place, column in enumerate(head) if not any(isinstance(row[column], str) for row in rows)}
+        grids.append(grid_of(caption, head, [list(row.values()) for row in rows], numbers))
+    return Section(title, text, [], grids) if grids else None
 
 
 def training(content: RunContent, plots: Plots) -> Section | None:

@@ -18,12 +18,16 @@ from seqmodels.tasks.real.sequences_reader import SequencesReader
 from seqmodels.tasks.real.tables import numbers
 from seqmodels.tasks.task import IGNORED
 
+MOST_PROBABILITIES = 100
+"""The most classes of which all probabilities are written."""
+
 
 class SequencesForm(Form):
     """The form of the files of `Sequences`.
 
     A table of answers has the columns `id`; `step`, from 1, where each step has an answer; `target` in the test;
-    `answer`; and for classes `probability_` with the name of each.
+    `answer`; and for classes `probability_` with the name of each, or, where there are many, the `probability` of the
+    answer.
     """
 
     name = "sequences"
@@ -83,7 +87,10 @@ class Recordings(Examples):
         columns["answer"] = self.reader.decode(answers)
         if self.reader.classes is not None:
             probabilities = answers.double().softmax(dim=1).numpy()
-            columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(self.reader.classes)}
+            if len(self.reader.classes) <= MOST_PROBABILITIES:
+                columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(self.reader.classes)}
+            else:
+                columns["probability"] = probabilities.max(axis=1)
         return pd.DataFrame(columns)
 
     def named(self, targets: Tensor) -> list[Any]:

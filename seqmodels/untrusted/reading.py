@@ -15,8 +15,8 @@ from seqmodels.checks import UserError
 from seqmodels.files import digest_of
 
 CONFIG_LIMIT = 2**18
-RESULT_LIMIT = 2**20
-"""Bytes. A config is written in 1 to 5 KB, a result in 3 to 50 KB."""
+RESULT_LIMIT = 2**24
+"""Bytes. A config is written in 1 to 5 KB, a result in 3 to 50 KB, or in some MB with the scales of many series."""
 
 
 class RunFolderError(UserError):

@@ -70,9 +70,9 @@ def same(predicted, own, keys):
 def trained(train, tmp_path):
     """A function from a table and words to a predictor, the run's own predictions, and the test rows of the table."""
 
-    def trained(table, *more):
+    def trained(table, *more, name="run"):
         table.to_csv(tmp_path / "mine.csv", index=False)
-        folder = train(*words(tmp_path / "mine.csv", *more))
+        folder = train(*words(tmp_path / "mine.csv", *more), name=name)
         own = pd.read_csv(folder / "predictions.csv", dtype={"id": str})
         (tmp_path / "mine.csv").unlink()
         return seqmodels.load_predictor(folder), own
@@ -222,6 +222,15 @@ def test_numbers_are_in_the_units_of_the_file(trained, tmp_path):
     assert own["answer"].between(500, 1500).all()
     means = table.groupby("who")["kind"].first()
     np.testing.assert_allclose(own["target"], means[own["id"]], rtol=1e-6)
+
+
+def test_of_many_classes_the_probability_of_the_answer_is_written(trained, monkeypatch):
+    table = long_table()
+    _, every = trained(table, *SEQUENCES, "task.missing=mask")
+    monkeypatch.setattr("seqmodels.predict.sequences.MOST_PROBABILITIES", 1)
+    _, one = trained(table, *SEQUENCES, "task.missing=mask", name="second")
+    assert list(one) == ["id", "target", "answer", "probability"]
+    assert one["probability"].equals(every.filter(like="probability").max(axis=1).rename("probability"))
 
 
 def test_an_answer_does_not_depend_on_the_company(trained):

@@ -541,6 +541,13 @@ def test_texts_that_are_no_times(texts, fault):
         read_times(pd.DataFrame({"time": pd.Series(texts, dtype=object)}), "time")
 
 
+def test_a_scale_for_each_of_too_many_series_is_refused(task_of, monkeypatch):
+    monkeypatch.setattr("seqmodels.tasks.real.table_reader.MOST_SCALES", 5)
+    with pytest.raises(ValueError, match=r"for at most 5 columns of all series together, got 3 series with 2 each"):
+        task_of(rows(series=3), id="name", scaling="series")
+    assert task_of(rows(series=2), id="name", scaling="series").facts["names"] == ["s0", "s1"]
+
+
 @pytest.mark.parametrize("how", ["found", "said"])
 def test_days_come_first_in_every_part_if_they_do_in_the_whole(task_of, tmp_path, how):
     table = rows()

@@ -18,6 +18,7 @@ from seqmodels.tasks.real.tables import read_table
 from seqmodels.tasks.real.times import CALENDAR, begins_with_day, calendar
 from seqmodels.tasks.real.windows import Windows
 
+MOST_SCALES = 100_000
 MISSING = ["refuse", "mask", "forward"]
 
 
@@ -163,9 +164,14 @@ class TableReader:
         """Take the centres and scales of the rows (a mask) that training reads.
 
         Raises:
-            ValueError: a column is constant there, or all missing.
+            ValueError: a column is constant there, or all missing; or there are too many series to store their scales.
         """
         levels = self.levels(rows)
+        if self.scaling == "series" and len(rows.names or []) * len(self.columns) > MOST_SCALES:
+            raise ValueError(
+                f"scaling='series' stores scales for at most {MOST_SCALES} columns of all series together, got "
+                f"{len(rows.names or [])} series with {len(self.columns)} each; scaling='all' has no such limit"
+            )
         self.names = rows.names if self.scaling == "series" else None
         self.centers, self.scales = [], []
         for number, group in enumerate(self.groups(rows)):

@@ -11,6 +11,7 @@ import threading
 import pytest
 import torch
 from test_bptt import assert_equal, draw, everything
+from torch.nn import functional
 
 from seqmodels.layers import ManualGRU, ManualLSTM, ManualRNN
 from seqmodels.layers.compiled import cache, function
@@ -150,6 +151,110 @@ def test_an_attribute_or_method_that_changes_after_use_is_noticed(monkeypatch):
     assert_equal(everything(layer, draw(6, 4, 3)), everything(loop, draw(6, 4, 3)))
     monkeypatch.setattr(ManualRNN, "step", lambda self, projected, state, weights: projected - state)
     assert_equal(everything(layer, draw(6, 4, 3))[:1], everything(loop, draw(6, 4, 3))[:1])
+
+
+SCALE = 1.0
+SCALES = {"of all": 1.0}
+
+
+def scaled(values):
+    return SCALE * SCALES["of all"] * values
+
+
+class Looking(ManualRNN):
+    """A cell that looks up a global, a global dictionary, an attribute of its class, and two methods."""
+
+    shift = 0.0
+    scales = (1.0, 2.0)
+
+    def moved(self, values):
+        return values + self.shift
+
+    @staticmethod
+    def bent(values):
+        return torch.tanh(values)
+
+    def step(self, projected, state, weights):
+        total = projected + functional.linear(state, weights.weight_hh, weights.bias_hh)
+        return self.bent(scaled(self.moved(total))) * self.scales[0]
+
+
+CHANGES = {
+    "a global": lambda patch: patch.setitem(globals(), "SCALE", 0.5),
+    "in a global": lambda patch: patch.setitem(SCALES, "of all", 0.5),
+    "a function": lambda patch: patch.setitem(globals(), "scaled", lambda values: -values),
+    "an attribute of the class": lambda patch: patch.setattr(Looking, "shift", 0.1),
+    "a tuple": lambda patch: patch.setattr(Looking, "scales", (2.0,)),
+    "a method": lambda patch: patch.setattr(Looking, "moved", lambda self, values: -values),
+    "a static method": lambda patch: patch.setattr(Looking, "bent", staticmethod(torch.sin)),
+}
+
+
+def test_what_a_step_looks_up_may_change(must_compile, monkeypatch):
+    layer, loop = twins(Looking)
+    first = everything(layer, draw(6, 4, 3))
+    assert_equal(first, everything(loop, draw(6, 4, 3)))
+    for change in CHANGES.values():
+        with monkeypatch.context() as patch:
+            change(patch)
+            second = everything(layer, draw(6, 4, 3))
+            assert not torch.allclose(first[0], second[0])
+            assert_equal(second, everything(loop, draw(6, 4, 3)))
+            assert_equal(everything(twins(Looking)[0], draw(6, 4, 3)), second)
+    assert_equal(everything(layer, draw(6, 4, 3)), first)
+
+
+def test_a_layer_that_changes_before_its_second_derivatives_is_refused():
+    layer, _ = twins()
+    inputs = draw(6, 4, 3).requires_grad_()
+    output, _ = layer(inputs)
+    layer.nonlinearity = "relu"
+    with pytest.raises(RuntimeError, match="ManualRNN has changed between its forward and its backward pass"):
+        torch.autograd.grad(output.sum(), inputs, create_graph=True)
+
+
+class WithBuffer(ManualRNN):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.register_buffer("factor", torch.ones(1))
+
+    def step(self, projected, state, weights):
+        return torch.tanh(projected + state * self.factor.tolist()[0])
+
+
+class Growing(ManualRNN):
+    factors = ([1.0],)
+
+    def step(self, projected, state, weights):
+        return torch.tanh(projected + state * self.factors[0][0])
+
+
+class WithModule(ManualRNN):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.inner = torch.nn.Tanh()
+
+    def step(self, projected, state, weights):
+        return self.inner(projected + state)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (WithBuffer, "it reads the value of a tensor"),
+        (Growing, "it reads factors, a tuple, which can change unnoticed"),
+        (WithModule, "a module in it has hooks"),
+    ],
+)
+def test_what_could_change_unnoticed_is_not_compiled(kind, reason):
+    layer, loop = twins(kind)
+    if kind is WithModule:
+        for each in (layer, loop):
+            assert_equal(everything(each, draw(6, 4, 3)), everything(loop, draw(6, 4, 3)))
+            each.inner.register_forward_hook(lambda module, given, result: 2 * result)
+    with pytest.warns(UserWarning, match=reason):
+        found = everything(layer, draw(6, 4, 3))
+    assert_equal(found, everything(loop, draw(6, 4, 3)))
 
 
 def test_weights_that_change_are_noticed(must_compile):

@@ -14,6 +14,7 @@ from seqmodels.layers.cell import Cell, States, Weights
 from seqmodels.layers.compiled import passes
 from seqmodels.layers.compiled.lower import lower
 from seqmodels.layers.compiled.plan import Plan
+from seqmodels.layers.compiled.surroundings import is_constant, surroundings_of
 from seqmodels.layers.compiled.trace import INTERNAL, Untraceable, attributes, trace
 from seqmodels.layers.fallback import gradients_by_autograd, is_plain, operations_are_observed
 
@@ -87,16 +88,17 @@ def plan_of(layer: Any, sequence: Tensor, state: States, weights: Weights) -> An
 class _Memory:
     """The plans of a layer, as long as it is as it was.
 
-    Plans depend on attributes. If all are immutable, it is enough to see that they are still the same objects.
+    Plans depend on attributes, and on what its methods look up. If all attributes are constants, it is enough to see
+    that they are still the same objects.
     """
 
     def __init__(self, layer: Any) -> None:
         self.plans: dict[Any, Any] = {}
-        self.kind, self.methods = type(layer), _methods(type(layer))
+        self.kind, self.surroundings = type(layer), surroundings_of(layer)
         self.names = tuple(vars(layer))
         self.look = operator.itemgetter("training", *(name for name in self.names if name not in INTERNAL))
         self.values = self.look(vars(layer))
-        self.lasts = all(map(_is_immutable, self.values))
+        self.lasts = all(map(is_constant, self.values))
 
     def still_holds(self, layer: Any) -> bool:
         now = vars(layer)
@@ -106,21 +108,11 @@ class _Memory:
             and not layer._modules
             and self.names == tuple(now)
             and all(map(operator.is_, self.values, self.look(now)))
-            and all(map(operator.is_, self.methods, _methods(self.kind)))
+            and self.surroundings.still_hold()
         )
 
 
 _MEMORIES: WeakKeyDictionary[Any, _Memory] = WeakKeyDictionary()
-
-
-def _methods(kind: Any) -> tuple[Any, ...]:
-    return kind.step, kind.project, kind.advance, kind.scan
-
-
-def _is_immutable(value: Any) -> bool:
-    if type(value) is tuple:
-        return all(map(_is_immutable, value))
-    return type(value) in (str, int, float, bool, type(None))
 
 
 def _shared_plan(layer: Any, sequence: Tensor, state: States, weights: Weights) -> Any:
@@ -128,10 +120,13 @@ def _shared_plan(layer: Any, sequence: Tensor, state: States, weights: Weights) 
     kind = type(layer)
     shapes = tuple((name, None if part is None else part.shape) for name, part in vars(weights).items())
     widths = sequence.shape[-1], *(part.shape[-1] for part in state)
-    key: Any = kind, *_methods(kind), shapes, widths, sequence.dtype
+    key: Any = kind, shapes, widths, sequence.dtype
     reason = None
     try:
-        key = *key, attributes(layer)
+        surroundings = surroundings_of(layer)
+        if surroundings.reason is not None:
+            raise surroundings.reason
+        key = *key, surroundings.values, attributes(layer)
         hash(key)
     except (Untraceable, TypeError) as error:
         key, reason = kind, Untraceable(str(error))
@@ -238,6 +233,8 @@ _apply: Any = super(torch.autograd.Function, _Compiled).apply
 def _again(ctx: Any, *given: Tensor) -> tuple[Tensor, ...]:
     """The outputs and the final state of a forward pass by autograd."""
     count = 1 + len(ctx.plan.widths)
+    if plan_of(ctx.layer, given[0], given[1:count], ctx.weights) is not ctx.plan:
+        raise RuntimeError(f"{type(ctx.layer).__name__} has changed between its forward and its backward pass")
     weights = Weights(**vars(ctx.weights) | dict(zip(ctx.plan.weights, given[count:], strict=True)))
     output, final = _loop(ctx.layer, given[0], given[1:count], weights)
     return output, *final

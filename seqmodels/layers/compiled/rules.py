@@ -58,6 +58,8 @@ def _scaled(name: str, reverse: bool = False) -> Any:
 
     def rule(lowering: Any, node: fx.Node, a: Any, b: Any, alpha: Number = 1) -> Any:
         b_value = lowering.row(b)
+        if node.meta["val"].dtype == torch.bool:
+            raise Untraceable("it adds truth values")
         if alpha != 1:
             b_value = lowering.builder.pointwise("mul", lowering.number(alpha), b_value)
         lowering.check_ranks(node)
@@ -198,10 +200,13 @@ def _cat(lowering: Any, node: fx.Node, parts: Any, dim: int = 0) -> Any:
 
 
 def _pad(lowering: Any, node: fx.Node, part: Any, padding: Any, fill: Number = 0) -> Any:
-    if any(padding[2:]) or min(padding) < 0:
+    if any(padding[2:]):
         raise Untraceable("it pads the batch")
     left, right = padding[0], padding[1]
-    parts = [(fill, left), (lowering.row(part), width_of(part)), (fill, right)]
+    value, first, last = lowering.row(part), max(0, -left), width_of(part) - max(0, -right)  # a negative one cuts off
+    if isinstance(value, Value) and (first, last) != (0, value.width):
+        value = lowering.builder.slice(value, first, last - first)
+    parts = [(fill, left), (value, last - first), (fill, right)]
     kept = [pair for pair in parts if pair[1] > 0]
     return lowering.builder.cat([value for value, _ in kept], [width for _, width in kept])
 

@@ -5,10 +5,10 @@ value. Slices and concatenations move no numbers: a slice of a pointwise operati
 operation on a concatenation is the concatenation of operations on its parts.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from seqmodels.layers.compiled.trace import Untraceable
+import torch
 
 EXPENSIVE = frozenset(
     ("exp", "expm1", "log", "log1p", "sigmoid", "tanh", "sqrt", "rsqrt", "sin", "cos", "erf", "pow", "div_by")
@@ -158,9 +158,7 @@ def _cuts(cat: Value) -> list[int]:
 def _simplified(name: str, args: tuple[Value | Number, ...]) -> Value | Number | None:
     """The result where nothing has to be computed, such as x + 0."""
     if not any(isinstance(part, Value) for part in args):
-        if name not in NUMBERS:
-            raise Untraceable(f"{name} of a constant")
-        return NUMBERS[name](*args)
+        return _of_numbers(name, args)
     numbers = [part if not isinstance(part, Value) else None for part in args]
     if name == "add" and 0 in numbers:
         return args[1 - numbers.index(0)]
@@ -171,12 +169,9 @@ def _simplified(name: str, args: tuple[Value | Number, ...]) -> Value | Number |
     return None
 
 
-NUMBERS: dict[str, Callable[..., Number]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "neg": lambda a: -a,
-    "copy": lambda a: a,
-}
-"""Operations on numbers alone."""
+def _of_numbers(name: str, args: tuple[Any, ...]) -> Number:
+    """The result of an operation on numbers alone."""
+    if name == "copy":
+        return args[0]
+    tensors = (torch.tensor(part, dtype=torch.bool if isinstance(part, bool) else torch.float64) for part in args)
+    return getattr(torch, name)(*tensors).item()

@@ -1,5 +1,6 @@
 """`seqmodels predict RUN new.csv`: a finished model, applied to another file or to a stream."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,16 @@ def main(config: DictConfig, folder: Path) -> None:
         if settings[name] is not None:
             setattr(predictor.form, name, settings[name])
     if file == "-":
+        if settings["output"] != "predictions.csv":
+            raise UserError("output is for a file: a stream is answered on standard output")
         answer_stream(predictor)
         return
     output = output_file(settings["output"], run, file)
     try:
         examples = predictor.read(file)
     except (OSError, ValueError) as error:  # the readers advise on the settings of a task
-        raise UserError(str(error).partition("; task.missing")[0].replace("task.", "")) from error
+        advice = r"; task\.missing[^;]*|; if there are several series[^;]*"
+        raise UserError(re.sub(advice, "", str(error)).replace("task.", "")) from error
     count = 0
     with writing_whole(output) as opened:
         for piece in predictor.answers(examples):
@@ -79,13 +83,13 @@ def run_and_file(named: Any) -> tuple[Path, str]:
 
 
 def output_file(named: Any, run: Path, file: str) -> Path:
-    """The file to write, which replaces neither the file that is read nor the predictions of the run itself."""
+    """The file to write, which replaces neither the file that is read nor one in the folder of the run."""
     if not isinstance(named, str) or not named.strip():
         raise UserError(f"output should be the file to write, got {named!r}")
     output = Path(named)
-    for kept in (Path(file), run / "predictions.csv", run / "result.json", run / "config.yaml"):
-        if output.resolve() == kept.resolve():
-            raise UserError(f"output={output} would replace {kept}: choose another file, such as output=answers.csv")
+    of_run = output.exists() and run.resolve() in output.resolve().parents
+    if of_run or output.resolve() == Path(file).resolve():
+        raise UserError(f"output={output} would replace {output if of_run else file}: choose another file")
     if not output.parent.is_dir() or (output.exists() and not output.is_file()):  # such as a folder, or a device
         raise UserError(f"output={output} should be a file in an existing folder")
     return output

@@ -111,7 +111,8 @@ def described(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(map(repr, arguments))
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(map(described, arguments))
+        words_of = dict.fromkeys(described(part) for part in arguments if part is not int or float not in arguments)
+        return " or ".join(words_of)
     if typing.get_origin(hint) in (list, Sequence) and arguments:
         return f"a list of {described(arguments[0]).removeprefix('a ')}s"
     return getattr(hint, "__name__", str(hint))

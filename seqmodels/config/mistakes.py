@@ -68,8 +68,14 @@ def user_errors(name: str = "", values: dict[str, Any] | None = None) -> Iterato
 
 
 def culprits(name: str, values: dict[str, Any] | None, message: str) -> str:
-    """The settings of a node that an error message mentions, with their values; the node's name if it mentions none."""
-    named = {key: value for key, value in (values or {}).items() if re.search(rf"\b{key}\b", message)}
+    """The settings of a node that an error message is about, with their values; the node's name if it mentions none.
+
+    A message about a setting begins with its name. Others that have a part in it stand there with their values.
+    """
+    known = values or {}
+    begins = re.match(r"\w+", message)
+    pattern = r"\b{}\b" if begins is None or begins[0] not in known else r"^{0}\b|\b{0}="
+    named = {key: value for key, value in known.items() if re.search(pattern.format(key), message)}
     return ", ".join(f"{name}.{key}={value}" for key, value in named.items()) or name
 
 

@@ -77,6 +77,8 @@ class TableFacts(Facts):
     scales: list[list[Scale]]
     names: list[Name] | None
     quantiles: list[Annotated[float, Field(gt=0, lt=1)]] | None
+    separator: Separator
+    decimal: Decimal
 
     @model_validator(mode="after")
     def has_a_scale_for_each_column(self) -> Self:

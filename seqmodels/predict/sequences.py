@@ -50,7 +50,7 @@ class SequencesForm(Form):
     def test_of(self, task: Any) -> "Recordings":
         data = task.data["test"]
         lengths = data.lengths.tolist()
-        targets = data.targets.split(lengths if self.reader.every_step else 1)
+        targets = torch.from_numpy(task.labels["test"]).split(lengths if self.reader.every_step else 1)
         return Recordings(self.reader, task.ids["test"], data.values.split(lengths), targets)
 
     def steps(self, model: SequenceModel, id: str) -> "SequenceSteps":
@@ -96,7 +96,7 @@ class Recordings(Examples):
     def named(self, targets: Tensor) -> list[Any]:
         """Targets as the file has them; None where there is none."""
         if self.reader.classes is None:
-            return (self.reader.center + self.reader.scale * targets.flatten().double()).tolist()
+            return targets.tolist()
         return [None if number == IGNORED else self.reader.classes[number] for number in targets.tolist()]
 
 

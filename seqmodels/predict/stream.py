@@ -1,6 +1,7 @@
 """A stream: lines of CSV in, an answer out for each as soon as it is known."""
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
@@ -26,7 +27,7 @@ class Stream:
     def __init__(self, model: SequenceModel, form: Form) -> None:
         self.model, self.form = model, form
         self.decimal = form.decimal
-        """The decimal mark of numbers that come as text; where it is a comma, a point will do as well."""
+        """The decimal mark of numbers that come as text; "any": a comma or a point."""
         self.sequence = 1
         self.open: dict[str, Steps] = {}
         form.steps(model, "1")  # which refuses a model that needs whole sequences
@@ -70,17 +71,20 @@ def answers_to_lines(lines: IO[bytes], stream: Stream) -> Iterator[pd.DataFrame]
             if header is None:
                 separator = separator_of(text, stream.form)
                 header = header_of(text, separator, stream.form)
-                stream.decimal = stream.decimal or ("." if separator == "," else ",")
+                stream.decimal = stream.decimal or ("." if separator == "," else "any")
             elif not text.strip():
                 stream.begin()
             elif (answers := stream.step(row_of(text, separator, header), "line", number)) is not None:
                 yield answers
         except ValueError as error:
-            raise UserError(
-                f"line {number} of standard input: {printable(str(error).partition(' (1 such')[0])}"
-            ) from error
+            raise UserError(f"line {number} of standard input: {printable(without_advice(str(error)))}") from error
     if header is None:
         raise UserError("standard input should be lines of CSV with a header, and is empty")
+
+
+def without_advice(message: str) -> str:
+    """The message of a reader without what it says about the settings of a task, and about the other rows."""
+    return re.split(r"; task\.missing|; if there are several series| in line \d+$| \(\d+ such rows", message)[0]
 
 
 def decoded(line: bytes, first: bool) -> str:
@@ -114,7 +118,7 @@ def check_columns(names: Sequence[str] | Mapping[str, Any], form: Form) -> None:
     """Refuse rows that lack a column."""
     for name in form.columns:
         if name not in names:
-            known = ", ".join(list(names)[:20])
+            known = ", ".join(list(names)[:20]) or "an empty line"
             raise ValueError(f"there should be a column {name!r}, got {known}{nearest(name, names)}")
 
 

@@ -16,8 +16,8 @@ from seqmodels.predict.facts import TableFacts
 from seqmodels.predict.form import Examples, Form, Steps
 from seqmodels.tasks.real.rows import Rows
 from seqmodels.tasks.real.table_reader import TableReader
-from seqmodels.tasks.real.tables import numbers, read_table
-from seqmodels.tasks.real.times import CALENDAR
+from seqmodels.tasks.real.tables import numbers, place, read_table
+from seqmodels.tasks.real.times import CALENDAR, check_order, read_times
 
 
 class TableForm(Form):
@@ -34,9 +34,15 @@ class TableForm(Form):
     name = "table"
     facts = TableFacts
 
-    def __init__(self, quantiles: Sequence[float] | None = None, **arguments: Any) -> None:
+    def __init__(
+        self,
+        quantiles: Sequence[float] | None = None,
+        separator: str | None = None,
+        decimal: str | None = None,
+        **arguments: Any,
+    ) -> None:
         self.reader = TableReader(**arguments)
-        self.quantiles = quantiles
+        self.quantiles, self.separator, self.decimal = quantiles, separator, decimal
 
     @property
     def measured(self) -> list[str]:
@@ -61,6 +67,8 @@ class TableForm(Form):
         begun = until_last(table, self.measured, reader.id) if reader.known else table
         for name in self.measured:
             numbers(begun, name, gaps=reader.missing != "refuse")
+            if reader.missing == "forward":
+                check_begun(begun, name, reader.id)
         table = table.assign(**{name: np.nan for name in reader.targets if name not in table})
         rows = replace(reader, missing="mask", difference=False).rows_of(table)
         if reader.missing == "forward":
@@ -84,6 +92,17 @@ class TableForm(Form):
 
     def steps(self, model: SequenceModel, id: str) -> "TableSteps":
         return TableSteps(self, model)
+
+
+def check_begun(table: pd.DataFrame, column: str, id: str | None) -> None:
+    """Refuse a series that begins with a gap: there is no value before it."""
+    begins = np.arange(len(table)) == 0 if id is None else ~table[id].duplicated().to_numpy()
+    faults = np.flatnonzero(begins & table[column].isna().to_numpy())
+    if len(faults):
+        raise ValueError(
+            f"column {column!r} should begin with a number in each series, as the run fills gaps forward, found a gap "
+            f"in {place(table, faults[0])}"
+        )
 
 
 def until_last(table: pd.DataFrame, columns: list[str], id: str | None) -> pd.DataFrame:
@@ -124,8 +143,10 @@ class Forecasts(Examples):
         for number, name in enumerate(reader.targets):
             if measured is not None:
                 table[f"target_{name}"] = measured[:, number]
-            for place, ending in enumerate([""] if quantiles is None else [f"_{quantile}" for quantile in quantiles]):
-                table[f"answer_{name}{ending}"] = answers[:, number, place]
+            for position, ending in enumerate(
+                [""] if quantiles is None else [f"_{quantile}" for quantile in quantiles]
+            ):
+                table[f"answer_{name}{ending}"] = answers[:, number, position]
         return table
 
     def after(self, rows: np.ndarray) -> list[Any]:
@@ -145,6 +166,8 @@ class TableSteps(Steps):
         self.form, self.model = form, model
         self.needed = form.reader.lead + (form.reader.horizon if form.reader.known else 0)
         self.rows: list[pd.DataFrame] = []
+        self.last: dict[str, float] = {}
+        """The last value of each column before these rows."""
         self.count = 0
 
     def step(self, row: pd.DataFrame) -> pd.DataFrame | None:
@@ -152,16 +175,30 @@ class TableSteps(Steps):
         allowed = reader.missing != "refuse" or bool(reader.known)
         values = {name: numbers(row, name, allowed) for name in row if name in reader.columns and name in form.columns}
         row = row[form.columns].assign(**values)
-        if reader.missing == "forward" and self.rows:
-            row = row.fillna({name: self.rows[-1][name].iloc[0] for name in form.measured})
+        if reader.missing == "forward" and not self.count:
+            for name in form.measured:
+                check_begun(row, name, None)
+        self.check_time(row)
+        for left in [*self.rows, row][: -self.needed]:
+            self.last |= left[form.measured].iloc[0].dropna()
         self.rows = [*self.rows, row][-self.needed :]
         self.count += 1
         if len(self.rows) < self.needed:
             return None
-        forecasts = form.forecasts(pd.concat(self.rows).rename_axis(str(row.index.name)))
+        rows = pd.concat(self.rows).rename_axis(str(row.index.name))
+        if reader.missing == "forward":
+            rows = pd.concat([rows.iloc[:1].fillna(self.last), rows.iloc[1:]]).rename_axis(str(row.index.name))
+        forecasts = form.forecasts(rows)
         if not len(forecasts):
             return None
         table = forecasts.table(slice(1), answers_to(self.model, forecasts.inputs(slice(1))))
         if reader.time is None:
             table["after"] += self.count - self.needed
         return table
+
+    def check_time(self, row: pd.DataFrame) -> None:
+        """Refuse a time that is none, or does not come after that of the row before."""
+        if (column := self.form.reader.time) is not None:
+            two = pd.concat([*self.rows[-1:], row]).rename_axis(str(row.index.name))
+            times = read_times(two, column, self.form.reader.day_first)
+            check_order(two, column, times, np.zeros(len(two), dtype=np.int64))

@@ -236,7 +236,8 @@ NUMBER: tuple[type, ...] = (int, float)
 
 TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(["model", "task", "layer", "claim", "metric", "verdict", "git", "finished"], (str,)),
-    **dict.fromkeys(["seed", "steps", "best_step", "diverged_at", "threads", "processes", "parameters"], (int,)),
+    **dict.fromkeys(["seed", "steps", "best_step", "diverged_at", "threads", "processes"], (int,)),
+    **dict.fromkeys(["parameters", "trained_parameters"], (int,)),
     **dict.fromkeys(["test", "validation", "unseen", "chance", "solved_at", "seconds", "steps_per_second"], NUMBER),
     "solved": (bool,),
 }
@@ -248,6 +249,7 @@ ALWAYS = ("task", "model", "seed", "metric", "test", "chance", "solved", "steps"
 CONTAINERS: dict[str, Callable[[Any], bool]] = {
     "baselines": lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
     "versions": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
+    "frozen": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
     "report": lambda value: are_tables(value),
     "details": lambda value: are_tables(value),
     "trained_lengths": lambda value: isinstance(value, list) and len(value) == 2 and all(map(is_number, value)),

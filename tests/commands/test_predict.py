@@ -89,6 +89,18 @@ def test_a_run_and_a_file_are_needed(words, type_command):
     assert "predict needs a run folder and a file" in errors
 
 
+def test_no_file_of_the_run_is_replaced_and_a_stream_has_no_output(folder, type_command):
+    file = str(folder.parent / "mine.csv")
+    for name in ("metrics.csv", "checkpoints/best.ckpt"):
+        before = (folder / name).read_bytes()
+        code, _, errors = type_command(str(folder), file, f"output={folder / name}", verb="predict")
+        assert code == 1
+        assert "would replace" in errors
+        assert (folder / name).read_bytes() == before
+    code, _, errors = type_command(str(folder), "-", "output=answers.csv", verb="predict")
+    assert (code, errors) == (1, "error: output is for a file: a stream is answered on standard output\n")
+
+
 def test_runs_that_cannot_be_applied(train, type_command, tmp_path, folder):
     (tmp_path / "new.csv").write_text(f"{HEADER}\na,1,2\n")
     parity = train("trainer=smoke", "trainer.max_steps=1", "parity=off", name="parity")

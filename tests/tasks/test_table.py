@@ -357,7 +357,7 @@ def test_the_reader_is_described_by_its_facts_alone(task_of):
     task = task_of(table, id="name", time="day", known=["yearday"], scaling="series", horizon=2)
     facts = json.loads(json.dumps(task.facts))
     assert facts.pop("reader") == "table"
-    assert facts.pop("quantiles") is None
+    assert facts.pop("quantiles") is facts.pop("separator") is facts.pop("decimal") is None
     reader = TableReader(**facts)
     read = reader.rows_of(table)
     again = reader.windows(read)
@@ -394,7 +394,7 @@ BAD = {
     "known gap": (
         lambda t: with_row(t, 9, "k", None),
         {"missing": "mask", "known": ["k"]},
-        "known='k' should have no gaps",
+        "known='k': column 'k' should hold a number in every row, found a gap in line 11",
     ),
     "backwards": (
         lambda t: t[::-1],
@@ -514,15 +514,18 @@ def test_the_weather_in_seattle_has_two_targets_and_baselines():
         (["2024-02-05 01:00+02:00", "2024-02-05 02:00Z"], ["2024-02-04T23", "2024-02-05T02"]),
         (["12/02/2024 01:00", "13/2/2024"], ["2024-02-12T01", "2024-02-13"]),
         (["02/12/2024 1:00 PM", "02/13/2024 01:00 PM"], ["2024-02-12T13", "2024-02-13T13"]),
-        (["5.2.24", "31.12.98"], ["2024-02-05", "1998-12-31"]),
+        (["1. 2. 2024", "1. 3. 2024"], ["2024-02-01", "2024-03-01"]),
+        (["13/02/2024 00:00:00.500", "14/02/2024"], ["2024-02-13T00:00:00.500", "2024-02-14"]),
+        (pd.date_range("2024-02-05", periods=2, freq="h", tz="Europe/Berlin"), ["2024-02-04T23", "2024-02-05T00"]),
+        (pd.date_range("2024-02-05", periods=1), ["2024-02-05"]),
         (["02/02/2024"], ["2024-02-02"]),
         (["5 Feb 2024", "11 Feb 2024"], ["2024-02-05", "2024-02-11"]),
         (["1711", "1712"], [1711.0, 1712.0]),
     ],
 )
 def test_times(texts, times):
-    column = pd.DataFrame({"time": pd.Series(texts, dtype=object)})
-    expected = np.array(times if isinstance(times[0], float) else [np.datetime64(time, "s") for time in times])
+    column = pd.DataFrame({"time": pd.Series(texts, dtype=object) if isinstance(texts, list) else texts})
+    expected = np.array(times if isinstance(times[0], float) else [np.datetime64(time, "ms") for time in times])
     assert (read_times(column, "time") == expected).all()
 
 
@@ -532,13 +535,30 @@ def test_times(texts, times):
         (["13/02/2024", "02/13/2024"], "found '02/13/2024' in row 1"),
         (["2024-02-05", "2024-13-05"], "found '2024-13-05' in row 1"),
         (["12:30", "13:30"], "found '12:30' in row 0"),  # pandas would take them to be times of today
-        (["24-02-05"], "found '24-02-05' in row 0"),
+        (["24-02-05"], "time='time' should have years of four digits, got '24-02-05'"),
+        (["24/02/13"], "time='time' should have years of four digits, got '24/02/13'"),
+        (["05 02 2024"], "found '05 02 2024' in row 0"),
+        (["12:00 05/02/2024"], "found '12:00 05/02/2024' in row 0"),
+        (["Mon, 05.02.2024"], "found 'Mon, 05.02.2024' in row 0"),
+        (pd.to_timedelta([1, 2], unit="h"), "column 'time' should hold numbers, and holds durations"),
+        (np.array([np.nan, np.nan]), "found a gap in row 0"),
         (["05/02/2024", "06/02/2024"], "'05/02/2024' could be 2024-05-02 or 2024-02-05: write dates as 2024-02-13"),
     ],
 )
 def test_texts_that_are_no_times(texts, fault):
     with pytest.raises(ValueError, match=re.escape(fault)):
-        read_times(pd.DataFrame({"time": pd.Series(texts, dtype=object)}), "time")
+        read_times(pd.DataFrame({"time": pd.Series(texts, dtype=object) if isinstance(texts, list) else texts}), "time")
+
+
+def test_years_of_two_digits_are_read_where_the_order_is_said():
+    column = pd.DataFrame({"time": ["5.2.24", "31.12.98"]})
+    assert (read_times(column, "time", day_first=True) == np.array(["2024-02-05", "1998-12-31"], "datetime64[D]")).all()
+
+
+def test_names_of_series_are_those_of_the_file(task_of):
+    table = rows(40, series=4)
+    table["name"] = table["name"].map({"s0": "01", "s1": "1", "s2": "02", "s3": "2"})
+    assert task_of(table, id="name").rows.names == ["01", "1", "02", "2"]
 
 
 def test_a_scale_for_each_of_too_many_series_is_refused(task_of, monkeypatch):

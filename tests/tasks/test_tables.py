@@ -95,6 +95,27 @@ def test_a_column_with_text_in_a_later_chunk_is_text_throughout(written, monkeyp
     np.testing.assert_array_equal(numbers(table, "y", gaps=True), [1, 2, np.nan, 4.5])
 
 
+def test_a_point_is_no_decimal_mark_beside_commas(written):
+    table, _ = read_table(written("a;x\n1;999\n2;1.000\n3;0,5\n"), decimal=",")
+    with pytest.raises(ValueError, match=r"column 'x' .* found '1.000' in line 3 \(1 such rows of 3\)"):
+        numbers(table, "x")
+
+
+def test_columns_that_name_something_stay_text(written):
+    table, _ = read_table(written("id,label,x\n01,1,01\n1,2.0,02\n"), {"id": ["id"], "label": ["label"], "x": ["x"]})
+    assert table["id"].tolist() == ["01", "1"]
+    assert table["label"].tolist() == ["1", "2.0"]
+    assert numbers(table, "x").tolist() == [1, 2]
+
+
+def test_numbers_of_another_order_of_bytes_and_texts_in_bytes(tmp_path):
+    np.savez(tmp_path / "old.npz", x=np.array([1.5, 2], ">f8"), name=np.array([b"a", b"b"]))
+    pd.DataFrame({"name": [b"a", b"b"]}).to_parquet(tmp_path / "bytes.parquet")
+    table = read_table(tmp_path / "old.npz")[0]
+    assert numbers(table, "x").tolist() == [1.5, 2]
+    assert table["name"].tolist() == read_table(tmp_path / "bytes.parquet")[0]["name"].tolist() == ["a", "b"]
+
+
 def test_gaps_are_allowed_by_choice_and_text_never_is(written):
     table, _ = read_table(written("x;name\n1,5;None\nNA;b\nNaN;c\n2;NA\n"))
     np.testing.assert_array_equal(numbers(table, "x", gaps=True), [1.5, np.nan, np.nan, 2])
@@ -158,6 +179,9 @@ def test_other_files_that_are_refused(written, tmp_path):
         read_table(tmp_path / "complex.npz")
     with pytest.raises(FileNotFoundError, match=r"path should be a table in CSV, Parquet or NPZ, and .* is a folder"):
         read_table(tmp_path)
+    pd.DataFrame({"x": [[1, 2], [3]]}).to_parquet(tmp_path / "lists.parquet")
+    with pytest.raises(ValueError, match=r"of numbers, texts or dates, and 'x' of .*lists.parquet holds list"):
+        read_table(tmp_path / "lists.parquet")
     np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="cannot be read as one"):
         read_table(tmp_path / "objects.npz")

@@ -104,7 +104,8 @@ def how_far(result: dict[str, Any]) -> str:
     if test is None or chance is None or solved_at is None or metric is None:
         return ""
     if (result.get("verdict") or verdict_of({"solved": False} | result)) == "chance":
-        return "It is no better than chance."
+        better = test > chance if solved_at > chance else test < chance
+        return f"It is {'hardly' if better else 'no'} better than chance."
     share = math.floor(100 * place_of(test, chance, solved_at, metric))
     return f"It is {min(share, 99)} % of the way from chance to solved."
 
@@ -147,6 +148,7 @@ def facts_of(result: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str
         ("unseen", result.get("unseen")),
         ("seed", result.get("seed", settings.get("seed"))),
         ("parameters", result.get("parameters")),
+        *([("trained parameters", result.get("trained_parameters"))] if result.get("frozen") else []),
         ("steps", result.get("steps")),
         ("best step", result.get("best_step")),
         ("seconds", result.get("seconds")),

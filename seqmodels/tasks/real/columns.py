@@ -15,6 +15,14 @@ LARGEST = 1e30
 Asked = Mapping[str, Sequence[str]]
 """Columns under the names of the arguments that ask for them, which messages mention."""
 
+NAMING = ("id", "label", "group", "split_column")
+"""Arguments whose columns name something: 01 and 1 are two names there, and in a CSV file they stay text."""
+
+
+def naming(columns: Asked | None) -> list[str]:
+    """The columns that name something."""
+    return [name for argument in NAMING for name in (columns or {}).get(argument, ())]
+
 
 class MissingColumnError(ValueError):
     """A table lacks a column that an argument asks for."""
@@ -33,10 +41,16 @@ def numbers(table: pd.DataFrame, column: str, gaps: bool = False) -> np.ndarray:
     found = table[column]
     if pd.api.types.is_datetime64_any_dtype(found):
         raise ValueError(f"column {column!r} should hold numbers, and holds dates")
+    if pd.api.types.is_timedelta64_dtype(found):
+        raise ValueError(f"column {column!r} should hold numbers, and holds durations")
     if pd.api.types.is_numeric_dtype(found):
         values = found.to_numpy(dtype=float, na_value=np.nan)
     else:
-        texts = found.str.replace(",", ".") if table.attrs.get("decimal") == "," else found
+        texts = found
+        if table.attrs.get("decimal") == ",":
+            texts = found.where(~found.str.contains(".", regex=False, na=False)).str.replace(",", ".")
+        elif table.attrs.get("decimal") == "any":
+            texts = found.str.replace(",", ".")
         values = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     faulty = ~(np.abs(values) < LARGEST)
     if gaps:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from seqmodels.checks import check_choice
 from seqmodels.tasks.real.available_memory import check_memory
-from seqmodels.tasks.real.columns import Asked, check_columns, placed
+from seqmodels.tasks.real.columns import Asked, check_columns, naming, placed
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
 """Spaces count as one separator, however many there are. They often stand within names and times, so they separate
@@ -56,7 +56,8 @@ def read_csv(
     decimal = decimal or find_decimal(file, rows, separator)
     names = [name or f"Unnamed: {position}" for position, name in enumerate(header)]
     kept = check_columns(file, names, columns)
-    options: dict[str, Any] = {"names": names, "sep": separator, "decimal": decimal}
+    texts = dict.fromkeys(naming(columns), str)
+    options: dict[str, Any] = {"names": names, "sep": separator, "decimal": decimal, "dtype": texts}
     with as_csv(file):
         first = next(chunks_of(file, {**options, "nrows": SAMPLE}))[kept]
         size = file.stat().st_size / max(1, sum(len(line.encode()) for line in lines))  # of the file, in samples
@@ -177,6 +178,6 @@ def join(file: Path, kept: list[str], options: dict[str, Any]) -> pd.DataFrame:
             parts[name].append(chunk[name].copy())  # a view would keep the other columns in memory
     mixed = [name for name in kept if len({pd.api.types.is_numeric_dtype(part) for part in parts[name]}) > 1]
     if mixed:  # text in some chunks only: it should be text in all of them, as the 007 of a name is not the number 7
-        return join(file, kept, {**options, "dtype": dict.fromkeys(mixed, str)})
+        return join(file, kept, {**options, "dtype": options["dtype"] | dict.fromkeys(mixed, str)})
     columns = {name: pd.concat(parts.pop(name), ignore_index=True) for name in kept}
     return pd.DataFrame(columns, copy=False).iloc[:filled]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from seqmodels.checks import nearest
 from seqmodels.tasks.real.available_memory import check_memory
+from seqmodels.tasks.real.columns import naming
 from seqmodels.tasks.real.csv_files import GAPS
 from seqmodels.tasks.real.recorded import Columns, Recorded, inputs_of, renamed
 from seqmodels.tasks.real.tables import find_file, place, read_table
@@ -66,6 +67,9 @@ def read_labelled(path: str | Path, labels: str, id: str, columns: Columns) -> R
         if file.stem.isdecimal():
             by_name.setdefault(str(int(file.stem)), file)
     chosen: dict[Path, None] = {}
+    if table[id].isna().any():
+        row = int(table[id].isna().argmax())
+        raise ValueError(f"id={id!r} should name a file in every row of {labels}, found a gap in {place(table, row)}")
     for row, name in enumerate(table[id].astype(str)):
         if name not in by_name:
             hint = nearest(name, list(by_name))
@@ -155,6 +159,7 @@ def parsed_together(files: list[Path], columns: Columns, form: dict[str, Any]) -
         names = [name.strip() for name in heads.pop().decode("utf-8-sig").split(form["separator"])]
         kept = [name for asked in columns.of_steps.values() for name in asked]
         options: dict[str, Any] = {"sep": form["separator"], "decimal": form["decimal"], "names": names}
+        options["dtype"] = dict.fromkeys(naming(columns.of_steps), str)
         table = pd.read_csv(
             io.BytesIO(b"\n".join(bodies)), header=None, index_col=False, skipinitialspace=True, keep_default_na=False,
             na_values=GAPS, low_memory=False, usecols=kept, **options,

@@ -20,17 +20,29 @@ class Labels:
         found: the labels in the file.
         kind: "classes" or "numbers"; if not given, text and whole numbers are classes.
         gaps: whether labels may be missing; those do not count.
+        places: for messages, the sequence of each label.
+        decimal: the decimal mark of a CSV file, from which labels come as text; None for other files.
 
     Raises:
         ValueError: a label is missing, or is text where numbers are expected, or all are of one class.
     """
 
-    def __init__(self, found: pd.Series, kind: str | None = None, gaps: bool = False) -> None:
+    def __init__(
+        self,
+        found: pd.Series,
+        kind: str | None = None,
+        gaps: bool = False,
+        places: Sequence[str] | None = None,
+        decimal: str | None = None,
+    ) -> None:
         if kind is not None:
             check_choice("kind", kind, ["classes", "numbers"])
         missing = int(found.isna().sum())
         if missing == len(found) or (missing and not gaps):
-            raise ValueError(f"label should be given everywhere, and is missing in {missing} of {len(found)} places")
+            place = "" if places is None else f" for {places[int(found.isna().to_numpy().argmax())]!r}"
+            raise ValueError(f"label should be given everywhere, and is not{place} ({missing} of {len(found)} labels)")
+        if decimal is not None:
+            found = typed(found, decimal, kind)
         self.classes: list[str] | None = None
         """The names of the classes, in order; None where labels are numbers."""
         if (kind or kind_of(found)) == "classes":
@@ -74,6 +86,20 @@ class Labels:
         return torch.tensor((self.values - center) / scale, dtype=torch.float32).unsqueeze(1)
 
 
+def typed(found: pd.Series, decimal: str, kind: str | None) -> pd.Series:
+    """Labels that come as text, as numbers if some have decimals and all are numbers.
+
+    Whole numbers stay text: 01 and 1 are two classes.
+    """
+    if pd.api.types.is_numeric_dtype(found) or found.dropna().astype(str).str.fullmatch(r"[+-]?\d+").all():
+        return found
+    pointed = found.str.replace(",", ".") if decimal == "," else found
+    numbers = pd.to_numeric(pointed, errors="coerce")
+    if kind == "numbers":
+        return pointed
+    return numbers if (numbers.notna() == found.notna()).all() else found
+
+
 def kind_of(found: pd.Series) -> str:
     """Whether labels are classes (text, whole numbers, true and false) or numbers with decimals."""
     if not pd.api.types.is_float_dtype(found):
@@ -94,7 +120,7 @@ def as_numbers(found: pd.Series) -> np.ndarray:
     if len(faults):
         raise ValueError(
             f"label should be a number below {LARGEST:g} for kind='numbers', and is {str(found.iloc[faults[0]])!r} "
-            f"({len(faults)} of {len(found)} labels are none)"
+            f"({len(faults)} such labels of {len(found)})"
         )
     return values
 

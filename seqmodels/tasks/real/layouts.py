@@ -20,7 +20,7 @@ def read(path: str, columns: Columns, id: str | None, labels: str | None) -> Rec
     check_inputs(columns, id)
     label = {**columns.steps, **columns.about}["label"]
     if not Path(path).expanduser().is_dir():
-        find_file(path)
+        find_file(path, expected="a table in CSV, Parquet or NPZ, or a folder with files of sequences")
         if labels is not None:
             raise ValueError(f"labels={labels!r} is for a folder with a file for each sequence, and {path} is a file")
         check_given("id", id, f"the column of {path} that tells its sequences apart")

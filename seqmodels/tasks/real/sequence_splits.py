@@ -44,10 +44,8 @@ def divide(
         ValueError: there are too few sequences or groups, or `given` has other words, lacks a split or divides a group.
     """
     everything = np.arange(count)
-    if groups is not None and groups.isna().any():
-        raise ValueError(
-            f"group should be given for every sequence, and is missing for {groups.isna().sum()} of {count}"
-        )
+    if count < 3:
+        raise ValueError(f"path should hold three sequences or more, to train, validate and test on, got {count}")
     if how == "given":
         assert given is not None
         check_words(given)
@@ -103,8 +101,8 @@ def part_of(
 
     units = len(members) if groups is None else groups.iloc[members].nunique()
     if units < 2:
-        what = "sequences" if groups is None else "groups of sequences"
-        raise ValueError(f"path should hold {what} to train, validate and test on, and there is {units} to divide")
+        where = "path should hold sequences" if groups is None else "group should have groups"
+        raise ValueError(f"{where} to train, validate and test on, and there is {units} to divide")
     labels = np.zeros(len(members), dtype=int) if classes is None else classes[members]
     most = int(np.bincount(labels).max())
     if most < 2:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,6 +24,22 @@ from seqmodels.tasks.real.sequences_reader import SequencesReader
 from seqmodels.tasks.real.sequences_report import class_details, report_of
 from seqmodels.tasks.real.table import RootMeanSquaredError, as_list
 from seqmodels.tasks.task import IGNORED, Rows, Split
+
+
+def check_given(groups: pd.Series, ids: Sequence[str]) -> None:
+    """Refuse sequences without a group."""
+    missing = groups.isna().to_numpy()
+    if missing.any():
+        raise ValueError(f"group should be given for every sequence, and is not for {ids[int(missing.argmax())]!r}")
+
+
+def check_goal(solved_at: float | None, accuracy: bool) -> None:
+    """Refuse a goal that no score, or every score, reaches."""
+    if solved_at is not None and not (0 < solved_at <= 1 if accuracy else 0 <= solved_at < float("inf")):
+        raise ValueError(
+            f"solved_at should be {'an accuracy above 0, up to 1' if accuracy else 'an error of at least 0'}, "
+            f"got {solved_at}"
+        )
 
 
 class Sequences(FiniteTask):
@@ -72,7 +89,7 @@ class Sequences(FiniteTask):
     def __init__(
         self,
         path: str,
-        inputs: Sequence[str],
+        inputs: str | Sequence[str],
         label: str | None = None,
         id: str | None = None,
         labels: str | None = None,
@@ -95,6 +112,8 @@ class Sequences(FiniteTask):
         check_choice("missing", missing, ["refuse", "mask", "forward"])
         check_choice("loss", loss, LOSSES)
         check_whole("split_seed", split_seed, 0)
+        if split_seed >= 2**32:
+            raise ValueError(f"split_seed should be below 2**32, got {split_seed}")
         about: dict[str, Any] = {"group": group} if group is not None else {}
         about |= {"split_column": split_column} if split == "given" else {}
         answer = {"label": label}
@@ -107,7 +126,18 @@ class Sequences(FiniteTask):
             decimal,
         )
         recorded = read(path, columns, id, labels)
-        found = Labels((recorded.steps if every_step else recorded.about)["label"], kind, every_step and columns.gaps)
+        names: Any = recorded.ids
+        if every_step:
+            names = np.repeat(np.array(recorded.ids, dtype=object), recorded.lengths)
+        found = Labels(
+            (recorded.steps if every_step else recorded.about)["label"], kind, every_step and columns.gaps, names,
+            recorded.source.get("decimal"),
+        )  # fmt: skip
+        if group is not None:
+            check_given(recorded.about["group"], recorded.ids)
+        if found.classes is not None and loss != "mse":
+            raise ValueError(f"loss={loss!r} is for labels that are numbers, and here they are classes")
+        check_goal(solved_at, found.classes is not None)
         splits = divide(
             split,
             len(recorded.ids),
@@ -131,12 +161,15 @@ class Sequences(FiniteTask):
         self.data: dict[Split, Ragged] = {}
         self.ids: dict[Split, list[str]] = {}
         """The names of the sequences of each split, in its order."""
+        self.labels: dict[Split, np.ndarray] = {}
+        """Their labels, classes or numbers in the units of the file; those of all steps with `every_step`."""
         for name, members in splits.items():
             order = members[np.argsort(recorded.lengths[members], kind="stable")]
             steps = recorded.steps_of(order)
             lengths = torch.tensor(recorded.lengths[order])
             answers = targets[steps if every_step else order]
             self.data[name] = Ragged(values[steps], answers, lengths.cumsum(0), bounds_of(lengths))
+            self.labels[name] = found.values[steps if every_step else order]
             self.ids[name] = [recorded.ids[number] for number in order]
             if not self.is_scored(self.data[name].targets).any():
                 raise ValueError(f"label should be given for some steps of each split, and is for none of {name}")

@@ -49,7 +49,7 @@ class Table(FiniteTask):
             are times.
         id: the column that tells the series of a long table apart.
         split: "time": the first part of all series is for training, the last one for the test. "id": whole series.
-        val_from: where validation begins: a fraction of the data, or a time. Training ends there.
+        val_from: where validation begins, and training ends: a fraction of the windows, between 0 and 1, or a time.
         test_from: likewise the test.
         until: the last time to use; all if not given.
         scaling: by the values of "all" series, or of each "series" by itself.
@@ -77,11 +77,11 @@ class Table(FiniteTask):
     def __init__(
         self,
         path: str,
-        inputs: Sequence[str],
-        targets: Sequence[str],
+        inputs: str | Sequence[str],
+        targets: str | Sequence[str],
         window: int = 24,
         horizon: int = 1,
-        known: Sequence[str] = (),
+        known: str | Sequence[str] = (),
         time: str | None = None,
         id: str | None = None,
         split: Literal["time", "id"] = "time",
@@ -120,6 +120,7 @@ class Table(FiniteTask):
         self.loss_name = loss
         self.quantiles = list(quantiles) if loss == "quantile" else None
 
+        self.written = {"separator": separator, "decimal": decimal}
         rows, source = reader.read(path, separator, decimal)
         if until is not None:
             if rows.times is None:
@@ -151,7 +152,7 @@ class Table(FiniteTask):
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {"reader": "table", **self.reader.facts, "quantiles": self.quantiles}
+        return {"reader": "table", **self.reader.facts, "quantiles": self.quantiles, **self.written}
 
     @property
     def baselines(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.checks import check_choice, check_flag, check_whole
-from seqmodels.tasks.real.columns import MissingColumnError
+from seqmodels.tasks.real.columns import MissingColumnError, numbers
 from seqmodels.tasks.real.rows import Rows, rows_of
 from seqmodels.tasks.real.tables import read_table
 from seqmodels.tasks.real.times import CALENDAR, begins_with_day, calendar
@@ -138,13 +138,16 @@ class TableReader:
         Raises:
             ValueError: see `rows_of`; or a column that is known in advance has gaps, or the calendar no dates.
         """
+        for name in self.known:
+            if name not in CALENDAR:
+                try:
+                    numbers(table, name)
+                except ValueError as error:
+                    raise ValueError(f"known={name!r}: {error}") from error
         rows = rows_of(table, self.columns, self.time, self.id, self.missing, self.day_first)
         dated = rows.times is not None and np.issubdtype(rows.times.dtype, np.datetime64)
         if not dated and any(name in CALENDAR for name in self.known):
             raise ValueError(f"known={self.known} needs dates, and time={self.time!r} holds numbers")
-        for name in self.known:
-            if name not in CALENDAR and rows.missing[:, self.columns.index(name)].any():
-                raise ValueError(f"known={name!r} should have no gaps, as what is known in advance is not measured")
         return rows
 
     def levels(self, rows: Rows) -> np.ndarray:

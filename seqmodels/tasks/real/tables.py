@@ -43,11 +43,11 @@ def read_table(
     return read_csv(file, columns, separator, decimal)
 
 
-def find_file(path: str | Path, argument: str = "path") -> Path:
+def find_file(path: str | Path, argument: str = "path", expected: str = "a table in CSV, Parquet or NPZ") -> Path:
     """The file at a path, in the working directory or, of `data/`, in the package.
 
     Raises:
-        FileNotFoundError: there is none; the message mentions the argument.
+        FileNotFoundError: there is none; the message mentions the argument, and what is expected.
     """
     package = Path(__file__).parents[2]
     bundled = Path(path).parts[:1] == ("data",)
@@ -57,13 +57,15 @@ def find_file(path: str | Path, argument: str = "path") -> Path:
         if file.is_file():
             return file
     where = "" if Path(path).expanduser().is_absolute() else f", in the working directory {Path.cwd()}"
-    fault = f"{path} is a folder" if Path(path).expanduser().is_dir() else f"there is none at {path}{where}"
-    raise FileNotFoundError(f"{argument} should be a table in CSV, Parquet or NPZ, and {fault}")
+    fault = (
+        f"{path} is a folder" if str(path) and Path(path).expanduser().is_dir() else f"there is none at {path}{where}"
+    )
+    raise FileNotFoundError(f"{argument} should be {expected}, and {fault if str(path) else 'is empty'}")
 
 
 def read_parquet(file: Path, columns: Asked | None) -> pd.DataFrame:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import ArrowException, parquet, types
     except ImportError as error:
         raise ValueError(f'reading {file} needs pyarrow: pip install "seqmodels[parquet]"') from error
     try:
@@ -73,7 +75,16 @@ def read_parquet(file: Path, columns: Asked | None) -> pd.DataFrame:
         check_memory(
             file, 2 * max(8 * opened.metadata.num_rows * len(kept), packed * len(kept) / len(opened.schema_arrow))
         )
-        table = opened.read(kept, use_threads=False).to_pandas(ignore_metadata=True)
+        read = opened.read(kept, use_threads=False)
+        for place, part in enumerate(read.schema):
+            if types.is_nested(part.type) or types.is_duration(part.type):
+                raise ValueError(
+                    f"path should be a Parquet file of numbers, texts or dates, and {part.name!r} of {file} holds "
+                    f"{part.type}"
+                )
+            if types.is_binary(part.type) or types.is_large_binary(part.type):
+                read = read.set_column(place, part.name, read.column(place).cast("string"))
+        table = read.to_pandas(ignore_metadata=True)
     except ArrowException as error:
         raise ValueError(f"path should be a Parquet file, and {file} cannot be read as one: {error}") from error
     return placed(table, "row", 1)
@@ -89,7 +100,7 @@ def read_npz(file: Path, columns: Asked | None) -> pd.DataFrame:
     check_memory(file, 2 * sum(sizes[name] for name in kept))
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in kept}
+            found = {name: arrays[name].astype(arrays[name].dtype.newbyteorder("=")) for name in kept}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:  # such as objects, which may hold code
         raise ValueError(f"path should be an NPZ file of numbers or texts, and {file} cannot be read as one") from error
     shapes = {name: array.shape for name, array in found.items()}

@@ -24,11 +24,16 @@ def read_times(table: pd.DataFrame, column: str, day_first: bool | None = None) 
         ValueError: there is something else in the column, or days cannot be told from months.
     """
     found = table[column]
-    if pd.api.types.is_numeric_dtype(found):
-        return numbers(table, column)
-    if (typed := pd.to_numeric(found, errors="coerce")).notna().all():  # numbers that a stream brings as text
-        return typed.to_numpy(np.float64)
-    times = dates_in(found, f"time={column!r}", day_first)
+    times: pd.Series | None = None
+    if not pd.api.types.is_datetime64_any_dtype(found):
+        if pd.api.types.is_timedelta64_dtype(found) or (pd.api.types.is_numeric_dtype(found) and found.notna().all()):
+            return numbers(table, column)  # which refuses durations
+        if (typed := pd.to_numeric(found, errors="coerce")).notna().all():  # numbers that a stream brings as text
+            return typed.to_numpy(np.float64)
+        if pd.api.types.is_numeric_dtype(found):
+            times = typed
+    if times is None:
+        times = dates_in(found, f"time={column!r}", day_first)
     faults = np.flatnonzero(times.isna())
     if len(faults):
         value = found.iloc[faults[0]]
@@ -45,8 +50,6 @@ def dates_in(texts: pd.Series, argument: str, day_first: bool | None) -> pd.Seri
     Raises:
         ValueError: days cannot be told from months; the message mentions the argument.
     """
-    if pd.api.types.is_datetime64_any_dtype(texts):
-        return pd.to_datetime(texts, utc=True)
     texts = texts.reset_index(drop=True)  # rows of a stream may all have one number
     dates = parsed(texts, format="ISO8601")
     others = texts[dates.isna()].dropna().astype(str)
@@ -54,7 +57,7 @@ def dates_in(texts: pd.Series, argument: str, day_first: bool | None) -> pd.Seri
         if day_first is None:
             day_first = begins_with_day(others, argument)
         others = others.map(lambda text: year_first(text, bool(day_first)))
-        others = others[others.map(lambda text: YEAR.search(text) is not None)]  # pandas would add that of today
+        others = others[others.map(is_clear)]
         dates[others.index] = parsed(others, format="ISO8601")
         others = others[dates[others.index].isna()]
         dates[others.index] = parsed(others)
@@ -64,20 +67,30 @@ def dates_in(texts: pd.Series, argument: str, day_first: bool | None) -> pd.Seri
 def parsed(texts: pd.Series, **options: Any) -> pd.Series:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that pandas does not recognize a format
-        return pd.to_datetime(texts, errors="coerce", utc=True, **options)
+        return pd.to_datetime(texts, errors="coerce", utc=True, **options).dt.as_unit("us")
 
 
-DAY_AND_MONTH = re.compile(r"\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d\d)(?!\d)")
+DAY_AND_MONTH = re.compile(r"\s*(\d{1,2})\s*([./-])\s*(\d{1,2})\s*\2\s*(\d{4}|\d\d)(?!\d)")
 YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
+YEAR_FIRST = re.compile(r"\s*\d{4}([./-])\d{1,2}\1\d{1,2}(?!\d)")
+NAME_OF_MONTH = re.compile(r"(?<![a-z])(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE)
+
+
+def is_clear(text: str) -> bool:
+    """Whether a date cannot be mistaken for another one: it begins with its year, or has its year and names its month.
+
+    In other texts pandas takes the month to come before the day, and adds the year of today.
+    """
+    return bool(YEAR_FIRST.match(text) or (NAME_OF_MONTH.search(text) and YEAR.search(text)))
 
 
 def year_first(text: str, day_first: bool) -> str:
     """A date such as 5/2/2024, or 5.2.24, as 2024-02-05; any other text as it is.
 
-    Years of two digits are those from 1969 on. After dashes they are not accepted, since 24-02-05 may be a day in 2024.
+    Years of two digits are those from 1969 on.
     """
     found = DAY_AND_MONTH.match(text)
-    if found is None or (found[2] == "-" and len(found[4]) == 2):
+    if found is None:
         return text
     month, day = found.group(3, 1) if day_first else found.group(1, 3)
     century = "" if len(found[4]) == 4 else "19" if found[4] >= "69" else "20"
@@ -89,11 +102,15 @@ def begins_with_day(texts: pd.Series, argument: str) -> bool | None:
     have points. None if there are no such dates, or only those like 02/02/2024.
 
     Raises:
-        ValueError: they would be dates either way; the message mentions the argument.
+        ValueError: they would be dates either way, or have years of two digits, so that 24/02/05 may begin with the
+            year; the message mentions the argument.
     """
     if pd.api.types.is_datetime64_any_dtype(texts) or pd.api.types.is_numeric_dtype(texts):
         return None
     found = [match for text in texts.dropna().astype(str) if (match := DAY_AND_MONTH.match(text))]
+    for match in found:
+        if len(match[4]) == 2:
+            raise ValueError(f"{argument} should have years of four digits, got {match[0].strip()!r}")
     if any(int(match[1]) > 12 for match in found):
         return True
     if any(int(match[3]) > 12 for match in found):
@@ -135,8 +152,8 @@ def time_like(times: np.ndarray, argument: str, value: object, day_first: bool |
             return times.dtype.type(moment.tz_convert(None).to_datetime64())
     if not dates and isinstance(value, int | float) and not isinstance(value, bool):
         return np.float64(value)
-    kind = "a date" if dates else "a number"
-    raise ValueError(f"{argument} should be a fraction, or {kind} as in the column of times, got {value!r}")
+    kind = ("a" if argument == "until" else "a fraction, or a") + (" date" if dates else " number")
+    raise ValueError(f"{argument} should be {kind} as in the column of times, got {value!r}")
 
 
 def calendar(times: np.ndarray, name: str) -> np.ndarray:

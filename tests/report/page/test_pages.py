@@ -45,10 +45,10 @@ def test_every_string_is_escaped():
         ({"solved": True}, "Solved", ""),
         ({"test": 0.5}, "Not solved", "no better than chance"),
         ({"test": 0.6}, "Not solved", "no better than chance"),
-        ({"test": 0.46}, "Not solved", "no better than chance"),  # 8 % of the way: as the verdict of a run says
+        ({"test": 0.46}, "Not solved", "hardly better than chance"),  # 8 % of the way: as the verdict of a run says
         ({"test": 0.44}, "Not solved", "It is 3 % of the way"),
-        ({"test": 0.44, "verdict": "chance"}, "Not solved", "no better than chance"),  # a test of few sequences
-        ({"test": 0.02, "verdict": "chance"}, "Not solved", "no better than chance"),
+        ({"test": 0.44, "verdict": "chance"}, "Not solved", "hardly better than chance"),  # a test of few sequences
+        ({"test": 0.02, "verdict": "chance"}, "Not solved", "hardly better than chance"),
         ({"test": 0.0707}, "Not solved", " 50 % of the way"),  # on a logarithmic scale from 0.5 to 0.01
         ({"test": 0.0100001}, "Not solved", " 99 % of the way"),
         ({"test": 0.745, "metric": "accuracy", "solved_at": 0.99}, "Not solved", " 50 % of the way"),

@@ -281,6 +281,18 @@ def test_the_kind_of_labels(task_of, values, kind, classes):
     assert task_of(table, kind=kind).symbols == classes
 
 
+def test_classes_are_named_as_in_the_file(tmp_path):
+    """Each file of a folder guesses no type of its own: 01 and 1 are two classes, in quotes or not."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number in range(12):
+        quote = '"' if number == 0 else ""
+        rows = [f"{step},{quote}{['01', '1', '02'][(number + step) % 3]}{quote}" for step in range(5)]
+        (folder / f"{number}.csv").write_text("x,label\n" + "\n".join(rows) + "\n")
+    task = Sequences(str(folder), ["x"], label="label", every_step=True)
+    assert task.symbols == ["01", "1", "02"]
+
+
 def test_gaps_are_masked_or_filled(task_of):
     table = frame()
     whole = task_of(table)
@@ -441,14 +453,19 @@ def labelled(value):
         (spread(4, "id", None), {}, "id='id' should name a sequence in every row, and is empty in line 6 of"),
         (spread(1, "label", "b"), {}, "label='label' .* has a and b for id=s0 .line 3 of .*every_step"),
         (spread(1, "writer", "w9"), {"group": "writer"}, "group='writer' should have one value for each sequence"),
-        (spread([0], "label", None), {"every_step": True}, "label should be given everywhere, and is missing in 1 of"),
+        (spread([0], "label", None), {"every_step": True}, "label should be given everywhere, and is not for 's0'"),
         (with_rare_class, {"split": "given"}, "'c' is only in validation or test .1 of 60"),
         (labelled("a"), {}, "label should have at least two classes, and is 'a' everywhere"),
         (labelled(0.5), {}, "label should vary in training"),
-        (labelled("a"), {"kind": "numbers"}, "for kind='numbers', and is 'a' .60 of 60 labels are none"),
+        (labelled("a"), {"kind": "numbers"}, "for kind='numbers', and is 'a' .60 such labels of 60"),
+        (labelled("a"), {"group": "label"}, "label should have at least two classes"),
+        (lambda table: table.assign(writer="w"), {"group": "writer"}, "group should have groups .* and there is 1"),
+        (None, {"loss": "mae"}, "loss='mae' is for labels that are numbers, and here they are classes"),
+        (None, {"solved_at": 2}, "solved_at should be an accuracy above 0, up to 1, got 2"),
+        (None, {"split_seed": 2**32}, "split_seed should be below"),
         (different, {}, "no two of 60 to divide are of one class; .* set task.kind=numbers"),
         (spread([0], "label", None), {}, "label='label' .* has a gap and a for id=s0"),
-        (without_writer, {"group": "writer"}, "group should be given for every sequence, and is missing for 1 of 60"),
+        (without_writer, {"group": "writer"}, "group should be given for every sequence, and is not for 's3'"),
         (with_words("train", "tset"), {"split": "given"}, "holds 'tset'; did you mean 'test'"),
         (with_words("train", "val"), {"split": "given"}, "should say 'test' for some sequences"),
         (with_words("train", "train", "test"), {"split": "given", "group": "writer"}, "as a whole, and 'w0' lies in"),
@@ -465,7 +482,7 @@ def labelled(value):
         (None, {"class_weights": "equal"}, "class_weights should be 'balanced', got 'equal'"),
         (None, {"label": "z", "every_step": True, "class_weights": "balanced"}, "where labels are numbers"),
         (lambda table: table[:3], {}, "at least two classes"),
-        (lambda table: table[:3], {"label": "z", "every_step": True}, "to train, validate and test on, and there is 1"),
+        (lambda table: table[:3], {"label": "z", "every_step": True}, "three sequences or more, .* got 1"),
         (lambda table: table[:0], {}, "there are no rows in"),
     ],
 )  # fmt: skip

@@ -134,9 +134,6 @@ def check_start(folder: Any, patterns: Any) -> None:
     """Refuse wrong types of the settings `init_from` and `freeze`."""
     if folder is not None and not (isinstance(folder, str) and folder.strip()):
         raise ValueError(f"init_from should be a run folder, or null, got {folder!r}")
-    if folder is not None and not Path(folder).is_dir():
-        fault = "is a file" if Path(folder).is_file() else "does not exist"
-        raise ValueError(f"init_from should be a run folder, and {folder} {fault}")
     names = [patterns] if isinstance(patterns, str) else patterns
     if not isinstance(names, list | ListConfig) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"freeze should be a list of names of parameters, such as [layer.*], got {patterns!r}")

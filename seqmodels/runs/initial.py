@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,8 +30,11 @@ def take_weights(model: nn.Module, folder: str) -> dict[str, Any]:
 
     Raises:
         RunFolderError: see `load_run`.
-        UserError: no parameter fits, or one that fits is not finite.
+        UserError: there is no such folder, no parameter fits, or one that fits is not finite.
     """
+    if not Path(folder).is_dir():
+        fault = "is a file" if Path(folder).is_file() else "does not exist"
+        raise UserError(f"init_from should be a run folder, and {printable(folder)} {fault}")
     here = model.state_dict()
     there = read_weights(folder, LARGER * sum(weight.nbytes for weight in here.values()))
     fitted, left = [], []

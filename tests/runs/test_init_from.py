@@ -92,7 +92,7 @@ def test_nothing_that_fits_is_an_error_and_leaves_no_folder(source, type_command
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["init_from=nowhere"], "there is no folder nowhere"),
+        (["init_from=nowhere"], "init_from should be a run folder, and nowhere does not exist"),
         (["init_from=3"], "init_from should be a run folder, or null, got 3"),
         (["init_from=''"], "init_from should be a run folder"),
         (["freeze=[layer.weight_hh]"], "did you mean 'layer.weight_hh_l0'"),

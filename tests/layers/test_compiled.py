@@ -349,7 +349,7 @@ def test_falls_back_for_a_step_that_is_set_on_the_layer():
     assert_equal([compiled(draw(6, 4, 3))[0]], [compiled.project(draw(6, 4, 3), compiled.weights())], 0)
 
 
-@cells
+@parametrized("rnn", "wide")
 def test_falls_back_for_second_derivatives(name):
     results = []
     for layer in twins(name):

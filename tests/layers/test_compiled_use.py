@@ -190,13 +190,16 @@ CHANGES = {
 }
 
 
-def test_what_a_step_looks_up_may_change(must_compile, monkeypatch):
+@pytest.mark.parametrize(
+    "changes", [["a global", "a method"], pytest.param([*CHANGES], marks=pytest.mark.slow)], ids=["some", "all"]
+)
+def test_what_a_step_looks_up_may_change(changes, must_compile, monkeypatch):
     layer, loop = twins(Looking)
     first = everything(layer, draw(6, 4, 3))
     assert_equal(first, everything(loop, draw(6, 4, 3)))
-    for change in CHANGES.values():
+    for name in changes:
         with monkeypatch.context() as patch:
-            change(patch)
+            CHANGES[name](patch)
             second = everything(layer, draw(6, 4, 3))
             assert not torch.allclose(first[0], second[0])
             assert_equal(second, everything(loop, draw(6, 4, 3)))

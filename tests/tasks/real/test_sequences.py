@@ -528,6 +528,7 @@ def test_folders_that_cannot_be_used(tmp_path):
     [
         (["s0,a", "s1,a", "s9,b"], {}, "labels should name files in .*, and s9 .line 4. is not there"),
         (["s0,a", "s1.csv,a", "s0.csv,b"], {}, "labels should name each file once, and s0.csv comes again in line 4"),
+        (["s0,a", ",a", "s2,b"], {}, "id='file' should name a file in every row of labels.csv, found a gap in line 3"),
         (["s0,a", "s1,b"], {}, "labels should name each file in .*, and labels.csv lacks s2.csv .1 of 3 files"),
         (["s0,a", "s1,a", "s2,b"], {"id": None}, "id should be the column of labels=labels.csv that names the files"),
         (["s0,a", "s1,a", "s2,b"], {"label": None}, "label should be the column of labels.csv to be answered"),

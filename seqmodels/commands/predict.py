@@ -1,6 +1,5 @@
 """`seqmodels predict RUN new.csv`: a finished model, applied to another file or to a stream."""
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ def main(config: DictConfig, folder: Path) -> None:
         import torch
 
         from seqmodels.predict import load_predictor
+        from seqmodels.predict.form import without_advice
         from seqmodels.report.tables import counted, listed
         from seqmodels.tasks.real.csv_files import DECIMALS, SEPARATORS
         from seqmodels.untrusted.reading import printable
@@ -45,8 +45,7 @@ def main(config: DictConfig, folder: Path) -> None:
     try:
         examples = predictor.read(file)
     except (OSError, ValueError) as error:  # the readers advise on the settings of a task
-        advice = r"; task\.missing[^;]*|; if there are several series[^;]*"
-        raise UserError(re.sub(advice, "", str(error)).replace("task.", "")) from error
+        raise UserError(without_advice(str(error))) from error
     count = 0
     with writing_whole(output) as opened:
         for piece in predictor.answers(examples):

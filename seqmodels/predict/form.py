@@ -1,5 +1,6 @@
 """Between files and models: what a file holds for a model, and a table of the model's answers."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,11 @@ from torch import Tensor
 
 from seqmodels.model import SequenceModel
 from seqmodels.predict.facts import Facts
+
+
+def without_advice(message: str) -> str:
+    """The message of a reader, without what it says about the settings of a task."""
+    return re.sub(r"; task\.missing[^;]*|; if there are several series[^;]*", "", message).replace("task.", "")
 
 
 class Examples(ABC):

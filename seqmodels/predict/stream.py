@@ -10,7 +10,7 @@ import pandas as pd
 
 from seqmodels.checks import UserError, nearest
 from seqmodels.model import SequenceModel
-from seqmodels.predict.form import Form, Steps
+from seqmodels.predict.form import Form, Steps, without_advice
 from seqmodels.tasks.real.columns import placed
 from seqmodels.tasks.real.csv_files import GAPS, SEPARATORS
 from seqmodels.untrusted.reading import printable
@@ -77,14 +77,16 @@ def answers_to_lines(lines: IO[bytes], stream: Stream) -> Iterator[pd.DataFrame]
             elif (answers := stream.step(row_of(text, separator, header), "line", number)) is not None:
                 yield answers
         except ValueError as error:
-            raise UserError(f"line {number} of standard input: {printable(without_advice(str(error)))}") from error
+            raise UserError(
+                f"line {number} of standard input: {printable(of_one_row(without_advice(str(error))))}"
+            ) from error
     if header is None:
         raise UserError("standard input should be lines of CSV with a header, and is empty")
 
 
-def without_advice(message: str) -> str:
-    """The message of a reader without what it says about the settings of a task, and about the other rows."""
-    return re.split(r"; task\.missing|; if there are several series| in line \d+$| \(\d+ such rows", message)[0]
+def of_one_row(message: str) -> str:
+    """A message about a table, without what it says about the places of rows, and about other rows."""
+    return re.split(r" in line \d+$| \(\d+ such rows", message)[0]
 
 
 def decoded(line: bytes, first: bool) -> str:

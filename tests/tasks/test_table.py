@@ -16,8 +16,6 @@ from sklearn.linear_model import Ridge
 from seqmodels.data import SequenceData
 from seqmodels.tasks.real import Table
 from seqmodels.tasks.real.table_reader import TableReader
-from seqmodels.tasks.real.table_report import duration
-from seqmodels.tasks.real.times import calendar, read_times
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "val", "test")
@@ -98,14 +96,6 @@ def test_differences_are_changes_and_answers_continue_the_last_value(task_of):
         np.testing.assert_allclose(decoded, table["x"].iloc[first + 6 : first + 10], rtol=1e-4, atol=1e-4)
     assert evaluate(task, torch.zeros_like(targets)) == pytest.approx(task.baselines["drift"], rel=1e-5)
     assert task.firsts["train"][0] == 1  # the first row has no change
-
-
-def test_calendars():
-    times = pd.to_datetime(["2021-01-01 00:00", "2021-07-02 06:00", "2021-01-04 12:00"]).to_numpy()
-    np.testing.assert_allclose(calendar(times, "hour"), [[0, 1], [1, 0], [0, -1]], atol=1e-12)
-    np.testing.assert_allclose(calendar(times, "weekday")[2], [0, 1])
-    np.testing.assert_allclose(calendar(times, "monthday")[0], [0, 1])
-    np.testing.assert_allclose(calendar(times, "yearday")[:2], [[0, 1], [0, -1]], atol=0.02)
 
 
 def test_series_of_a_table_in_order_of_time_are_put_together(task_of):
@@ -506,55 +496,6 @@ def test_the_weather_in_seattle_has_two_targets_and_baselines():
     assert task.solved_at < task.chance
 
 
-@pytest.mark.parametrize(
-    ("texts", "times"),
-    [
-        (["05.02.2024", "06.02.2024"], ["2024-02-05", "2024-02-06"]),  # with points the day comes first
-        (["2024-02-05", "2024-02-05 13:30"], ["2024-02-05", "2024-02-05T13:30"]),
-        (["2024-02-05 01:00+02:00", "2024-02-05 02:00Z"], ["2024-02-04T23", "2024-02-05T02"]),
-        (["12/02/2024 01:00", "13/2/2024"], ["2024-02-12T01", "2024-02-13"]),
-        (["02/12/2024 1:00 PM", "02/13/2024 01:00 PM"], ["2024-02-12T13", "2024-02-13T13"]),
-        (["1. 2. 2024", "1. 3. 2024"], ["2024-02-01", "2024-03-01"]),
-        (["13/02/2024 00:00:00.500", "14/02/2024"], ["2024-02-13T00:00:00.500", "2024-02-14"]),
-        (pd.date_range("2024-02-05", periods=2, freq="h", tz="Europe/Berlin"), ["2024-02-04T23", "2024-02-05T00"]),
-        (pd.date_range("2024-02-05", periods=1), ["2024-02-05"]),
-        (["02/02/2024"], ["2024-02-02"]),
-        (["5 Feb 2024", "11 Feb 2024"], ["2024-02-05", "2024-02-11"]),
-        (["1711", "1712"], [1711.0, 1712.0]),
-    ],
-)
-def test_times(texts, times):
-    column = pd.DataFrame({"time": pd.Series(texts, dtype=object) if isinstance(texts, list) else texts})
-    expected = np.array(times if isinstance(times[0], float) else [np.datetime64(time, "ms") for time in times])
-    assert (read_times(column, "time") == expected).all()
-
-
-@pytest.mark.parametrize(
-    ("texts", "fault"),
-    [
-        (["13/02/2024", "02/13/2024"], "found '02/13/2024' in row 1"),
-        (["2024-02-05", "2024-13-05"], "found '2024-13-05' in row 1"),
-        (["12:30", "13:30"], "found '12:30' in row 0"),  # pandas would take them to be times of today
-        (["24-02-05"], "time='time' should have years of four digits, got '24-02-05'"),
-        (["24/02/13"], "time='time' should have years of four digits, got '24/02/13'"),
-        (["05 02 2024"], "found '05 02 2024' in row 0"),
-        (["12:00 05/02/2024"], "found '12:00 05/02/2024' in row 0"),
-        (["Mon, 05.02.2024"], "found 'Mon, 05.02.2024' in row 0"),
-        (pd.to_timedelta([1, 2], unit="h"), "column 'time' should hold numbers, and holds durations"),
-        (np.array([np.nan, np.nan]), "found a gap in row 0"),
-        (["05/02/2024", "06/02/2024"], "'05/02/2024' could be 2024-05-02 or 2024-02-05: write dates as 2024-02-13"),
-    ],
-)
-def test_texts_that_are_no_times(texts, fault):
-    with pytest.raises(ValueError, match=re.escape(fault)):
-        read_times(pd.DataFrame({"time": pd.Series(texts, dtype=object) if isinstance(texts, list) else texts}), "time")
-
-
-def test_years_of_two_digits_are_read_where_the_order_is_said():
-    column = pd.DataFrame({"time": ["5.2.24", "31.12.98"]})
-    assert (read_times(column, "time", day_first=True) == np.array(["2024-02-05", "1998-12-31"], "datetime64[D]")).all()
-
-
 def test_names_of_series_are_those_of_the_file(task_of):
     table = rows(40, series=4)
     table["name"] = table["name"].map({"s0": "01", "s1": "1", "s2": "02", "s3": "2"})
@@ -583,14 +524,6 @@ def test_days_come_first_in_every_part_if_they_do_in_the_whole(task_of, tmp_path
         assert task.report["windows"][1]["targets from"] == "2020-05-10"
     times = TableReader(**task.reader.facts).read(tmp_path / "part.csv")[0].times
     assert (times == np.arange("2020-02-01", "2020-02-13", dtype="datetime64[D]")).all()
-
-
-@pytest.mark.parametrize(
-    ("step", "text"),
-    [("7D", "7 days"), ("1D", "1 day"), ("6h", "6 hours"), ("90min", "90 minutes"), ("250ms", "0.25 seconds")],
-)
-def test_the_usual_step_is_in_its_largest_unit(step, text):
-    assert duration(pd.Timedelta(step)) == text
 
 
 def test_no_score_beyond_chance_counts_as_solved(tmp_path):

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from copy import copy
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -79,7 +78,7 @@ class Surroundings:
                     self.look_up(vars(module), name, kind)
 
 
-_KNOWN: WeakKeyDictionary[type, dict[tuple[type, ...], Surroundings]] = WeakKeyDictionary()
+_KNOWN: dict[tuple[type, ...], Surroundings] = {}
 
 
 def surroundings_of(layer: nn.Module) -> Surroundings:
@@ -87,10 +86,9 @@ def surroundings_of(layer: nn.Module) -> Surroundings:
     kinds: tuple[type, ...] = (type(layer),)
     if layer._modules:
         kinds = tuple(dict.fromkeys(type(part) for part in layer.modules() if not _is_stable(type(part).__module__)))
-    known = _KNOWN.setdefault(kinds[0], {})
-    found = known.get(kinds)
+    found = _KNOWN.get(kinds)
     if found is None or not found.still_hold():
-        found = known[kinds] = Surroundings(kinds)
+        found = _KNOWN[kinds] = Surroundings(kinds)
     return found
 
 

@@ -26,7 +26,7 @@ from seqmodels.tasks.real.table import RootMeanSquaredError, as_list
 from seqmodels.tasks.task import IGNORED, Rows, Split
 
 
-def check_given(groups: pd.Series, ids: Sequence[str]) -> None:
+def check_all_grouped(groups: pd.Series, ids: Sequence[str]) -> None:
     """Refuse sequences without a group."""
     missing = groups.isna().to_numpy()
     if missing.any():
@@ -134,7 +134,7 @@ class Sequences(FiniteTask):
             recorded.source.get("decimal"),
         )  # fmt: skip
         if group is not None:
-            check_given(recorded.about["group"], recorded.ids)
+            check_all_grouped(recorded.about["group"], recorded.ids)
         if found.classes is not None and loss != "mse":
             raise ValueError(f"loss={loss!r} is for labels that are numbers, and here they are classes")
         check_goal(solved_at, found.classes is not None)

@@ -24,16 +24,11 @@ def read_times(table: pd.DataFrame, column: str, day_first: bool | None = None) 
         ValueError: there is something else in the column, or days cannot be told from months.
     """
     found = table[column]
-    times: pd.Series | None = None
-    if not pd.api.types.is_datetime64_any_dtype(found):
-        if pd.api.types.is_timedelta64_dtype(found) or (pd.api.types.is_numeric_dtype(found) and found.notna().all()):
-            return numbers(table, column)  # which refuses durations
-        if (typed := pd.to_numeric(found, errors="coerce")).notna().all():  # numbers that a stream brings as text
-            return typed.to_numpy(np.float64)
-        if pd.api.types.is_numeric_dtype(found):
-            times = typed
-    if times is None:
-        times = dates_in(found, f"time={column!r}", day_first)
+    dated = pd.api.types.is_datetime64_any_dtype(found)
+    if not dated and pd.to_numeric(found, errors="coerce").notna().all():  # a stream brings numbers as text
+        return numbers(table, column)
+    numeric = pd.api.types.is_numeric_dtype(found)  # with gaps
+    times = found if numeric else dates_in(found, f"time={column!r}", day_first)
     faults = np.flatnonzero(times.isna())
     if len(faults):
         value = found.iloc[faults[0]]
